@@ -1,0 +1,99 @@
+"""One layer's attention as frozen data: what goes in is a model's configuration, what comes out is all that
+`CausalSelfAttention` needs to know beside the weights.
+
+The letters used for dimensions in all of `reimpl`:
+
+    b batch · t query position · s key position · h query head · g key/value head · d head width · m model width
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+__all__ = ["AttentionSpec", "CheckpointError", "MaskRule", "NormSpec", "RopeSpec", "UnsupportedError", "replace"]
+
+
+class CheckpointError(ValueError):
+    """The files are not a checkpoint that can be read: says which file or tensor, and what was expected."""
+
+
+class UnsupportedError(CheckpointError):
+    """The checkpoint asks for something that is not modelled here: says what, by name, rather than guess."""
+
+
+@dataclass(frozen=True)
+class RopeSpec:
+    """How positions turn queries and keys (Su et al. 2021, "RoFormer", section 3.4).
+
+    theta: the base; plane i of `dim/2` turns by position * theta**(-2i/dim) radians.
+    dim:   how many of the d dimensions turn; the rest pass unchanged.
+    style: which two dimensions make a plane: "halves" (i, i + dim/2), as Llama's files store them,
+           or "pairs" (2i, 2i + 1), as the paper writes them.
+    rule:  how the frequencies are stretched for longer texts; `scaling` holds that rule's own numbers.
+    """
+
+    theta: float
+    dim: int
+    style: str = "halves"
+    rule: str = "default"
+    scaling: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class NormSpec:
+    """A normalisation of queries or keys, over each head's d dimensions, before rotation (RMSNorm, with a weight)."""
+
+    eps: float
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """Which keys a query may look at: never later ones; with a window only the last `window`, itself counted."""
+
+    window: int | None = None
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """One layer's causal multi-head self-attention.
+
+    Query head h uses key/value head h // (heads // kv_heads). `scale` multiplies each query·key product.
+    `softcap` c bends scaled scores to c·tanh(score/c). `rope` None: a layer without positions.
+    `dropout` is applied to the weights at training time only, as the papers do; inference never drops.
+    """
+
+    heads: int
+    kv_heads: int
+    d_head: int
+    d_model: int
+    scale: float
+    rope: RopeSpec | None
+    mask: MaskRule = MaskRule()
+    qkv_bias: bool = False
+    output_bias: bool = False
+    query_norm: NormSpec | None = None
+    key_norm: NormSpec | None = None
+    softcap: float | None = None
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.heads, self.kv_heads, self.d_head, self.d_model) < 1:
+            raise CheckpointError(
+                f"heads={self.heads}, kv_heads={self.kv_heads}, d_head={self.d_head} and d_model={self.d_model} "
+                "must all be at least 1; check config.json."
+            )
+        if self.heads % self.kv_heads:
+            raise CheckpointError(
+                f"{self.heads} query heads cannot share {self.kv_heads} key/value heads evenly; check "
+                "num_attention_heads and num_key_value_heads in config.json."
+            )
+        if self.rope is not None and (self.rope.dim % 2 or not 0 < self.rope.dim <= self.d_head):
+            raise CheckpointError(
+                f"RoPE turns pairs of dimensions: {self.rope.dim} of d_head={self.d_head} is not an even number "
+                "within it; check head_dim and partial_rotary_factor in config.json."
+            )
+
+    @property
+    def group(self) -> int:
+        """How many query heads share one key/value head."""
+        return self.heads // self.kv_heads
