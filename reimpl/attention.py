@@ -130,6 +130,13 @@ class CausalSelfAttention(nn.Module):
         """Concatenate the heads' context vectors and multiply by W_o: [..., h, t, d] -> [..., t, m]."""
         return self.o_proj(context.transpose(-3, -2).flatten(-2))
 
+    def head_matrices(self, head: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One head's W_q [d, m], W_k [d, m], W_v [d, m] (its group's) and W_o [m, d]."""
+        d, group = self.spec.d_head, head // self.spec.group
+        rows, shared = slice(head * d, (head + 1) * d), slice(group * d, (group + 1) * d)
+        p = self.projections
+        return p.q_proj.weight[rows], p.k_proj.weight[shared], p.v_proj.weight[shared], self.o_proj.weight[:, rows]
+
     @classmethod
     def like(cls, other: CausalSelfAttention, spec: AttentionSpec | None = None) -> Self:
         """An attention of this class that shares `other`'s parameters, perhaps under another spec."""

@@ -134,6 +134,7 @@ class Fields:
         """Every field that could matter was read, is known to be harmless, or is empty."""
         unread = {name for name, value in self.given.items() if value not in (None, False, {}, [])}
         unread -= self.read | HARMLESS | self._switched_off()
+        unread = {name for name in unread if not name.startswith("_")}  # a library's notes to itself
         if unread:
             raise UnsupportedError(
                 f"config.json has fields that are not modelled: {', '.join(sorted(unread))}. They may change the "
@@ -179,12 +180,12 @@ RULE_FIELDS: dict[str, set[str]] = {
 
 # Fields that cannot change what attention computes from its input.
 HARMLESS = {
-    "_name_or_path", "architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "auto_map",
+    "architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "auto_map",
     "vocab_size", "intermediate_size", "hidden_act", "initializer_range", "rms_norm_eps", "use_cache", "mlp_bias",
     "tie_word_embeddings", "pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "pretraining_tp",
     "max_position_embeddings", "attention_bias", "attention_dropout", "use_mrope", "is_llama_config",
     "rope_interleaved",  # written by SmolLM2's training tool; its files are in halves, and False there
-    "transformers.js_config", "_attn_implementation_autoset", "chunk_size_feed_forward", "output_attentions",
+    "transformers.js_config", "chunk_size_feed_forward", "output_attentions",
     "output_hidden_states", "return_dict", "id2label", "label2id", "problem_type", "is_encoder_decoder",
 }  # fmt: skip
 

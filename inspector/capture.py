@@ -1,0 +1,299 @@
+"""The seam: one forward pass of the library's model goes in, a record of each attention call comes out.
+
+Nearly every decoder in transformers 5 asks `AttentionInterface.get_interface(name, its own eager function)` for the
+function that attends, once per attention layer, and calls it with queries and keys already rotated. That one method
+is wrapped, once per process. Without a recorder in this thread's context it returns what it always did, so the
+model, its config and everybody else's calls stay untouched; with one, the answer is a function that notes q, k, v by
+reference and then calls the same implementation. No n x n tensor is kept: a mask is kept as a rule.
+
+What the function does not see (a layer's input and output, the residual) comes from hooks that are installed once
+per model and do nothing without a recorder.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_utils import AttentionInterface
+
+from reimpl.mask import allowed
+from reimpl.spec import MaskRule
+
+OnLayer = Callable[[int, int], None]
+Mask = MaskRule | Tensor  # a rule, or (where none fits) the table of yes and no, [t, s] or [h, t, s]
+
+_active: ContextVar[Recorder | None] = ContextVar("attention_recorder", default=None)
+_install_lock = threading.Lock()
+
+
+@dataclass
+class Call:
+    """One attention call of one prompt, batch dimension taken off. Tensors are the library's own, by reference."""
+
+    module: nn.Module
+    query: Tensor  # [h, t, d], rotated
+    key: Tensor  # [g, s, d], rotated
+    value: Tensor  # [g, s, d]
+    scale: float
+    mask: Mask
+    softcap: float | None
+    sinks: Tensor | None  # [h]
+    window: int | None
+    weights: Tensor | None = None  # [h, t, s] and
+    context: Tensor | None = None  # [h, t, d]: only from the module's own eager function, when a recorder asks for it
+    input: Tensor | None = None  # [t, m]
+    output: Tensor | None = None  # [t, m]
+    residual: Tensor | None = None  # [t, m], what the block received
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # the module's other arguments, to run it again
+    rotates: bool = False  # the module was given position embeddings
+
+
+class Recorder:
+    """Collects the attention calls of one forward pass in one thread.
+
+    keep:     what to keep beyond q, k, v: any of "input", "output", "residual".
+    eager:    attend with the module's own eager function instead of the configured one.
+    stages:   with `eager`, also keep its weights and context (n x n: for one layer at a time).
+    on_layer: called with (calls so far, total or 0) after each attention call; what it raises ends the pass.
+    """
+
+    def __init__(
+        self,
+        *,
+        keep: frozenset[str] = frozenset(),
+        record: bool = True,
+        eager: bool = False,
+        stages: bool = False,
+        on_layer: OnLayer | None = None,
+        total: int = 0,
+    ) -> None:
+        self.keep, self.record, self.eager, self.stages = keep, record, eager, stages
+        self.on_layer, self.total = on_layer, total
+        self.calls: list[Call] = []
+        self._entered: dict[int, tuple[Tensor, Mapping[str, Any]]] = {}
+        self._residual: Tensor | None = None
+
+    def attend(
+        self,
+        configured: Callable[..., Any],
+        own_eager: Callable[..., Any],
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Stands in for the attention function during one pass."""
+        call = self._note(module, query, key, value, attention_mask, kwargs) if self.record else None
+        if self.eager:
+            rule = call.mask if call else mask_rule(module, query, key, attention_mask, kwargs)
+            mask = additive_mask(rule, query, key) if attention_mask is None else as_additive(attention_mask, query)
+            result = own_eager(module, query, key, value, mask, **kwargs)
+            if call and self.stages:
+                call.weights, call.context = result[1][0], result[0][0].transpose(0, 1)
+        else:
+            result = configured(module, query, key, value, attention_mask, **kwargs)
+        if call and self.on_layer:
+            self.on_layer(len(self.calls), self.total)
+        return result
+
+    def _note(
+        self, module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, kwargs: Mapping[str, Any]
+    ) -> Call:
+        scale = kwargs.get("scaling")
+        call = Call(
+            module=module,
+            query=q[0],
+            key=k[0],
+            value=v[0],
+            scale=float(scale) if scale is not None else q.shape[-1] ** -0.5,
+            mask=mask_rule(module, q, k, mask, kwargs),
+            softcap=kwargs.get("softcap"),
+            sinks=kwargs.get("s_aux"),
+            window=kwargs.get("sliding_window"),
+            residual=self._residual,
+        )
+        if entered := self._entered.pop(id(module), None):
+            call.rotates = entered[1].get("position_embeddings") is not None
+            if "input" in self.keep:
+                call.input, call.arguments = entered[0][0], entered[1]
+        self.calls.append(call)
+        return call
+
+    def enter_attention(self, module: nn.Module, hidden_states: Tensor, others: Mapping[str, Any]) -> None:
+        """The attention module was called with this input."""
+        # The mask may be n x n and is known as a rule; the cache would hold more than this layer.
+        dropped = ("attention_mask", "past_key_values")
+        self._entered[id(module)] = (hidden_states, {name: v for name, v in others.items() if name not in dropped})
+
+    def leave_attention(self, module: nn.Module, output: Any) -> None:
+        """The attention module returned this."""
+        if "output" in self.keep:
+            tensor = output[0] if isinstance(output, tuple) else output
+            call = next((call for call in reversed(self.calls) if call.module is module), None)
+            if call is not None:
+                call.output = tensor[0]
+
+    def enter_block(self, hidden_states: Tensor) -> None:
+        """The decoder block that holds the next attention was called with this."""
+        if "residual" in self.keep:
+            self._residual = hidden_states[0]
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Iterator[Recorder]:
+    """Within this context, and in this thread alone, attention calls go through `recorder`."""
+    install_seam()
+    token = _active.set(recorder)
+    try:
+        yield recorder
+    finally:
+        _active.reset(token)
+
+
+def install_seam() -> None:
+    """Wrap the library's one look-up of attention functions; once per process, safe to call again."""
+    with _install_lock:
+        original = AttentionInterface.get_interface
+        if hasattr(original, "seam_of"):
+            return
+
+        @functools.wraps(original)
+        def get_interface(self: Any, attn_implementation: str, default: Callable[..., Any]) -> Callable[..., Any]:
+            configured = original(self, attn_implementation, default)
+            recorder = _active.get()
+            return configured if recorder is None else functools.partial(recorder.attend, configured, default)
+
+        get_interface.seam_of = original  # type: ignore[attr-defined]
+        AttentionInterface.get_interface = get_interface
+
+
+def install_hooks(model: nn.Module) -> dict[str, nn.Module]:
+    """Hooks on every attention module and its block, doing nothing without a recorder. Returns attention by name.
+
+    An attention module is one whose forward asks the interface for its function; its block is the module around it.
+    """
+    found = {name: module for name, module in model.named_modules() if _asks_interface(module)}
+    with _install_lock:
+        if getattr(model, "_attention_inspector_hooks", False):
+            return found
+        modules = dict(model.named_modules())
+        for name, module in found.items():
+            module.register_forward_pre_hook(_before_attention, with_kwargs=True)
+            module.register_forward_hook(_after_attention)
+            block = modules.get(name.rpartition(".")[0])
+            if block is not None and not isinstance(block, nn.ModuleList):
+                block.register_forward_pre_hook(_before_block, with_kwargs=True)
+        model._attention_inspector_hooks = True  # type: ignore[assignment]
+    return found
+
+
+def block_number(name: str) -> int:
+    """The block's number in a module name such as model.layers.7.self_attn; -1 where there is none."""
+    numbers = re.findall(r"\.(\d+)(?=\.|$)", "." + name)
+    return int(numbers[-1]) if numbers else -1
+
+
+def replay(call: Call, *, rotate: bool = True) -> Call:
+    """Run the library's own attention module again on its captured input, with its own eager function.
+
+    Gives every stage: q, k, v, weights, context and output. With `rotate=False` the module is handed cos 1 and sin 0
+    as position embeddings, which leaves its queries and keys as they are before rotation, without code per family.
+    """
+    if call.input is None:
+        raise ValueError('replay needs the attention input: capture with keep=("input",)')
+    arguments = dict(call.arguments)
+    embeddings = arguments.get("position_embeddings")
+    if not rotate and embeddings is not None:
+        cos, sin = embeddings
+        arguments["position_embeddings"] = (torch.ones_like(cos), torch.zeros_like(sin))
+    mask = None if isinstance(call.mask, MaskRule) else as_additive(call.mask.expand(1, 1, -1, -1), call.query)
+    recorder = Recorder(keep=frozenset({"output"}), eager=True, stages=True)
+    with torch.inference_mode(), recording(recorder):
+        call.module(hidden_states=call.input[None], attention_mask=mask, **arguments)
+    return recorder.calls[-1]
+
+
+def mask_rule(
+    module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: Mapping[str, Any]
+) -> Mask:
+    """The rule behind this call's mask, proven on some of its rows; the table itself only where no rule fits."""
+    t, s = query.shape[-2], key.shape[-2]
+    window = kwargs.get("sliding_window")
+    if mask is None:
+        causal = kwargs.get("is_causal")
+        causal = getattr(module, "is_causal", True) if causal is None else causal
+        if t > 1 and not causal:
+            return torch.ones(1, 1, dtype=torch.bool, device=query.device).expand(t, s)  # everyone sees everyone
+        # The library leaves a mask out only while no window bites, so the window's rule says the same.
+        return MaskRule(window=window)
+    table = mask[0] if mask.dtype == torch.bool else mask[0] == 0  # (1 or h, t, s)
+    rows = sorted({0, 1, t // 3, t // 2, t - 2, t - 1, *([window - 1, window, window + 1] if window else [])})
+    rows = [row for row in rows if 0 <= row < t]
+    positions = torch.arange(s, device=mask.device)
+    shown = table[:, rows, :s]
+    plain = mask.dtype == torch.bool or bool(((mask[0][:, rows] == 0) | (mask[0][:, rows] < -1e4)).all())
+    for rule in (MaskRule(), MaskRule(window=window)):
+        if plain and bool((shown == allowed(rule, positions[s - t :][rows], positions)).all()):
+            return rule
+    return table[0] if table.shape[0] == 1 else table
+
+
+def additive_mask(mask: Mask, query: Tensor, key: Tensor) -> Tensor:
+    """The float mask an eager function adds to its scores, [1, 1, t, s]: 0 where allowed, the dtype's minimum else."""
+    t, s = query.shape[-2], key.shape[-2]
+    if isinstance(mask, MaskRule):
+        positions = torch.arange(s, device=query.device)
+        mask = allowed(mask, positions[s - t :], positions)
+    return as_additive(mask.expand(1, 1, t, s) if mask.ndim == 2 else mask[None], query)
+
+
+def as_additive(mask: Tensor, query: Tensor) -> Tensor:
+    """A boolean mask as the float one that eager functions add; a float mask as it is."""
+    if mask.dtype != torch.bool:
+        return mask
+    zero = torch.zeros((), dtype=query.dtype, device=mask.device)
+    return torch.where(mask, zero, torch.finfo(query.dtype).min)
+
+
+def _asks_interface(module: nn.Module) -> bool:
+    code = getattr(inspect.unwrap(type(module).forward), "__code__", None)
+    return code is not None and "ALL_ATTENTION_FUNCTIONS" in code.co_names
+
+
+def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    found: Tensor = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+    return found
+
+
+def _before_attention(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if (recorder := _active.get()) is not None:
+        named = dict(zip(_parameters(type(module)), args, strict=False)) | kwargs
+        named.pop("hidden_states")
+        recorder.enter_attention(module, _hidden_states(args, kwargs), named)
+
+
+def _after_attention(module: nn.Module, _: Any, output: Any) -> None:
+    if (recorder := _active.get()) is not None:
+        recorder.leave_attention(module, output)
+
+
+def _before_block(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if (recorder := _active.get()) is not None:
+        recorder.enter_block(_hidden_states(args, kwargs))
+
+
+@functools.cache
+def _parameters(kind: type) -> tuple[str, ...]:
+    return tuple(inspect.signature(inspect.unwrap(kind.forward)).parameters)[1:]  # type: ignore[attr-defined]

@@ -1,0 +1,110 @@
+"""Traces to files and back: a Trace in, one safetensors file out, and the reverse. Never half-written: a file is
+completed under another name and then renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from inspector.errors import InspectorError
+from inspector.tokens import Tokens
+from inspector.trace import Layer, LayerInfo, Trace
+from reimpl.spec import MaskRule
+
+FORMAT = "attention-inspector trace 1"
+_VECTORS = ("query", "key", "value")
+_OPTIONAL = ("sinks", "input", "output", "residual")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; renamed to it when the block ends well, removed when it does not."""
+    if not path.parent.is_dir():
+        raise InspectorError(f"{path.parent} is not a folder that exists; make it first or choose another place.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise InspectorError(f"{path} could not be written ({error.strerror or error}); nothing was left there.") from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+
+
+def save_trace(trace: Trace, path: Path) -> Path:
+    """Write the trace's tensors and facts to `path`."""
+    tensors: dict[str, Tensor] = {"last_logits": trace.last_logits}
+    rules: list[dict[str, Any]] = []
+    for layer in trace.kept:
+        place = f"layers.{layer.info.index}."
+        for name in _VECTORS + _OPTIONAL:
+            if getattr(layer, name) is not None:
+                tensors[place + name] = getattr(layer, name)
+        if layer.before is not None:
+            tensors[place + "query_pre"], tensors[place + "key_pre"] = layer.before
+        if isinstance(layer.mask, MaskRule):
+            rules.append({"window": layer.mask.window})
+        else:
+            rules.append({"table": True})
+            tensors[place + "mask"] = layer.mask
+    facts = {**trace.facts(), "masks": rules, "format": FORMAT}
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with written_whole(path) as part:
+        save_file(whole, part, metadata={"trace": json.dumps(facts)})
+    return path
+
+
+def open_trace(path: str | Path) -> Trace:
+    """Read a file that `trace.save` wrote. Weights, scores and context are computed from it as before; what needs
+    the model (next tokens, shares through W_o) is not at hand."""
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["trace"])
+            if facts["format"] != FORMAT:
+                raise InspectorError(f'{path} is in the format "{facts["format"]}"; this version reads "{FORMAT}".')
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+        return _trace(facts, tensors)
+    except FileNotFoundError:
+        raise InspectorError(f"{path} does not exist; give a file that trace.save wrote.") from None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InspectorError(f"{path} is not a whole trace file ({error}); save the trace again.") from None
+
+
+def _trace(facts: dict[str, Any], tensors: dict[str, Tensor]) -> Trace:
+    layers = []
+    for info, rule in zip(facts["layers"], facts["masks"], strict=True):
+        place = f"layers.{info['index']}."
+        pre = (tensors.get(place + "query_pre"), tensors.get(place + "key_pre"))
+        layers.append(
+            Layer(
+                info=LayerInfo(**info),
+                mask=tensors[place + "mask"] if rule.get("table") else MaskRule(window=rule["window"]),
+                before=None if pre[0] is None or pre[1] is None else (pre[0], pre[1]),
+                **{name: tensors[place + name] for name in _VECTORS},
+                **{name: tensors.get(place + name) for name in _OPTIONAL},
+            )
+        )
+    tokens = Tokens(**{name: tuple(values) for name, values in facts["tokens"].items()})
+    return Trace(
+        tokens=tokens,
+        layers=layers,
+        last_logits=tensors["last_logits"],
+        model_name=facts["model"],
+        prompt=facts["prompt"],
+        prompt_length=facts["prompt_length"],
+    )

@@ -1,0 +1,257 @@
+"""A name, a folder, a file or an already loaded model goes in; a Model comes out, whose `trace(prompt)` records
+one prompt. The library's own objects stay untouched at `model.model` and `model.tokenizer`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+import reimpl
+from inspector import hub
+from inspector.capture import Call, OnLayer, Recorder, block_number, install_hooks, install_seam, recording
+from inspector.errors import InspectorError
+from inspector.tokens import Tokens, tokenize
+from inspector.trace import Layer, LayerInfo, Trace
+
+KEEP = frozenset({"input", "output", "residual"})
+
+
+@dataclass(frozen=True)
+class HeadParameters:
+    """One head's learned matrices, as they multiply: query = x @ W_q.T and so on.
+
+    W_q, W_k, W_v are [d_head, d_model]; W_o is [d_model, d_head]. Keys and values are those of the head's group.
+    """
+
+    W_q: Tensor
+    W_k: Tensor
+    W_v: Tensor
+    W_o: Tensor
+
+
+class Model:
+    """A causal language model ready to be looked into. Make one with `inspector.load`."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, source: hub.Source) -> None:
+        self.model, self.tokenizer, self.source = model, tokenizer, source
+        self._attention = install_hooks(model)
+        install_seam()
+        if not self._attention:
+            raise InspectorError(
+                f"{source.name} ({model.config.model_type}) has no attention layer that can be recorded; "
+                "choose a decoder with softmax attention, such as smollm2-135m-instruct."
+            )
+        self._names = {id(module): name for name, module in self._attention.items()}
+        # RoPE rules that adapt to the length change buffers while the model runs: one prompt at a time there.
+        adaptive = any(getattr(m, "rope_type", None) in ("dynamic", "longrope") for m in model.modules())
+        self._turn: contextlib.AbstractContextManager[Any] = (
+            threading.RLock() if adaptive else contextlib.nullcontext()
+        )
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.get_input_embeddings().weight.device
+
+    @cached_property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """The attention layers in calling order, found by running two tokens."""
+        return self.trace([0, 0]).layers
+
+    @cached_property
+    def reimplementation(self) -> list[reimpl.CausalSelfAttention]:
+        """Our own attention layers, read from the checkpoint's files (or, for a model given as an object, from its
+        state dict), in this model's dtype and device. Raises InspectorError where the family is not reimplemented."""
+        try:
+            if self.source.folder is not None:
+                return reimpl.load_layers(self.source.folder, dtype=self.dtype, device=self.device)
+            config = {**self.model.config.to_dict(), "model_type": self.model.config.model_type}
+            return reimpl.build_layers(config, self.model.state_dict(), dtype=self.dtype, device=self.device)
+        except reimpl.CheckpointError as error:
+            raise InspectorError(str(error)) from error
+
+    def parameters(self, layer: int, head: int) -> HeadParameters:
+        """This head's slices of W_q, W_k, W_v and W_o."""
+        layers = self.reimplementation
+        if not 0 <= layer < len(layers):
+            raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(layers) - 1}.")
+        attention = layers[layer]
+        if not 0 <= head < attention.spec.heads:
+            raise InspectorError(f"Head {head} does not exist: layer {layer} has heads 0 to {attention.spec.heads - 1}.")
+        return HeadParameters(*attention.head_matrices(head))
+
+    @overload
+    def trace(self, prompt: str | list[int], **options: Any) -> Trace: ...
+    @overload
+    def trace(self, prompt: list[str], **options: Any) -> list[Trace]: ...
+    def trace(
+        self,
+        prompt: str | list[int] | list[str],
+        *,
+        keep: Iterable[str] = (),
+        on_layer: OnLayer | None = None,
+        chat: bool = False,
+        generate: int = 0,
+    ) -> Trace | list[Trace]:
+        """Run one unpadded prompt (text or token ids) once and record it; a list of texts gives a list.
+
+        keep:     what to keep beyond queries, keys and values: "input", "output", "residual" (or fetch it later).
+        on_layer: called as on_layer(done, total) after each layer; what it raises ends the run.
+        chat:     put the text through the tokenizer's chat template first.
+        generate: let the model write this many more tokens, greedily, and record the whole;
+                  `trace.prompt_length` marks where they begin.
+        """
+        if isinstance(prompt, list) and prompt and isinstance(prompt[0], str):
+            texts = [text for text in prompt if isinstance(text, str)]
+            return [self.trace(text, keep=keep, on_layer=on_layer, chat=chat, generate=generate) for text in texts]
+        kept = frozenset(keep)
+        if unknown := kept - KEEP:
+            raise InspectorError(f"keep={sorted(unknown)} is not known; choose from {', '.join(sorted(KEEP))}.")
+        tokens = self.tokenize(prompt, chat=chat)  # type: ignore[arg-type]
+        length = len(tokens)
+        if generate:
+            tokens = self.tokenize([*tokens.ids, *self.continuation(tokens.ids, generate)])
+        recorder = Recorder(keep=kept, on_layer=on_layer, total=len(self._attention))
+        last = self._run(tokens.ids, recorder)[-1]
+        layers = [self._layer(index, call) for index, call in enumerate(recorder.calls)]
+        if not layers:
+            raise InspectorError(f"{self.name} ran without calling attention; nothing can be shown of it.")
+        return Trace(
+            tokens=tokens,
+            layers=layers,
+            last_logits=last,
+            model=self,
+            model_name=self.name,
+            prompt=prompt if isinstance(prompt, str) else None,
+            prompt_length=length,
+        )
+
+    def tokenize(self, prompt: str | Sequence[int], *, chat: bool = False) -> Tokens:
+        """The prompt's tokens, checked against the model's vocabulary and number of positions."""
+        if chat:
+            if not isinstance(prompt, str):
+                raise InspectorError("chat=True puts a text through the chat template; token ids are already past it.")
+            if not getattr(self.tokenizer, "chat_template", None):
+                raise InspectorError(f"The tokenizer of {self.name} has no chat template; use chat=False.")
+            turns = [{"role": "user", "content": prompt}]
+            prompt = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True)["input_ids"]
+        config = self.model.config.get_text_config()
+        vocabulary = self.model.get_input_embeddings().num_embeddings
+        limit = getattr(config, "max_position_embeddings", None)
+        return tokenize(prompt, self.tokenizer, vocabulary=vocabulary, limit=limit)
+
+    def logits(self, ids: Sequence[int], *, eager: bool = False) -> Tensor:
+        """Next-token logits after each token [n, vocabulary]; with `eager` through the model's own eager function."""
+        return self._run(ids, Recorder(record=False, eager=eager), every=True)
+
+    def continuation(self, ids: Sequence[int], count: int) -> list[int]:
+        """The `count` tokens the model writes next, greedily, with its key/value cache."""
+        with self._turn:
+            return greedy(self.model, ids, count)
+
+    def _run(self, ids: Sequence[int], recorder: Recorder, *, every: bool = False) -> Tensor:
+        """One forward pass under `recorder`: logits [1, vocabulary] after the last token, or of `every` token."""
+        arguments: dict[str, Any] = {"use_cache": False}
+        if not every and "logits_to_keep" in inspect.signature(self.model.forward).parameters:
+            arguments["logits_to_keep"] = 1  # 8192 tokens' logits would be 1.6 GB for a vocabulary of 49152
+        with self._turn, torch.inference_mode(), recording(recorder):
+            logits: Tensor = self.model(torch.tensor([ids], device=self.device), **arguments).logits[0]
+        return logits if every else logits[-1:]
+
+    def _layer(self, index: int, call: Call) -> Layer:
+        name = self._names.get(id(call.module), f"attention {index}")
+        info = LayerInfo(
+            index=index,
+            name=name,
+            block=block_number(name),
+            heads=call.query.shape[0],
+            kv_heads=call.key.shape[0],
+            d_head=call.query.shape[-1],
+            d_value=call.value.shape[-1],
+            window=call.window,
+            scale=call.scale,
+            softcap=call.softcap,
+            sinks=call.sinks is not None,
+            rope=call.rotates,
+        )
+        replayable = call if call.input is not None else None
+        return Layer(
+            info=info,
+            query=call.query,
+            key=call.key,
+            value=call.value,
+            mask=call.mask,
+            sinks=call.sinks,
+            input=call.input,
+            output=call.output,
+            residual=call.residual,
+            call=replayable,
+        )
+
+    def __repr__(self) -> str:
+        config = self.model.config.get_text_config()
+        return f"Model {self.name} ({config.model_type}, {self.dtype}, {self.device}): {self.source.note}"
+
+
+def greedy(model: PreTrainedModel, ids: Sequence[int], count: int) -> list[int]:
+    """The `count` most probable next tokens, one after the other, with the model's key/value cache on."""
+    new: list[int] = []
+    step = torch.tensor([list(ids)], device=model.get_input_embeddings().weight.device)
+    cache = None
+    with torch.inference_mode():
+        for _ in range(count):
+            result = model(step, past_key_values=cache, use_cache=True)
+            cache = result.past_key_values
+            step = result.logits[:, -1:].argmax(-1)
+            new.append(int(step))
+    return new
+
+
+def load(
+    name: str | Path | PreTrainedModel = hub.PACKAGED,
+    tokenizer: Any = None,
+    *,
+    dtype: str | torch.dtype = "float32",
+    device: str = "cpu",
+    device_map: str | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+    trust_remote_code: bool = False,
+    progress: hub.Progress | None = None,
+) -> Model:
+    """Load a causal language model: the packaged default, a hub id (owner/name), a folder, a .gguf file, or a
+    PreTrainedModel that is loaded already (with its tokenizer).
+
+    Raises InspectorError, one sentence, for everything a user can mend.
+    """
+    if isinstance(name, PreTrainedModel):
+        if tokenizer is None:
+            raise InspectorError("A model given as an object needs its tokenizer too: load(model, tokenizer).")
+        title = str(getattr(name.config, "_name_or_path", "") or type(name).__name__)
+        source = hub.Source(
+            kind="memory", name=title, folder=None, revision=None, note="A model object handed over in memory."
+        )
+        return Model(name.eval(), tokenizer, source)
+    source = hub.resolve(str(name), revision=revision, token=token, progress=progress)
+    library_model, library_tokenizer = hub.load_library_model(
+        source, dtype=dtype, device=device, device_map=device_map, trust_remote_code=trust_remote_code
+    )
+    return Model(library_model, tokenizer or library_tokenizer, source)

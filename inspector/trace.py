@@ -1,0 +1,303 @@
+"""One prompt through one model: captured queries, keys and values in; any head's scores, weights and context out,
+computed when looked at. Arrays are head-first: [t, d] or [t, s] for one head, [h, ...] for all of a layer.
+
+Nothing n x n is kept. What was not kept at capture (the attention input, the residual, all logits) is fetched by
+one more forward pass of the same prompt the first time it is asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from inspector.capture import Call, Mask, replay
+from inspector.errors import InspectorError
+from inspector.tokens import Tokens
+from reimpl.attention import attention_weights, context_vectors, scaled_scores
+from reimpl.blockwise import pooled_weights
+from reimpl.mask import allowed
+from reimpl.spec import MaskRule
+
+if TYPE_CHECKING:
+    from inspector.model import Model
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One attention call of the model. `index` counts calls from 0; `block` is the decoder block it stands in.
+
+    window: how many tokens back a query may look, itself counted (None: to the first). rope: positions turn
+    queries and keys here. scale multiplies scores. d_value is the value vectors' width.
+    """
+
+    index: int
+    name: str
+    block: int
+    heads: int
+    kv_heads: int
+    d_head: int
+    d_value: int
+    window: int | None
+    scale: float
+    softcap: float | None
+    sinks: bool
+    rope: bool
+
+    def kv_head(self, head: int) -> int:
+        """Which key/value head this query head uses."""
+        return head // (self.heads // self.kv_heads)
+
+
+@dataclass
+class Layer:
+    """What is kept of one layer. `before` holds query and key before rotation once they were asked for."""
+
+    info: LayerInfo
+    query: Tensor  # [h, t, d]
+    key: Tensor  # [g, s, d]
+    value: Tensor  # [g, s, d_value]
+    mask: Mask
+    sinks: Tensor | None = None
+    input: Tensor | None = None  # [t, m]
+    output: Tensor | None = None  # [t, m]
+    residual: Tensor | None = None  # [t, m]
+    before: tuple[Tensor, Tensor] | None = None
+    call: Call | None = field(default=None, repr=False)
+
+
+class Trace:
+    """See the module's first lines. Made by `model.trace(prompt)` or `open_trace(file)`."""
+
+    def __init__(
+        self,
+        *,
+        tokens: Tokens,
+        layers: list[Layer],
+        last_logits: Tensor,
+        model: Model | None = None,
+        model_name: str = "",
+        prompt: str | None = None,
+        prompt_length: int | None = None,
+    ) -> None:
+        self.tokens, self.prompt, self.model, self.model_name = tokens, prompt, model, model_name
+        self.prompt_length = len(tokens) if prompt_length is None else prompt_length
+        self.last_logits = last_logits  # [vocabulary], what follows the last token
+        self.kept = layers
+        self._logits: Tensor | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def n(self) -> int:
+        """How many tokens."""
+        return len(self.tokens)
+
+    @property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        return tuple(layer.info for layer in self.kept)
+
+    # -- vectors ------------------------------------------------------------------------------------------------
+
+    def query(self, layer: int, head: int, *, rope: bool = True) -> Tensor:
+        """Query vectors of one head [t, d], after rotation by position, or before it (rope=False)."""
+        kept, head = self._head(layer, head)
+        return (kept.query if rope else self._before(kept)[0])[head]
+
+    def key(self, layer: int, head: int, *, rope: bool = True) -> Tensor:
+        """Key vectors [s, d] that this query head meets: its group's key head."""
+        kept, head = self._head(layer, head)
+        return (kept.key if rope else self._before(kept)[1])[kept.info.kv_head(head)]
+
+    def value(self, layer: int, head: int) -> Tensor:
+        """Value vectors [s, d_value] that this query head mixes: its group's value head."""
+        kept, head = self._head(layer, head)
+        return kept.value[kept.info.kv_head(head)]
+
+    # -- what attention makes of them ---------------------------------------------------------------------------
+
+    def scores(self, layer: int, head: int | None = None, queries: slice | None = None) -> Tensor:
+        """Scaled scores [t, s] (soft-capped where the model does), before the mask. Unlike weights, any number."""
+        kept, query, key, _ = self._heads(layer, head, queries)
+        scores = scaled_scores(query, key, scale=kept.info.scale, softcap=kept.info.softcap)
+        return scores if head is None else scores[0]
+
+    def weights(self, layer: int, head: int | None = None, queries: slice | None = None) -> Tensor:
+        """Attention weights [t, s] of one head, or [h, t, s]: the softmax of the scaled, masked scores.
+
+        Rows sum to 1, or to less where the model has attention sinks. `queries` picks some query rows.
+        """
+        kept, query, key, rows = self._heads(layer, head, queries)
+        scores = scaled_scores(query, key, scale=kept.info.scale, softcap=kept.info.softcap)
+        sinks = kept.sinks if kept.sinks is None or head is None else kept.sinks[head : head + 1]
+        weights = attention_weights(scores, self._allowed(kept, rows), sinks=sinks)
+        return weights if head is None else weights[0]
+
+    def allowed(self, layer: int, queries: slice | None = None) -> Tensor:
+        """True where a query may look at a key: bool [t, s]."""
+        kept = self._layer(layer)
+        may = self._allowed(kept, queries or slice(None))
+        return may if may.ndim == 2 else may[0]
+
+    def context(self, layer: int, head: int | None = None) -> Tensor:
+        """Context vectors [t, d_value]: each query token's sum of weighted values."""
+        kept = self._layer(layer)
+        weights = self.weights(layer, head)
+        if head is None:
+            return context_vectors(weights, kept.value)
+        return context_vectors(weights[None], self.value(layer, head)[None])[0]
+
+    def head_output(self, layer: int, head: int) -> Tensor:
+        """This head's own share of the attention output [t, d_model]: its context vectors times its slice of W_o.
+
+        The shares of all heads (and W_o's bias, if any) add up to the attention output.
+        """
+        context = self.context(layer, head)
+        w_o = self._model().parameters(layer, head).W_o  # [m, d]
+        return context @ w_o.to(context).T
+
+    def pooled(self, layer: int, cells: int) -> Tensor:
+        """The largest weight in each of cells x cells tiles of every head's grid: [h, c, c], c = min(cells, n).
+
+        Strips of query rows are weighed one after the other, so a long prompt costs no n x n memory.
+        """
+        kept = self._layer(layer)
+        if not isinstance(kept.mask, MaskRule):
+            raise InspectorError(f"Layer {layer} has a mask of its own, which pooled maps do not read yet; use weights().")
+        info = kept.info
+        return pooled_weights(
+            kept.query, kept.key, cells=cells, scale=info.scale, rule=kept.mask, softcap=info.softcap, sinks=kept.sinks
+        )
+
+    # -- around the attention -----------------------------------------------------------------------------------
+
+    @property
+    def embedding(self) -> Tensor:
+        """The token embeddings [t, d_model] that the first block receives."""
+        return self.residual(0)
+
+    def input(self, layer: int) -> Tensor:
+        """The attention input [t, d_model]: what the layer receives, after the block's norm."""
+        return self._kept(layer, "input")
+
+    def residual(self, layer: int) -> Tensor:
+        """What the layer's block receives [t, d_model], before its norm: attention's output is added to this."""
+        return self._kept(layer, "residual")
+
+    def output(self, layer: int) -> Tensor:
+        """The attention output [t, d_model], as the library computed it in the forward pass."""
+        return self._kept(layer, "output")
+
+    @property
+    def logits(self) -> Tensor:
+        """Next-token logits after each token, [n, vocabulary]."""
+        if self._logits is None:
+            self._logits = self._model().logits(self.tokens.ids)
+        return self._logits
+
+    def next_tokens(self, count: int = 10) -> list[tuple[str, int, float]]:
+        """The most probable next tokens: (label, id, probability)."""
+        from inspector.tokens import tokenize
+
+        probabilities = self.last_logits.float().softmax(-1)
+        top = probabilities.topk(min(count, probabilities.numel()))
+        tokenizer = self._model().tokenizer
+        found = []
+        for token, probability in zip(top.indices.tolist(), top.values.tolist(), strict=True):
+            label = tokenize([token], tokenizer, vocabulary=probabilities.numel()).labels[0]
+            found.append((label, token, probability))
+        return found
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors kept."""
+        tensors = [self.last_logits, self._logits]
+        for kept in self.kept:
+            tensors += [kept.query, kept.key, kept.value, kept.input, kept.output, kept.residual, *(kept.before or ())]
+            tensors.append(kept.mask if isinstance(kept.mask, Tensor) else None)
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+    def save(self, path: str | Path) -> Path:
+        """Write queries, keys, values and whatever else is kept to one safetensors file."""
+        from inspector.export import save_trace
+
+        return save_trace(self, Path(path))
+
+    def __repr__(self) -> str:
+        return (
+            f"Trace of {self.n} tokens through {self.model_name or 'a model'}: {len(self.kept)} layers, "
+            f"{self.kept[0].info.heads} heads, {self.nbytes / 2**20:.1f} MB kept"
+        )
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _layer(self, layer: int) -> Layer:
+        if not 0 <= layer < len(self.kept):
+            raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(self.kept) - 1}.")
+        return self.kept[layer]
+
+    def _head(self, layer: int, head: int) -> tuple[Layer, int]:
+        kept = self._layer(layer)
+        if not 0 <= head < kept.info.heads:
+            raise InspectorError(f"Head {head} does not exist: layer {layer} has heads 0 to {kept.info.heads - 1}.")
+        return kept, head
+
+    def _heads(self, layer: int, head: int | None, queries: slice | None) -> tuple[Layer, Tensor, Tensor, slice]:
+        """The layer, its query [h, t, d] and key [g, s, d] (one of each for one head), and the query rows."""
+        rows = queries if queries is not None else slice(None)
+        if head is None:
+            kept = self._layer(layer)
+            return kept, kept.query[:, rows], kept.key, rows
+        kept, head = self._head(layer, head)
+        group = kept.info.kv_head(head)
+        return kept, kept.query[head : head + 1, rows], kept.key[group : group + 1], rows
+
+    def _allowed(self, kept: Layer, rows: slice) -> Tensor:
+        if not isinstance(kept.mask, MaskRule):
+            return kept.mask[..., rows, :]
+        positions = torch.arange(kept.key.shape[1], device=kept.key.device)
+        return allowed(kept.mask, positions[rows], positions)
+
+    def _before(self, kept: Layer) -> tuple[Tensor, Tensor]:
+        if kept.before is None:
+            self._kept(kept.info.index, "input")
+            if kept.call is None:
+                raise InspectorError("This trace was saved without vectors before rotation; capture the prompt again.")
+            again = replay(kept.call, rotate=False)
+            kept.before = (again.query, again.key)
+        return kept.before
+
+    def _kept(self, layer: int, what: str) -> Tensor:
+        kept = self._layer(layer)
+        if getattr(kept, what) is None:
+            with self._lock:
+                if getattr(kept, what) is None:
+                    self._fetch(what)
+        found: Tensor = getattr(kept, what)
+        return found
+
+    def _fetch(self, what: str) -> None:
+        """One more forward pass of the same tokens, keeping `what` of every layer."""
+        again = self._model().trace(list(self.tokens.ids), keep=(what,))
+        for mine, new in zip(self.kept, again.kept, strict=True):
+            setattr(mine, what, getattr(new, what))
+            if what == "input":
+                mine.call = new.call
+
+    def _model(self) -> Model:
+        if self.model is None:
+            raise InspectorError("This trace was opened from a file and has no model at hand; capture the prompt again.")
+        return self.model
+
+    def facts(self) -> dict[str, Any]:
+        """What a file needs beside the tensors."""
+        return {
+            "model": self.model_name,
+            "prompt": self.prompt,
+            "prompt_length": self.prompt_length,
+            "tokens": asdict(self.tokens),
+            "layers": [asdict(layer.info) for layer in self.kept],
+        }
