@@ -1,0 +1,7 @@
+"""`python -m inspector ...` is the command `attention-inspector ...`."""
+
+import sys
+
+from inspector.cli import main
+
+sys.exit(main())

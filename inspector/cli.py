@@ -1,0 +1,170 @@
+"""The command line: arguments in, text or files out. Exit 0: all well; 1: a difference was found; 2: it could not run.
+
+Errors are one sentence on standard error; a traceback only with --debug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inspector.errors import InspectorError
+
+if TYPE_CHECKING:
+    from inspector.model import Model
+
+PROMPT = "Houston, we have a problem"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except InspectorError as error:
+        if options.debug:
+            raise
+        print(f"attention-inspector: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("attention-inspector: stopped.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="attention-inspector",
+        description="See every attention head of a real pretrained model, and trust what you see.",
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    app = commands.add_parser("app", parents=[common], help="open the app in a browser, on this machine only")
+    app.add_argument("model", nargs="?", help="packaged name, hub id, folder or .gguf file to start with")
+    app.add_argument("--port", type=int, help="port to listen on (8501 unless told)")
+    app.add_argument("--models", metavar="LIST", help="comma-separated: offer these models and no others")
+    app.set_defaults(run=_app)
+
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument("model", help="packaged name (smollm2-135m-instruct), hub id, folder or .gguf file")
+    model.add_argument("--prompt", default=None, help=f'text to run ("{PROMPT}")')
+    model.add_argument("--prompt-file", type=Path, help="read the text from a UTF-8 file")
+    model.add_argument("--dtype", default="float32", help="float32, bfloat16, float16, float64 or auto")
+    model.add_argument("--device", default="cpu", help="cpu, cuda, mps or auto")
+    model.add_argument("--device-map", help='"auto" spreads the model over devices')
+    model.add_argument("--revision", help="a hub model's branch, tag or commit")
+    model.add_argument("--trust-remote-code", action="store_true", help="run code that the model's repository brings")
+
+    verify = commands.add_parser(
+        "verify", parents=[common, model], help="compare the reimplementation with the library's own numbers"
+    )
+    verify.add_argument("--json", metavar="FILE", help='write the whole report as JSON ("-": to standard output)')
+    verify.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="reimplement from this folder's files instead")
+    verify.add_argument("--no-controls", action="store_true", help="leave the planted mistakes out")
+    verify.set_defaults(run=_verify)
+
+    capture = commands.add_parser("capture", parents=[common, model], help="record a prompt's attention in a file")
+    capture.add_argument("--out", type=Path, required=True, metavar="FILE", help="the safetensors file to write")
+    capture.set_defaults(run=_capture)
+
+    models = commands.add_parser("models", parents=[common], help="what is packaged and cached on this machine")
+    models.add_argument("--check-hub", metavar="ID", help="also ask the hub about this model")
+    models.set_defaults(run=_models)
+    return parser
+
+
+def _app(options: argparse.Namespace) -> int:
+    from inspector.ui.launch import launch
+
+    offered = [name.strip() for name in options.models.split(",") if name.strip()] if options.models else None
+    return launch(model=options.model, port=options.port, models=offered)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from inspector.verify import verify
+
+    model = _load(options)
+    report = verify(
+        model,
+        _prompt(options),
+        checkpoint=options.checkpoint,
+        controls=not options.no_controls,
+        on_layer=lambda done, total: _progress(f"layer {done} of {total}"),
+    )
+    _progress("")
+    if options.json == "-":
+        print(report.to_json())
+    else:
+        print(report)
+    if options.json and options.json != "-":
+        _write(Path(options.json), report.to_json())
+    return 0 if report.ok else 1
+
+
+def _capture(options: argparse.Namespace) -> int:
+    model = _load(options)
+    trace = model.trace(_prompt(options), on_layer=lambda done, total: _progress(f"layer {done} of {total}"))
+    path = trace.save(options.out)
+    _progress("")
+    print(f"{trace}\n{path}: {path.stat().st_size / 2**20:.1f} MB")
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from inspector import hub
+
+    for known in hub.models_known():
+        size = f"{known['bytes'] / 2**20:,.0f} MB" if known["bytes"] else "not converted yet"
+        print(f"{known['name']:<40} {known['kind']:<9} {size:>18}  {known['folder'] or ''}")
+    if options.check_hub:
+        print(hub.check_hub(options.check_hub))
+    return 0
+
+
+def _load(options: argparse.Namespace) -> Model:
+    from inspector.model import load
+
+    def progress(message: str, fraction: float | None) -> None:
+        _progress(message if fraction is None else f"{message} {fraction:4.0%}")
+
+    model = load(
+        options.model,
+        dtype=options.dtype,
+        device=options.device,
+        device_map=options.device_map,
+        revision=options.revision,
+        trust_remote_code=options.trust_remote_code,
+        progress=progress,
+    )
+    _progress("")
+    return model
+
+
+def _prompt(options: argparse.Namespace) -> str:
+    if options.prompt_file is None:
+        return PROMPT if options.prompt is None else str(options.prompt)
+    if options.prompt is not None:
+        raise InspectorError("Give either --prompt or --prompt-file, not both.")
+    try:
+        text: str = options.prompt_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InspectorError(f"{options.prompt_file} could not be read as UTF-8 text ({error}).") from None
+    return text
+
+
+def _write(path: Path, text: str) -> None:
+    from inspector.export import written_whole
+
+    with written_whole(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def _progress(message: str) -> None:
+    """One line that replaces itself, on a terminal only."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{message}", end="", file=sys.stderr, flush=True)

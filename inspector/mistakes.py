@@ -1,0 +1,317 @@
+"""Planted mistakes, the negative controls: a right attention layer goes in, the same layer with one known mistake
+comes out. A verification that lets one of them pass is worth nothing; one whose numbers equal somebody's own
+implementation names the likely cause.
+
+Each mistake is a changed spec or a subclass overriding one step of `CausalSelfAttention`. Where a model cannot make
+a mistake (no bias to drop), `plant` gives the reason instead of a layer: it is listed as such and not counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from reimpl.attention import AttentionTrace, CausalSelfAttention, context_vectors
+from reimpl.project import Projections
+from reimpl.rope import rotate
+from reimpl.spec import AttentionSpec, MaskRule, RopeSpec
+
+Planted = CausalSelfAttention | str
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """`meaning` completes the sentence "your numbers equal ours with ..."."""
+
+    name: str
+    meaning: str
+    plant: Callable[[CausalSelfAttention, int], Planted]  # (layer, tokens in the prompt) -> layer or reason why not
+
+
+# -- mistakes of configuration: the spec says something else ------------------------------------------------------
+
+
+def _spec(change: Callable[[AttentionSpec], AttentionSpec | str]) -> Callable[[CausalSelfAttention, int], Planted]:
+    def plant(layer: CausalSelfAttention, _: int) -> Planted:
+        changed = change(layer.spec)
+        return changed if isinstance(changed, str) else CausalSelfAttention.like(layer, changed)
+
+    return plant
+
+
+def _rope(change: Callable[[RopeSpec], RopeSpec | None | str]) -> Callable[[CausalSelfAttention, int], Planted]:
+    def changed(spec: AttentionSpec) -> AttentionSpec | str:
+        if spec.rope is None:
+            return "this layer has no RoPE"
+        new = change(spec.rope)
+        return new if isinstance(new, str) else replace(spec, rope=new)
+
+    return _spec(changed)
+
+
+def _unscaled(rope: RopeSpec) -> RopeSpec | str:
+    if rope.rule == "default":
+        return "its RoPE frequencies are not scaled"
+    return replace(rope, rule="default", scaling=())
+
+
+def _other_style(rope: RopeSpec) -> RopeSpec:
+    return replace(rope, style="pairs" if rope.style == "halves" else "halves")
+
+
+def _no_window(layer: CausalSelfAttention, n: int) -> Planted:
+    window = layer.spec.mask.window
+    if window is None:
+        return "this layer has no sliding window"
+    if n <= window:
+        return f"the window of {window} is longer than the control prompt of {n} tokens"
+    return CausalSelfAttention.like(layer, replace(layer.spec, mask=MaskRule()))
+
+
+def _window_off_by_one(layer: CausalSelfAttention, n: int) -> Planted:
+    window = layer.spec.mask.window
+    if window is None or n <= window:
+        return _no_window(layer, n)
+    return CausalSelfAttention.like(layer, replace(layer.spec, mask=MaskRule(window=window + 1)))
+
+
+def _no_norm(spec: AttentionSpec) -> AttentionSpec | str:
+    if spec.query_norm is None and spec.key_norm is None:
+        return "this layer does not normalise queries or keys"
+    return replace(spec, query_norm=None, key_norm=None)
+
+
+def _no_qkv_bias(spec: AttentionSpec) -> AttentionSpec | str:
+    return replace(spec, qkv_bias=False) if spec.qkv_bias else "this layer's projections have no bias"
+
+
+def _no_output_bias(spec: AttentionSpec) -> AttentionSpec | str:
+    return replace(spec, output_bias=False) if spec.output_bias else "this layer's W_o has no bias"
+
+
+def _no_softcap(spec: AttentionSpec) -> AttentionSpec | str:
+    return replace(spec, softcap=None) if spec.softcap else "this layer's scores are not soft-capped"
+
+
+def _scale_one(spec: AttentionSpec) -> str | None:
+    return "this layer's scale is 1" if spec.scale == 1 else None
+
+
+def _no_scale(spec: AttentionSpec) -> AttentionSpec | str:
+    return _scale_one(spec) or replace(spec, scale=1.0)
+
+
+def _model_width_scale(spec: AttentionSpec) -> AttentionSpec | str:
+    if spec.heads == 1:
+        return "with one head d_model and d_head may be the same"
+    return replace(spec, scale=spec.d_model**-0.5)
+
+
+# -- mistakes of computation: one step is done wrongly -------------------------------------------------------------
+
+
+class _KeysShifted(CausalSelfAttention):
+    def rotate(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        return rotate(query, positions, self.spec.rope), rotate(key, positions + 1, self.spec.rope)
+
+
+class _CountFromOne(CausalSelfAttention):
+    def rotate(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        return super().rotate(query, key, positions + 1)
+
+
+class _TurnedBackwards(CausalSelfAttention):
+    def rotate(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        return super().rotate(query, key, -positions)
+
+
+class _QueriesOnly(CausalSelfAttention):
+    def rotate(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        return rotate(query, positions, self.spec.rope), key
+
+
+class _ValuesTurned(CausalSelfAttention):
+    def stages(self, x: Tensor, positions: Tensor | None = None) -> AttentionTrace:
+        right = super().stages(x, positions)
+        where = torch.arange(x.shape[-2], device=x.device) if positions is None else positions
+        value = rotate(right.value, where, self.spec.rope)
+        weights, context, output = self.attend(right.query, right.key, value, where, where)
+        return dataclasses.replace(right, value=value, weights=weights, context=context, output=output)
+
+
+class _NoMask(CausalSelfAttention):
+    def mask(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
+        return torch.ones_like(super().mask(query_positions, key_positions))
+
+
+class _SeesNext(CausalSelfAttention):
+    def mask(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
+        return super().mask(query_positions + 1, key_positions)
+
+
+class _NotItself(CausalSelfAttention):
+    def mask(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
+        may = super().mask(query_positions, key_positions) & (query_positions[:, None] != key_positions[None, :])
+        may[query_positions == 0] = key_positions == 0  # the first token has nobody else to look at
+        return may
+
+
+class _MaskedAfterwards(CausalSelfAttention):
+    def weigh(self, scores: Tensor, may: Tensor) -> Tensor:
+        return scores.float().softmax(-1).to(scores.dtype) * may
+
+
+class _SoftmaxOverQueries(CausalSelfAttention):
+    def weigh(self, scores: Tensor, may: Tensor) -> Tensor:
+        return scores.masked_fill(~may, float("-inf")).float().softmax(-2).to(scores.dtype)
+
+
+class _ScaledTwice(CausalSelfAttention):
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return super().score(query, key) * self.spec.scale
+
+
+def _tiled(x: Tensor, heads: int) -> Tensor:
+    """Key/value heads in the order 0 1 2 0 1 2 instead of 0 0 1 1 2 2."""
+    return torch.cat([x] * (heads // x.shape[-3]), dim=-3)
+
+
+class _GroupsTiled(CausalSelfAttention):
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return super().score(query, _tiled(key, self.spec.heads))
+
+    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+        return context_vectors(weights, _tiled(value, self.spec.heads))
+
+
+class _FirstGroupForAll(CausalSelfAttention):
+    def score(self, query: Tensor, key: Tensor) -> Tensor:
+        return super().score(query, key[..., :1, :, :])
+
+    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+        return context_vectors(weights, value[..., :1, :, :])
+
+
+class _KeyValueSwapped(CausalSelfAttention):
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = super().project(x)
+        return query, value, key
+
+
+class _HeadsCutWrongly(CausalSelfAttention):
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        t = x.shape[-2]
+
+        def cut(y: Tensor) -> Tensor:  # [..., h, t, d] laid out as [..., t, h*d], then read as [..., h, t, d]
+            return y.transpose(-3, -2).flatten(-3).unflatten(-1, (-1, t, self.spec.d_head))
+
+        query, key, value = super().project(x)
+        return cut(query), cut(key), cut(value)
+
+
+class _HeadsNotPutBack(CausalSelfAttention):
+    def blend(self, context: Tensor) -> Tensor:
+        t = context.shape[-2]
+        return self.o_proj(context.flatten(-3).unflatten(-1, (t, -1)))
+
+
+class _NoBlend(CausalSelfAttention):
+    def blend(self, context: Tensor) -> Tensor:
+        return context.transpose(-3, -2).flatten(-2)
+
+
+class _NormAfterRope(CausalSelfAttention):
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        p: Projections = self.projections
+        split = [p.split_heads(w(x)).transpose(-3, -2) for w in (p.q_proj, p.k_proj, p.v_proj)]
+        return split[0], split[1], split[2]
+
+    def rotate(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        query, key = super().rotate(query, key, positions)
+        p = self.projections
+        return p.q_norm(query) if p.q_norm else query, p.k_norm(key) if p.k_norm else key
+
+
+def _step(kind: type[CausalSelfAttention], *, unless: Callable[[AttentionSpec], str | None] = lambda _: None) -> (
+    Callable[[CausalSelfAttention, int], Planted]
+):
+    def plant(layer: CausalSelfAttention, n: int) -> Planted:
+        reason = unless(layer.spec) or ("one token has nothing to confuse" if n < 2 else None)
+        return reason or kind.like(layer)
+
+    return plant
+
+
+def _without_rope(spec: AttentionSpec) -> str | None:
+    return "this layer has no RoPE" if spec.rope is None else None
+
+
+def _without_groups(spec: AttentionSpec) -> str | None:
+    if spec.kv_heads == 1:
+        return "one key/value head serves all query heads"
+    return "each query head has its own key/value head" if spec.group == 1 else None
+
+
+def _one_kv_head(spec: AttentionSpec) -> str | None:
+    return "there is only one key/value head" if spec.kv_heads == 1 else None
+
+
+def _one_head(spec: AttentionSpec) -> str | None:
+    return "there is only one head" if spec.heads == 1 else None
+
+
+def _width_changes(spec: AttentionSpec) -> str | None:
+    if spec.heads * spec.d_head != spec.d_model:
+        return "W_o changes the width, so leaving it out cannot go unnoticed"
+    return None
+
+
+def _no_norms(spec: AttentionSpec) -> str | None:
+    reason = _no_norm(spec)
+    return reason if isinstance(reason, str) else None
+
+
+# Where several mistakes give the same numbers at a stage, the first in this list is named as the likely cause.
+MISTAKES: tuple[Mistake, ...] = (
+    Mistake("rope style swapped", "paired instead of half rotation (or the reverse)", _rope(_other_style)),
+    Mistake("rope base 10x", "ten times the RoPE base", _rope(lambda r: replace(r, theta=r.theta * 10))),
+    Mistake("rope base 10000", "RoPE base 10000 instead of the config's", _rope(
+        lambda r: "its base is 10000" if r.theta == 10000 else replace(r, theta=10000.0))),
+    Mistake("no rope", "no rotation by position at all", _rope(lambda _: None)),
+    Mistake("rope scaling ignored", "the rule that scales RoPE frequencies left out", _rope(_unscaled)),
+    Mistake("rope backwards", "rotation in the opposite direction", _step(_TurnedBackwards, unless=_without_rope)),
+    Mistake("positions from one", "positions counted from 1", _step(_CountFromOne, unless=_without_rope)),
+    Mistake("keys shifted", "key positions one too high", _step(_KeysShifted, unless=_without_rope)),
+    Mistake("keys not rotated", "only queries rotated, not keys", _step(_QueriesOnly, unless=_without_rope)),
+    Mistake("values rotated", "values rotated as well", _step(_ValuesTurned, unless=_without_rope)),
+    Mistake("no scale", "scores not scaled", _spec(_no_scale)),
+    Mistake("scale of d_model", "scores divided by sqrt(d_model) instead of sqrt(d_head)", _spec(_model_width_scale)),
+    Mistake("scaled twice", "the scale applied twice", _step(_ScaledTwice, unless=_scale_one)),
+    Mistake("no mask", "no causal mask", _step(_NoMask)),
+    Mistake("mask sees next", "a mask that also lets the next token be seen", _step(_SeesNext)),
+    Mistake("mask hides itself", "a mask that hides each token from itself", _step(_NotItself)),
+    Mistake("masked after softmax", "the mask applied after the softmax", _step(_MaskedAfterwards)),
+    Mistake("softmax over queries", "the softmax over query tokens instead of key tokens", _step(_SoftmaxOverQueries)),
+    Mistake("window ignored", "the sliding window left out", _no_window),
+    Mistake("window off by one", "a sliding window one token too long", _window_off_by_one),
+    Mistake("soft-cap left out", "scores not soft-capped", _spec(_no_softcap)),
+    Mistake("key/value heads tiled", "key/value heads repeated as 0 1 2 0 1 2 instead of 0 0 1 1 2 2",
+            _step(_GroupsTiled, unless=_without_groups)),
+    Mistake("one key/value head for all", "the first key/value head used for all query heads",
+            _step(_FirstGroupForAll, unless=_one_kv_head)),
+    Mistake("keys and values swapped", "W_k and W_v exchanged", _step(_KeyValueSwapped)),
+    Mistake("heads cut wrongly", "vectors cut into heads without exchanging the token and head axes",
+            _step(_HeadsCutWrongly, unless=_one_head)),
+    Mistake("heads not put back", "context vectors joined without exchanging the head and token axes",
+            _step(_HeadsNotPutBack, unless=_one_head)),
+    Mistake("no W_o", "W_o left out", _step(_NoBlend, unless=_width_changes)),
+    Mistake("qkv bias dropped", "the biases of queries, keys and values dropped", _spec(_no_qkv_bias)),
+    Mistake("output bias dropped", "the bias of W_o dropped", _spec(_no_output_bias)),
+    Mistake("query/key norm dropped", "queries and keys not normalised", _spec(_no_norm)),
+    Mistake("norm after rope", "queries and keys normalised after rotation instead of before",
+            _step(_NormAfterRope, unless=_no_norms)),
+)  # fmt: skip

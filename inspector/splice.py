@@ -1,0 +1,144 @@
+"""The reimplementation put in place of the library's attention: a library model and our layers go in, a model of the
+library's own class whose every attention is ours comes out. Its parameters are shared, the original is untouched.
+
+Stage by stage each layer is judged on the library's input; here our own errors may add up from layer to layer, and
+the library's key/value cache sits between our rotation and our scores.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from inspector.model import Model, greedy
+from reimpl.attention import CausalSelfAttention
+
+GENERATED = 40  # tokens compared after the prompt
+
+
+@dataclass(frozen=True)
+class SplicedResult:
+    """What the spliced model did, against the library's.
+
+    logits_max_abs, logits_differing: against the library's pass through its own eager attention.
+    sdpa_max_abs: the same library's SDPA pass against its eager pass, its own rounding noise, for scale.
+    tokens: greedy continuation by the spliced model; tokens_equal: how many, from the first, equal the library's.
+    calls: how often our attention ran, so that a splice that never ran cannot pass.
+    """
+
+    ok: bool
+    logits_max_abs: float
+    logits_differing: int
+    logits_elements: int
+    logits_tolerance: float
+    sdpa_max_abs: float
+    tokens: tuple[int, ...]
+    tokens_equal: int
+    tokens_compared: int
+    calls: int
+    text: str
+    reason: str
+
+
+class SplicedAttention(nn.Module):
+    """Stands where the library's attention module stood: same arguments, same kind of result, our computation."""
+
+    def __init__(self, ours: CausalSelfAttention, theirs: nn.Module, layer_idx: int) -> None:
+        super().__init__()
+        self.ours = ours
+        self.layer_idx = layer_idx
+        self.calls = 0
+        # The decoder block may read attributes of its attention; parameters are not kept twice.
+        self._theirs = {k: v for k, v in vars(theirs).items() if not k.startswith("_") and k not in ("training",)}
+        self._signature = inspect.signature(inspect.unwrap(type(theirs).forward))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            kept = self.__dict__.get("_theirs", {})
+            if name in kept:
+                return kept[name]
+            raise
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        bound = self._signature.bind(self, *args, **kwargs).arguments
+        x: Tensor = bound["hidden_states"]
+        cache = bound.get("past_key_values")
+        self.calls += 1
+        seen = int(cache.get_seq_length(self.layer_idx)) if cache is not None else 0
+        t = x.shape[-2]
+        positions = torch.arange(seen, seen + t, device=x.device)
+        query, key, value = self.ours.project(x)
+        query, key = self.ours.rotate(query, key, positions)
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer_idx)
+        # A sliding cache hands back only its last keys: count their positions from the end.
+        key_positions = torch.arange(seen + t - key.shape[-2], seen + t, device=x.device)
+        _, _, output = self.ours.attend(query, key, value, positions, key_positions)
+        return output, None
+
+
+def splice(model: PreTrainedModel, ours: Mapping[str, CausalSelfAttention]) -> PreTrainedModel:
+    """A copy of `model`'s structure, sharing every parameter, with `ours` in place of the modules so named."""
+    shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    twin = copy.deepcopy(model, shared)
+    for name, attention in ours.items():
+        theirs = twin.get_submodule(name)
+        place, _, last = name.rpartition(".")
+        layer_idx = getattr(theirs, "layer_idx", None)
+        number = layer_idx if isinstance(layer_idx, int) else list(ours).index(name)
+        setattr(twin.get_submodule(place), last, SplicedAttention(attention, theirs, number))
+    return twin
+
+
+def compare_spliced(
+    model: Model, ids: tuple[int, ...], attention: list[CausalSelfAttention], *, generated: int = GENERATED
+) -> SplicedResult:
+    """Run the prompt and a greedy continuation through the spliced model and through the library's."""
+    names = [info.name for info in model.layers]
+    twin = splice(model.model, dict(zip(names, attention, strict=True)))
+    with torch.inference_mode():
+        spliced = twin(torch.tensor([ids], device=model.device), use_cache=False).logits[0]
+    eager, sdpa = model.logits(ids, eager=True), model.logits(ids)
+    difference = (spliced.double() - eager.double()).abs()
+    noise = float((sdpa.double() - eager.double()).abs().max())
+    # Errors add up over the layers; sqrt(layers) roundings of the largest logit, or the library's own difference
+    # between two forms of the same attention, whichever is larger, is what an equal computation may show.
+    unit = torch.finfo(spliced.dtype).eps
+    tolerance = max(4 * unit * len(names) ** 0.5 * float(eager.abs().max()), noise)
+    positions = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
+    room = generated if positions is None else max(0, min(generated, positions - len(ids)))
+    ours, theirs = greedy(twin, ids, room), model.continuation(ids, room)
+    equal = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b), room)
+    calls = sum(module.calls for module in twin.modules() if isinstance(module, SplicedAttention))
+    ran = calls == len(names) * (1 + room)
+    logits_ok = float(difference.max()) <= tolerance
+    reason = "ours in every layer, library elsewhere; the library's own two forms differ by its noise"
+    if not ran:
+        reason = f"our attention ran {calls} times where {len(names) * (1 + room)} were due"
+    elif not logits_ok:
+        reason = "logits differ by more than rounding"
+    elif equal < room:
+        reason = f"generated token {equal + 1} differs"
+    return SplicedResult(
+        ok=ran and logits_ok and equal == room,
+        logits_max_abs=float(difference.max()),
+        logits_differing=int((spliced != eager).sum()),
+        logits_elements=spliced.numel(),
+        logits_tolerance=tolerance,
+        sdpa_max_abs=noise,
+        tokens=tuple(ours),
+        tokens_equal=equal,
+        tokens_compared=room,
+        calls=calls,
+        text=model.tokenizer.decode(ours),
+        reason=reason,
+    )

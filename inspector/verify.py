@@ -1,0 +1,280 @@
+"""The judge: a model and a prompt go in; the library's numbers at every layer and stage are compared with the
+reimplementation's (or with somebody's own attention), and a VerificationReport comes out.
+
+    library     forward pass ─► attention input of each layer ─► its own module again, eager ─► reference stages
+    ours        the same attention input ─► reimpl, from the checkpoint's files ─────────────► the same stages
+
+Each layer starts from the library's input, so that no error can hide behind another's; within the layer every
+stage is compared, so that the first that differs is where the mistake is. Then spliced (errors may add up), against
+float64 (whose rounding is smaller), and the controls: planted mistakes, each of which must be caught.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import reimpl
+from inspector.capture import OnLayer, replay
+from inspector.compare import STAGE_NAMES, STAGES, Check, compare, judge_twins, tolerances
+from inspector.errors import InspectorError
+from inspector.mistakes import MISTAKES, Mistake
+from inspector.model import Model
+from inspector.report import ControlResult, RoundingError, VerificationReport
+from inspector.splice import compare_spliced
+from inspector.trace import Layer, Trace
+from reimpl.attention import AttentionTrace, CausalSelfAttention
+
+# Somebody's attention: (attention input [n, d_model], layer) -> any of the stages by name, head-first.
+OwnAttention = Callable[[Tensor, int], Mapping[str, Tensor]]
+
+# Long enough for each mistake to show: many tokens, several of them repeated at different distances.
+CONTROL_PROMPT = (
+    "Houston, we have a problem. The cat sat on the mat because it was tired; the dog sat on the cat because it was "
+    "not. We'll always have Paris, and Paris will always have the light: a lamp is light, a feather is light. "
+    "1 2 3 5 8 13 21 34, 1 2 3 5 8 13 21 34. Houston, we have a solution. def add(a, b): return a + b"
+)
+
+
+def verify(
+    model: Model,
+    prompt: str | list[int] | Trace,
+    *,
+    attention: OwnAttention | None = None,
+    checkpoint: str | Path | None = None,
+    controls: bool = True,
+    spliced: bool = True,
+    on_layer: OnLayer | None = None,
+) -> VerificationReport:
+    """Compare the reimplementation (or `attention`) with the library's own numbers, for this model and prompt.
+
+    attention:  judge this callable instead: (attention input [n, d_model], layer) -> mapping with any of the stages
+                query_pre, key_pre, query, key, value [heads, n, d], weights [heads, n, n], context [heads, n, d],
+                output [n, d_model]. The report names the first stage that differs and, where a planted mistake
+                gives the same numbers, the likely cause.
+    checkpoint: reimplement from this folder's config.json and safetensors instead of the model's own.
+    controls:   also run the planted mistakes; spliced: also run the reimplementation inside the library's model.
+    on_layer:   called as on_layer(done, total); what it raises ends the verification.
+
+    Raises InspectorError where the model's family is not reimplemented or the checkpoint cannot be read.
+    """
+    started = time.perf_counter()
+    trace = prompt if isinstance(prompt, Trace) else model.trace(prompt, keep=("input",))
+    ours = _layers(model, checkpoint)
+    if len(ours) != len(trace.layers):
+        raise InspectorError(
+            f"The checkpoint describes {len(ours)} attention layers and {model.name} ran {len(trace.layers)}; "
+            "compare a model with its own checkpoint."
+        )
+    checks: list[Check] = []
+    rounding: list[RoundingError] = []
+    judged: OwnAttention = attention or (lambda x, layer: vars(ours[layer].stages(x)))
+    for index, (reference, kept) in enumerate(_references(trace)):
+        x = _input(kept)
+        with torch.inference_mode():
+            found = _readable(judged(x, index), reference)
+        checks += _compare(index, found, reference, ours[index])
+        rounding += _rounding(found, reference, ours[index], x)
+        if on_layer:
+            on_layer(index + 1, len(ours))
+    if attention is None:
+        checks = judge_twins(checks, [layer.spec for layer in ours])
+    first = _first(checks)
+    right = ours if checkpoint is None else model.reimplementation
+    causes = _causes(trace, right, judged, first) if attention is not None and first is not None else ()
+    in_place = compare_spliced(model, trace.tokens.ids, ours) if spliced and attention is None else None
+    return VerificationReport(
+        model=model.name,
+        note=model.source.note,
+        prompt=trace.prompt,
+        n=trace.n,
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        judged="somebody's own attention" if attention is not None else "the reimplementation",
+        checks=tuple(checks),
+        rounding=tuple(_worst(rounding)),
+        spliced=in_place,
+        control_results=tuple(run_controls(model, right, splice_too=in_place is not None)) if controls else (),
+        first_difference=first,
+        likely_causes=tuple(causes),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def run_controls(
+    model: Model, ours: Sequence[CausalSelfAttention], *, splice_too: bool = True
+) -> Iterator[ControlResult]:
+    """Plant every mistake in the first layer of each kind that can have it; the comparison must catch it."""
+    # Models whose vocabulary or positions are too small for the text still get a prompt with repetitions.
+    try:
+        trace = model.trace(CONTROL_PROMPT, keep=("input",))
+    except InspectorError:
+        trace = model.trace([3, 5, 7, 3, 5, 7, 9, 3, 5, 7, 9, 11] * 2, keep=("input",))
+    kinds: dict[Any, int] = {}
+    for index, layer in enumerate(ours):
+        kinds.setdefault(layer.spec, index)
+    references = {index: _reference(trace.kept[index]) for index in kinds.values()}
+    for mistake in MISTAKES:
+        yield _control(mistake, trace, ours, references)
+    if splice_too:
+        mistake = MISTAKES[0] if ours[0].spec.rope is not None else next(m for m in MISTAKES if m.name == "no mask")
+        planted = [mistake.plant(layer, trace.n) for layer in ours]
+        wrong = [p if isinstance(p, CausalSelfAttention) else ours[i] for i, p in enumerate(planted)]
+        result = compare_spliced(model, trace.tokens.ids, wrong, generated=0)
+        yield ControlResult(
+            mistake="spliced: " + mistake.name, meaning=mistake.meaning + ", in the spliced model", applies=True,
+            caught=not result.ok, layer=None, stage="logits", max_abs=result.logits_max_abs,
+            tolerance=result.logits_tolerance, why_not="",
+        )  # fmt: skip
+
+
+def _control(
+    mistake: Mistake, trace: Trace, ours: Sequence[CausalSelfAttention], references: Mapping[int, AttentionTrace]
+) -> ControlResult:
+    reason = ""
+    for index, reference in references.items():
+        planted = mistake.plant(ours[index], trace.n)
+        if isinstance(planted, str):
+            reason = reason or planted
+            continue
+        x = _input(trace.kept[index])
+        with torch.inference_mode():
+            checks = _compare(index, vars(planted.stages(x)), reference, ours[index])
+        first = _first(checks)
+        seen = first or max(checks, key=lambda check: check.max_abs)
+        return ControlResult(
+            mistake=mistake.name, meaning=mistake.meaning, applies=True, caught=first is not None, layer=index,
+            stage=first.stage if first else "", max_abs=seen.max_abs, tolerance=seen.tolerance, why_not="",
+        )  # fmt: skip
+    return ControlResult(
+        mistake=mistake.name, meaning=mistake.meaning, applies=False, caught=False, layer=None, stage="",
+        max_abs=0.0, tolerance=0.0, why_not=reason,
+    )  # fmt: skip
+
+
+def _layers(model: Model, checkpoint: str | Path | None) -> list[CausalSelfAttention]:
+    if checkpoint is None:
+        return model.reimplementation
+    try:
+        return reimpl.load_layers(checkpoint, dtype=model.dtype, device=model.device)
+    except reimpl.CheckpointError as error:
+        raise InspectorError(str(error)) from error
+
+
+def _input(kept: Layer) -> Tensor:
+    if kept.call is None or kept.call.input is None:
+        raise InspectorError('Verifying needs the attention inputs: make the trace with keep=("input",).')
+    return kept.call.input
+
+
+def _references(trace: Trace) -> Iterator[tuple[AttentionTrace, Layer]]:
+    for kept in trace.kept:
+        yield _reference(kept), kept
+
+
+def _reference(kept: Layer) -> AttentionTrace:
+    """The library's own stages of one layer: its attention module run again on its captured input."""
+    _input(kept)
+    assert kept.call is not None  # noqa: S101  (_input has just said so, in words)
+    turned, plain = replay(kept.call), replay(kept.call, rotate=False)
+    if not (torch.equal(turned.query, kept.query) and torch.equal(turned.key, kept.key)):
+        raise InspectorError(
+            f"Layer {kept.info.index} gave other queries when run again than in the forward pass, so there is no "
+            "reference to compare with; please report this model."
+        )
+    if turned.weights is None or turned.context is None or turned.output is None:
+        raise InspectorError(f"Layer {kept.info.index}'s own eager attention gives no weights to compare with.")
+    return AttentionTrace(
+        plain.query, plain.key, turned.query, turned.key, turned.value, turned.weights, turned.context, turned.output
+    )
+
+
+def _readable(stages: Mapping[str, Tensor], reference: AttentionTrace) -> dict[str, Tensor]:
+    """Somebody's stages in our shapes: a batch dimension of one taken off, repeated key/value heads accepted."""
+    if unknown := set(stages) - set(STAGES):
+        raise InspectorError(
+            f"The attention returned {', '.join(sorted(unknown))}; the stages are called {', '.join(STAGES)}."
+        )
+    if not stages:
+        raise InspectorError(f"The attention returned no stage; return at least one of {', '.join(STAGES)}.")
+    readable = {}
+    for stage, tensor in stages.items():
+        expected = getattr(reference, stage)
+        if tensor.ndim == expected.ndim + 1 and tensor.shape[0] == 1:
+            tensor = tensor[0]
+        heads = reference.query.shape[0]
+        if stage in ("key_pre", "key", "value") and tensor.shape[0] == heads != expected.shape[0]:
+            group = heads // expected.shape[0]
+            if torch.equal(tensor, tensor[::group].repeat_interleave(group, 0)):
+                tensor = tensor[::group]
+        readable[stage] = tensor.detach()
+    return readable
+
+
+def _compare(
+    layer: int, found: Mapping[str, Tensor], reference: AttentionTrace, ours: CausalSelfAttention
+) -> list[Check]:
+    allowed = tolerances(reference, ours.spec)
+    checks = []
+    for stage in STAGES:
+        if stage in found:
+            tolerance, reason = allowed[stage]
+            checks.append(
+                compare(layer, stage, found[stage], getattr(reference, stage), tolerance=tolerance, reason=reason)
+            )
+    return checks
+
+
+def _rounding(
+    found: Mapping[str, Tensor], reference: AttentionTrace, ours: CausalSelfAttention, x: Tensor
+) -> list[RoundingError]:
+    """Both implementations' distance from the same layer computed in float64."""
+    if x.dtype == torch.float64 or x.device.type == "mps":  # nothing more exact at hand
+        return []
+    with torch.inference_mode():
+        exact = copy.deepcopy(ours).double().stages(x.double())
+
+    def distance(tensor: Tensor, stage: str) -> float:
+        truth: Tensor = getattr(exact, stage)
+        return float((tensor.double() - truth).abs().max()) if tensor.shape == truth.shape else float("inf")
+
+    return [
+        RoundingError(stage, distance(found[stage], stage), distance(getattr(reference, stage), stage))
+        for stage in STAGES
+        if stage in found
+    ]
+
+
+def _worst(rounding: list[RoundingError]) -> Iterator[RoundingError]:
+    for stage in STAGES:
+        rows = [row for row in rounding if row.stage == stage]
+        if rows:
+            yield RoundingError(stage, max(r.judged for r in rows), max(r.library for r in rows))
+
+
+def _first(checks: Sequence[Check]) -> Check | None:
+    return next((check for check in checks if not check.ok), None)
+
+
+def _causes(
+    trace: Trace, ours: Sequence[CausalSelfAttention], judged: OwnAttention, first: Check
+) -> Iterator[str]:
+    """The planted mistakes that give the judged attention's numbers at its first differing stage."""
+    kept = trace.kept[first.layer]
+    reference, x = _reference(kept), _input(kept)
+    with torch.inference_mode():
+        found = _readable(judged(x, first.layer), reference)[first.stage]
+        for mistake in MISTAKES:
+            planted = mistake.plant(ours[first.layer], trace.n)
+            if isinstance(planted, str):
+                continue
+            wrong = getattr(planted.stages(x), first.stage)
+            same = compare(first.layer, first.stage, found, wrong, tolerance=first.tolerance, reason="")
+            if same.ok and not torch.equal(wrong, getattr(reference, first.stage)):
+                yield f"your {STAGE_NAMES[first.stage]} equals ours with {mistake.meaning}"
