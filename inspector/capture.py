@@ -225,9 +225,7 @@ def replay(call: Call, *, rotate: bool = True) -> Call:
     return recorder.calls[-1]
 
 
-def mask_rule(
-    module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: Mapping[str, Any]
-) -> Mask:
+def mask_rule(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: Mapping[str, Any]) -> Mask:
     """The rule behind this call's mask, proven on some of its rows; the table itself only where no rule fits."""
     t, s = query.shape[-2], key.shape[-2]
     window = kwargs.get("sliding_window")
@@ -295,5 +293,5 @@ def _before_block(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 @functools.cache
-def _parameters(kind: type) -> tuple[str, ...]:
-    return tuple(inspect.signature(inspect.unwrap(kind.forward)).parameters)[1:]  # type: ignore[attr-defined]
+def _parameters(kind: Any) -> tuple[str, ...]:
+    return tuple(inspect.signature(inspect.unwrap(kind.forward)).parameters)[1:]

@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         "verify", parents=[common, model], help="compare the reimplementation with the library's own numbers"
     )
     verify.add_argument("--json", metavar="FILE", help='write the whole report as JSON ("-": to standard output)')
-    verify.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="reimplement from this folder's files instead")
+    verify.add_argument(
+        "--checkpoint", type=Path, metavar="FOLDER", help="reimplement from this folder's files instead"
+    )
     verify.add_argument("--no-controls", action="store_true", help="leave the planted mistakes out")
     verify.set_defaults(run=_verify)
 

@@ -1,4 +1,4 @@
-"""The one error a user sees: a sentence with the value, the limit and the next step. No traceback is needed to act on it."""
+"""The one error a user sees: a sentence with the value, the limit and the next step; no traceback is needed."""
 
 from __future__ import annotations
 

@@ -39,7 +39,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as error:
-        raise InspectorError(f"{path} could not be written ({error.strerror or error}); nothing was left there.") from None
+        raise InspectorError(
+            f"{path} could not be written ({error.strerror or error}); nothing was left there."
+        ) from None
     finally:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
@@ -95,8 +97,13 @@ def _trace(facts: dict[str, Any], tensors: dict[str, Tensor]) -> Trace:
                 info=LayerInfo(**info),
                 mask=tensors[place + "mask"] if rule.get("table") else MaskRule(window=rule["window"]),
                 before=None if pre[0] is None or pre[1] is None else (pre[0], pre[1]),
-                **{name: tensors[place + name] for name in _VECTORS},
-                **{name: tensors.get(place + name) for name in _OPTIONAL},
+                query=tensors[place + "query"],
+                key=tensors[place + "key"],
+                value=tensors[place + "value"],
+                sinks=tensors.get(place + "sinks"),
+                input=tensors.get(place + "input"),
+                output=tensors.get(place + "output"),
+                residual=tensors.get(place + "residual"),
             )
         )
     tokens = Tokens(**{name: tuple(values) for name, values in facts["tokens"].items()})

@@ -43,7 +43,7 @@ def _spec(change: Callable[[AttentionSpec], AttentionSpec | str]) -> Callable[[C
     return plant
 
 
-def _rope(change: Callable[[RopeSpec], RopeSpec | None | str]) -> Callable[[CausalSelfAttention, int], Planted]:
+def _rope(change: Callable[[RopeSpec], RopeSpec | str | None]) -> Callable[[CausalSelfAttention, int], Planted]:
     def changed(spec: AttentionSpec) -> AttentionSpec | str:
         if spec.rope is None:
             return "this layer has no RoPE"
@@ -236,9 +236,9 @@ class _NormAfterRope(CausalSelfAttention):
         return p.q_norm(query) if p.q_norm else query, p.k_norm(key) if p.k_norm else key
 
 
-def _step(kind: type[CausalSelfAttention], *, unless: Callable[[AttentionSpec], str | None] = lambda _: None) -> (
-    Callable[[CausalSelfAttention, int], Planted]
-):
+def _step(
+    kind: type[CausalSelfAttention], *, unless: Callable[[AttentionSpec], str | None] = lambda _: None
+) -> Callable[[CausalSelfAttention, int], Planted]:
     def plant(layer: CausalSelfAttention, n: int) -> Planted:
         reason = unless(layer.spec) or ("one token has nothing to confuse" if n < 2 else None)
         return reason or kind.like(layer)

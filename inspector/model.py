@@ -55,9 +55,7 @@ class Model:
         self._names = {id(module): name for name, module in self._attention.items()}
         # RoPE rules that adapt to the length change buffers while the model runs: one prompt at a time there.
         adaptive = any(getattr(m, "rope_type", None) in ("dynamic", "longrope") for m in model.modules())
-        self._turn: contextlib.AbstractContextManager[Any] = (
-            threading.RLock() if adaptive else contextlib.nullcontext()
-        )
+        self._turn: contextlib.AbstractContextManager[Any] = threading.RLock() if adaptive else contextlib.nullcontext()
 
     @property
     def name(self) -> str:
@@ -95,14 +93,16 @@ class Model:
             raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(layers) - 1}.")
         attention = layers[layer]
         if not 0 <= head < attention.spec.heads:
-            raise InspectorError(f"Head {head} does not exist: layer {layer} has heads 0 to {attention.spec.heads - 1}.")
+            raise InspectorError(
+                f"Head {head} does not exist: layer {layer} has heads 0 to {attention.spec.heads - 1}."
+            )
         return HeadParameters(*attention.head_matrices(head))
 
     @overload
     def trace(self, prompt: str | list[int], **options: Any) -> Trace: ...
     @overload
     def trace(self, prompt: list[str], **options: Any) -> list[Trace]: ...
-    def trace(
+    def trace(  # type: ignore[misc]  # the options are spelt out below, once
         self,
         prompt: str | list[int] | list[str],
         *,

@@ -135,7 +135,9 @@ class VerificationReport:
         if self.spliced is not None and not self.spliced.ok:
             return f"{text}; but spliced into the model it fails: {self.spliced.reason}."
         if self.planted > self.caught:
-            return f"{text}; but only {self.caught} of {self.planted} planted mistakes were caught, so this proves little."
+            return (
+                f"{text}; but only {self.caught} of {self.planted} planted mistakes were caught, so this proves little."
+            )
         if not all(row.ok for row in self.rounding):
             return f"{text}; but its rounding error against float64 is more than twice the library's."
         return text + (f"; {self.planted} mistakes planted, {self.caught} caught." if self.control_results else ".")

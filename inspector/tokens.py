@@ -47,7 +47,8 @@ def tokenize(prompt: str | Sequence[int], tokenizer: Any, *, vocabulary: int, li
         raise InspectorError(f"Token id {wrong} is outside the model's vocabulary of {vocabulary}; use ids from 0 on.")
     if limit is not None and len(ids) > limit:
         raise InspectorError(
-            f"The prompt has {len(ids)} tokens and this model has positions for {limit}; shorten it by {len(ids) - limit}."
+            f"The prompt has {len(ids)} tokens and this model has positions for {limit}; "
+            f"shorten it by {len(ids) - limit}."
         )
     texts, labels = _pieces(ids, tokenizer)
     return Tokens(ids=tuple(ids), labels=tuple(labels), texts=tuple(texts))

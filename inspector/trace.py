@@ -166,7 +166,9 @@ class Trace:
         """
         kept = self._layer(layer)
         if not isinstance(kept.mask, MaskRule):
-            raise InspectorError(f"Layer {layer} has a mask of its own, which pooled maps do not read yet; use weights().")
+            raise InspectorError(
+                f"Layer {layer} has a mask of its own, which pooled maps do not read yet; use weights()."
+            )
         info = kept.info
         return pooled_weights(
             kept.query, kept.key, cells=cells, scale=info.scale, rule=kept.mask, softcap=info.softcap, sinks=kept.sinks
@@ -289,7 +291,9 @@ class Trace:
 
     def _model(self) -> Model:
         if self.model is None:
-            raise InspectorError("This trace was opened from a file and has no model at hand; capture the prompt again.")
+            raise InspectorError(
+                "This trace was opened from a file and has no model at hand; capture the prompt again."
+            )
         return self.model
 
     def facts(self) -> dict[str, Any]:

@@ -262,9 +262,7 @@ def _first(checks: Sequence[Check]) -> Check | None:
     return next((check for check in checks if not check.ok), None)
 
 
-def _causes(
-    trace: Trace, ours: Sequence[CausalSelfAttention], judged: OwnAttention, first: Check
-) -> Iterator[str]:
+def _causes(trace: Trace, ours: Sequence[CausalSelfAttention], judged: OwnAttention, first: Check) -> Iterator[str]:
     """The planted mistakes that give the judged attention's numbers at its first differing stage."""
     kept = trace.kept[first.layer]
     reference, x = _reference(kept), _input(kept)

@@ -1,8 +1,8 @@
 """Causal multi-head self-attention with RoPE, from a checkpoint's files, on torch and safetensors alone.
 
-    layers = reimpl.load_layers("folder with config.json and model.safetensors")
-    output = layers[0](attention_input)          # [t, d_model] -> [t, d_model]
-    stages = layers[0].stages(attention_input)   # every query, key, value, weight and context vector on the way
+layers = reimpl.load_layers("folder with config.json and model.safetensors")
+output = layers[0](attention_input)          # [t, d_model] -> [t, d_model]
+stages = layers[0].stages(attention_input)   # every query, key, value, weight and context vector on the way
 """
 
 from reimpl.attention import AttentionTrace, CausalSelfAttention

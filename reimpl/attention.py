@@ -79,7 +79,7 @@ class CausalSelfAttention(nn.Module):
         self.o_proj = nn.Linear(spec.heads * spec.d_head, spec.d_model, bias=spec.output_bias)
 
     def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Attention output [..., t, m] for attention input x [..., t, m] at positions [t] (0, 1, 2 ... if not given)."""
+        """Attention output [..., t, m] for attention input x [..., t, m] at positions [t] (from 0 unless given)."""
         return self.stages(x, positions).output
 
     def stages(self, x: Tensor, positions: Tensor | None = None) -> AttentionTrace:

@@ -97,9 +97,7 @@ def pooled_weights(
     row_of = (torch.arange(t, device=query.device) * rows) // t
     column_of = (torch.arange(s, device=query.device) * columns) // s
     pooled = torch.zeros(query.shape[0], rows, columns, device=query.device)
-    for start, weights in weight_strips(
-        query, key, scale=scale, rule=rule, softcap=softcap, sinks=sinks, strip=strip
-    ):
+    for start, weights in weight_strips(query, key, scale=scale, rule=rule, softcap=softcap, sinks=sinks, strip=strip):
         wide = torch.zeros(*weights.shape[:-1], columns, device=query.device)
         wide.scatter_reduce_(2, column_of.expand_as(weights), weights.float(), "amax")
         index = row_of[start : start + weights.shape[1]][None, :, None].expand_as(wide)

@@ -33,7 +33,7 @@ class Family:
     qk_norm: bool = False
     window: str = "never"
     attention: str = "layers.{i}.self_attn."
-    tensors: Mapping[str, str] = field(default_factory=lambda: STANDARD_TENSORS)
+    tensors: Mapping[str, str] = field(default_factory=lambda: dict(STANDARD_TENSORS))
 
     def specs(self, config: Mapping[str, Any]) -> list[AttentionSpec]:
         """One AttentionSpec per attention layer; UnsupportedError names any field that is not understood."""
@@ -143,10 +143,12 @@ class Fields:
 
     def _switched_off(self) -> set[str]:
         """Window fields of a family that never slides are as the library treats them: unused."""
-        return {"sliding_window", "max_window_layers", "layer_types"} if not self.values["use_sliding_window"] else set()
+        return (
+            {"sliding_window", "max_window_layers", "layer_types"} if not self.values["use_sliding_window"] else set()
+        )
 
 
-STANDARD_TENSORS = {
+STANDARD_TENSORS: dict[str, str] = {
     "projections.q_proj": "q_proj",
     "projections.k_proj": "k_proj",
     "projections.v_proj": "v_proj",

@@ -1,0 +1,210 @@
+"""A trace goes in; pooled maps, small pictures of every head and tables of the strongest pairs come out.
+
+Nothing here keeps an n x n tensor of more than one head: long prompts are read in strips of query rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from inspector.trace import LayerInfo, Trace
+
+Kind = Literal["weights", "scores"]
+
+EXACT_UP_TO = 1024  # tokens whose every cell is sent; more than a canvas can show side by side is pooled
+THUMBNAIL = 32  # cells along one side of a head's small picture, at most
+STRIP_BYTES = 64 * 2**20  # of float32 weights computed at once
+MASKED = 0  # a thumbnail's level for "cannot look there"; 1..255 are weights
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One head's map, [rows, columns] float32, NaN where the mask forbids every pair of the cell.
+
+    `pool` is k: each cell stands for k x k pairs (1: exact) and holds the largest of them.
+    """
+
+    values: npt.NDArray[np.float32]
+    pool: int
+    n: int
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """A small picture of every head: `pixels` [all heads, side, side] uint8, layer after layer.
+
+    Level 0 is masked; level u in 1..255 is the weight ((u - 1) / 254) squared: a square root keeps weights
+    down to 4e-6 apart from zero, where equal steps would lose all under 1/510.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    pool: int
+    n: int
+
+    @property
+    def nbytes(self) -> int:
+        return self.pixels.nbytes
+
+    def telling(self, layers: Sequence[LayerInfo]) -> tuple[int, int]:
+        """(layer, head) of the head with the most to see: the one that looks hardest at single tokens that
+        are neither the first one nor the token itself. A first thing to look at, nothing more."""
+        side = self.pixels.shape[-1]
+        levels = self.pixels.astype(np.float32)
+        others = np.tri(side, k=-1, dtype=bool)  # below the diagonal
+        others[:, 0] = False
+        strength = np.where(others, levels, 0).max(axis=2)[:, 2:].mean(axis=1) if side > 2 else levels[:, 0, 0]
+        best = int(strength.argmax())
+        for layer in layers:
+            if best < layer.heads:
+                return layer.index, best
+            best -= layer.heads
+        return 0, 0
+
+
+def pool_max(values: torch.Tensor, k: int) -> torch.Tensor:
+    """The largest of each k x k block of [..., t, s]; the last blocks may be smaller."""
+    if k == 1:
+        return values
+    flat = values.reshape(-1, 1, *values.shape[-2:])
+    pooled = functional.max_pool2d(flat, kernel_size=k, stride=k, ceil_mode=True)
+    return pooled.reshape(*values.shape[:-2], *pooled.shape[-2:])
+
+
+def picture(trace: Trace, layer: int, head: int, *, kind: Kind = "weights", exact_up_to: int = EXACT_UP_TO) -> Picture:
+    """One head's weights or scaled scores for a canvas: exact, or pooled for a long prompt."""
+    k = -(-trace.n // exact_up_to)
+    allowed = trace.allowed(layer)
+    rows = []
+    for strip, values in _strips(trace, layer, head, kind, multiple_of=k):
+        # -inf, not -1: scores are negative too, and a forbidden pair must never win its block.
+        seen = values.masked_fill(~allowed[strip].to(values.device), -torch.inf)
+        rows.append(pool_max(seen, k).cpu())
+    pooled = torch.cat(rows)
+    return Picture(pooled.masked_fill(pooled == -torch.inf, torch.nan).numpy(), k, trace.n)
+
+
+def thumbnails(
+    trace: Trace, *, side: int = THUMBNAIL, on_layer: Callable[[int, int], None] | None = None
+) -> Thumbnails:
+    """Every head of every layer, max-pooled to at most side x side; one layer in memory at a time."""
+    k = -(-trace.n // side)
+    layers = []
+    for layer, info in enumerate(trace.layers):
+        allowed = trace.allowed(layer)
+        pooled: list[torch.Tensor] = []
+        if 4 * info.heads * trace.n**2 <= STRIP_BYTES:
+            weights = trace.weights(layer, None)  # [h, t, s]
+            pooled.append(pool_max(weights.masked_fill(~allowed.to(weights.device), -1.0), k))
+        else:
+            for head in range(info.heads):
+                strips = [
+                    pool_max(weights.masked_fill(~allowed[strip].to(weights.device), -1.0), k)
+                    for strip, weights in _strips(trace, layer, head, "weights", multiple_of=k)
+                ]
+                pooled.append(torch.cat(strips)[None])
+        levels = torch.cat(pooled).float()
+        encoded = torch.where(levels < 0, float(MASKED), 1 + torch.round(254 * levels.clamp(0, 1).sqrt()))
+        layers.append(encoded.to(torch.uint8).cpu())
+        if on_layer is not None:
+            on_layer(layer + 1, len(trace.layers))
+    return Thumbnails(torch.cat(layers).numpy(), k, trace.n)
+
+
+def strongest_pairs(trace: Trace, layer: int, head: int, *, count: int = 50, first_token: bool = True) -> pd.DataFrame:
+    """The `count` largest attention weights of one head, largest first.
+
+    `first_token=False` leaves out key token 0: in many models most attention goes there (the attention
+    sink) and hides the rest. Columns: query position, query token, key position, key token, weight.
+    """
+    allowed = trace.allowed(layer)
+    best = torch.empty(0)
+    where = torch.empty(0, dtype=torch.long)  # t * n + s
+    for strip, values in _strips(trace, layer, head, "weights"):
+        seen = values.cpu().masked_fill(~allowed[strip].cpu(), -1.0)
+        if not first_token:
+            seen[:, 0] = -1.0
+        flat = seen.flatten()
+        top = flat.topk(min(count, flat.numel()))
+        best = torch.cat([best, top.values])
+        where = torch.cat([where, top.indices + strip.start * trace.n])
+    order = best.argsort(descending=True, stable=True)[:count]
+    order = order[best[order] >= 0]
+    query, key = (where[order] // trace.n).tolist(), (where[order] % trace.n).tolist()
+    labels = trace.tokens.labels
+    return pd.DataFrame(
+        {
+            "query position": query,
+            "query token": [labels[t] for t in query],
+            "key position": key,
+            "key token": [labels[s] for s in key],
+            "weight": best[order].double().numpy(),
+        }
+    )
+
+
+def vectors(trace: Trace, layer: int, head: int) -> dict[str, npt.NDArray[np.float32]]:
+    """Query and key before and after rotation, and value, of one head: each [n, d_head] float32.
+
+    In a layer without RoPE there is no "before": query and key come once.
+    """
+    found: dict[str, torch.Tensor] = {}
+    if trace.layers[layer].rope:
+        found["query before RoPE"] = trace.query(layer, head, rope=False)
+        found["query after RoPE"] = trace.query(layer, head)
+        found["key before RoPE"] = trace.key(layer, head, rope=False)
+        found["key after RoPE"] = trace.key(layer, head)
+    else:
+        found["query"] = trace.query(layer, head)
+        found["key"] = trace.key(layer, head)
+    found["value"] = trace.value(layer, head)
+    return {name: values.detach().float().cpu().numpy() for name, values in found.items()}
+
+
+def vector_frame(values: npt.NDArray[np.float32], labels: Sequence[str]) -> pd.DataFrame:
+    """One kind of vector as numbers: a row per token, the columns token, 0, 1, ... d_head - 1."""
+    frame = pd.DataFrame(values.astype(np.float64))
+    frame.columns = pd.Index([str(d) for d in range(values.shape[1])])
+    frame.insert(0, "token", list(labels))
+    return frame
+
+
+def lengths(found: Mapping[str, npt.NDArray[np.float32]], labels: Sequence[str]) -> pd.DataFrame:
+    """The Euclidean length of each token's vectors; a column per kind of vector."""
+    columns = {name: np.linalg.norm(values.astype(np.float64), axis=1) for name, values in found.items()}
+    return pd.DataFrame({"token": list(labels), **columns})
+
+
+def pool_rows(values: npt.NDArray[np.float32], *, exact_up_to: int = EXACT_UP_TO) -> Picture:
+    """Vectors of all tokens [n, d] for a canvas; in a long prompt each row is the number farthest from zero
+    of k tokens."""
+    n = len(values)
+    k = -(-n // exact_up_to)
+    if k > 1:
+        padded = np.zeros((-(-n // k) * k, values.shape[1]), dtype=np.float32)
+        padded[:n] = values
+        blocks = padded.reshape(-1, k, values.shape[1])
+        farthest = np.abs(blocks).argmax(axis=1)
+        values = np.take_along_axis(blocks, farthest[:, None], axis=1)[:, 0]
+    return Picture(np.ascontiguousarray(values), k, n)
+
+
+def _strips(
+    trace: Trace, layer: int, head: int, kind: Kind, *, multiple_of: int = 1
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """One head's rows, as many at once as STRIP_BYTES allow, each strip a multiple of the pooling."""
+    if kind == "scores":
+        yield slice(0, trace.n), trace.scores(layer, head).detach().float()
+        return
+    height = max(1, STRIP_BYTES // (4 * trace.n) // multiple_of) * multiple_of
+    for start in range(0, trace.n, height):
+        strip = slice(start, min(start + height, trace.n))
+        yield strip, trace.weights(layer, head, queries=strip).detach().float()

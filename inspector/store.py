@@ -1,0 +1,166 @@
+"""Models, traces and results by key go in; the same object comes out for everybody who asks, made once.
+
+Several people look at one process at the same time. A store keeps what was made most recently within a
+memory budget, lets the least recently used go first, and never makes one thing twice: a second person
+asking for what is being made waits for the first one's. It knows nothing of Streamlit, torch or models.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+Report = Callable[[str, float | None], None]
+"""What a maker calls while it works: (message, fraction done between 0 and 1, or None when unknown)."""
+
+POLL_SECONDS = 0.1  # how often somebody who waits is told how far it is
+GRACE_SECONDS = 2.0  # a click while waiting makes a visitor leave and come back at once
+
+
+class Abandoned(Exception):
+    """Raised inside a maker when nobody waits for its result any longer, so that it stops early."""
+
+
+@dataclass
+class _Making:
+    """One thing being made: its state, and who waits for it."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    message: str = ""
+    fraction: float | None = None
+    waiting: int = 0
+    left: float = field(default_factory=time.monotonic)  # when the last one who waited went away
+    value: Any = None
+    error: BaseException | None = None
+
+
+class Shelf:
+    """Keeps values of one kind within `budget` bytes. The newest stays even when it alone is larger:
+    otherwise it would be made again at the next look."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()  # oldest first
+        self._making: dict[Hashable, _Making] = {}
+
+    def get(
+        self,
+        key: Hashable,
+        make: Callable[[Report], T],
+        *,
+        size: Callable[[T], int],
+        progress: Report | None = None,
+    ) -> T:
+        """The value of `key`, made now if it is not kept. An error of `make` reaches everybody who waits
+        and is not kept: the next one to ask tries again.
+
+        `make` runs on a thread of its own, so that a visitor who leaves midway (Streamlit stops their
+        script with an exception) does not take it from the others; when nobody has waited for a moment, the
+        next report from inside `make` raises Abandoned. `progress` is called on the asking thread.
+        """
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return cast(T, self._kept[key][0])
+            making = self._making.get(key)
+            if making is None:
+                making = self._making[key] = _Making()
+                threading.Thread(target=self._make, args=(key, making, make, size), name="store", daemon=True).start()
+            making.waiting += 1
+        try:
+            while not making.done.wait(POLL_SECONDS):
+                if progress is not None:
+                    progress(making.message, making.fraction)
+        finally:
+            with self._lock:
+                making.waiting -= 1
+                making.left = time.monotonic()
+        if making.error is not None:
+            raise making.error
+        return cast(T, making.value)
+
+    def _make(self, key: Hashable, making: _Making, make: Callable[[Report], T], size: Callable[[T], int]) -> None:
+        def report(message: str, fraction: float | None = None) -> None:
+            making.message, making.fraction = message, fraction
+            with self._lock:
+                if making.waiting or time.monotonic() - making.left < GRACE_SECONDS:
+                    return
+                self._making.pop(key, None)  # whoever asks from here on starts afresh
+            raise Abandoned
+
+        try:
+            value = make(report)
+            cost = size(value)
+        except BaseException as error:  # whatever it was, those who wait must hear of it
+            making.error = error
+        else:
+            making.value = value
+            with self._lock:
+                self._kept[key] = (value, cost)
+                self._kept.move_to_end(key)
+                self._let_go()
+        finally:
+            with self._lock:
+                if self._making.get(key) is making:
+                    del self._making[key]
+            making.done.set()
+
+    def _let_go(self) -> None:
+        total = sum(cost for _, cost in self._kept.values())
+        while total > self.budget and len(self._kept) > 1:
+            _, (_, cost) = self._kept.popitem(last=False)
+            total -= cost
+
+    def peek(self, key: Hashable) -> Any | None:
+        """The value of `key` if it is kept, else None; never makes anything."""
+        with self._lock:
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
+
+    def __contains__(self, key: Hashable) -> bool:
+        with self._lock:
+            return key in self._kept
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._kept)
+
+    @property
+    def used(self) -> int:
+        """Bytes of all that is kept, as their sizes were given."""
+        with self._lock:
+            return sum(cost for _, cost in self._kept.values())
+
+
+class Store:
+    """Three shelves with a budget each, so that a long prompt's trace never pushes its own model out."""
+
+    def __init__(self, budget: int | None = None) -> None:
+        total = memory_budget() if budget is None else budget
+        self.models = Shelf(total // 2)
+        self.traces = Shelf(total * 3 // 8)
+        self.results = Shelf(total // 8)  # thumbnails, verification reports
+
+
+def memory_budget() -> int:
+    """Bytes the store may use: ATTENTION_INSPECTOR_MEMORY_GB, or half of the machine's memory."""
+    asked = os.environ.get("ATTENTION_INSPECTOR_MEMORY_GB", "")
+    try:
+        if float(asked) > 0:
+            return int(float(asked) * 2**30)
+    except ValueError:
+        pass  # not a number: as if it were not set
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return 4 * 2**30

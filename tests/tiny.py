@@ -1,0 +1,87 @@
+"""Tiny random models of the library's own classes, saved to disk as a checkpoint with a tokenizer.
+
+Weights are large enough, and norms and biases far enough from 1 and 0, that leaving any of them out shows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+import inspector
+from inspector.model import Model
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 128,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "pad_token_id": None,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+
+# name -> (model type, what differs from SIZES)
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "multi-head": ("llama", {"num_key_value_heads": 4}),
+    "grouped": ("llama", {}),
+    "multi-query": ("llama", {"num_key_value_heads": 1}),
+    "wide heads": ("llama", {"head_dim": 32}),
+    "biases": ("llama", {"attention_bias": True}),
+    "linear": ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1000.0, "factor": 4.0}}),
+    "llama3": (
+        "llama",
+        {
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 500000.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+            }
+        },
+    ),
+    "mistral": ("mistral", {"sliding_window": 7, "head_dim": 16}),
+    "qwen2": ("qwen2", {}),
+    "qwen2 sliding": ("qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
+    "qwen3": ("qwen3", {"head_dim": 24}),
+    "qwen3 biases": ("qwen3", {"head_dim": 16, "attention_bias": True}),
+}
+
+
+def save(kind: str, folder: Path, *, tokenizer: bool = True) -> Path:
+    """A checkpoint of this kind in `folder`."""
+    model_type, differs = KINDS[kind]
+    torch.manual_seed(len(kind))
+    config = AutoConfig.for_model(model_type, **{**SIZES, **differs})
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, mean=0.5 if parameter.ndim == 1 else 0.0, std=0.3)
+    model.save_pretrained(folder)
+    if tokenizer:
+        word_tokenizer(folder)
+    return folder
+
+
+def word_tokenizer(folder: Path) -> None:
+    """A tokenizer of 128 made-up words w0 ... w127 split at spaces."""
+    made = Tokenizer(models.WordLevel({f"w{i}": i for i in range(128)}, unk_token="w0"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=made, unk_token="w0").save_pretrained(folder)
+
+
+def load(kind: str, folder: Path, **options: Any) -> Model:
+    return inspector.load(save(kind, folder), **options)
+
+
+def ids(n: int, *, vocabulary: int = 128) -> list[int]:
+    """n token ids, varied and with repetitions."""
+    return [(i * 7 + (i // 5) * 3) % vocabulary for i in range(n)]
