@@ -63,8 +63,14 @@ def save_trace(trace: Trace, path: Path) -> Path:
         else:
             rules.append({"table": True})
             tensors[place + "mask"] = layer.mask
-    facts = {**trace.facts(), "masks": rules, "format": FORMAT}
-    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    # Matrix products of the same numbers in another memory layout may differ in the last bit. Vectors that lie
+    # token by token in memory, as most models leave them, are put back so, and give the very same weights.
+    turned = sorted(name for name, tensor in tensors.items() if _token_first(tensor))
+    facts = {**trace.facts(), "masks": rules, "token_first": turned, "format": FORMAT}
+    whole = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().transpose(0, 1) if name in turned else tensor.detach()
+        whole[name] = tensor.cpu().contiguous().clone()  # clone: files hold no two names for one memory
     with written_whole(path) as part:
         save_file(whole, part, metadata={"trace": json.dumps(facts)})
     return path
@@ -80,11 +86,19 @@ def open_trace(path: str | Path) -> Trace:
             if facts["format"] != FORMAT:
                 raise InspectorError(f'{path} is in the format "{facts["format"]}"; this version reads "{FORMAT}".')
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+        for name in facts["token_first"]:
+            tensors[name] = tensors[name].transpose(0, 1)
+        # A mapped file's tensors lie on odd addresses, which changes the last bit of some products: copy them.
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         return _trace(facts, tensors)
     except FileNotFoundError:
         raise InspectorError(f"{path} does not exist; give a file that trace.save wrote.") from None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InspectorError(f"{path} is not a whole trace file ({error}); save the trace again.") from None
+
+
+def _token_first(tensor: Tensor) -> bool:
+    return tensor.ndim == 3 and not tensor.is_contiguous() and tensor.transpose(0, 1).is_contiguous()
 
 
 def _trace(facts: dict[str, Any], tensors: dict[str, Tensor]) -> Trace:

@@ -122,7 +122,7 @@ def load_library_model(
             tokenizer = AutoTokenizer.from_pretrained(folder, **local)
         except Exception as error:  # the tokenizers library raises plain Exception for a file it cannot parse
             raise InspectorError(
-                f"The tokenizer of '{name}' in {folder} could not be read ({convert.first_sentence(error)}): "
+                f"The tokenizer of '{name}' could not be read ({convert.first_sentence(error)}): "
                 "restore its tokenizer files, or load the model again from where it came."
             ) from error
         if len(tokenizer) == 0:  # the library makes an empty one of a tokenizer_config.json alone
@@ -452,7 +452,7 @@ def _refuse_other_kinds(folder: Path, name: str, *, trust_remote_code: bool) -> 
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True) if known else None
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise InspectorError(
-            f"The config.json of '{name}' in {folder} could not be read ({convert.first_sentence(error)}): "
+            f"The config.json of '{name}' could not be read ({convert.first_sentence(error)}): "
             "restore it from where the model came."
         ) from error
     causal = kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

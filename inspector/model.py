@@ -250,7 +250,9 @@ def load(
             kind="memory", name=title, folder=None, revision=None, note="A model object handed over in memory."
         )
         return Model(name.eval(), tokenizer, source)
-    source = hub.resolve(str(name), revision=revision, token=token, progress=progress)
+    source = hub.resolve(
+        str(name), revision=revision, token=token, trust_remote_code=trust_remote_code, progress=progress
+    )
     library_model, library_tokenizer = hub.load_library_model(
         source, dtype=dtype, device=device, device_map=device_map, trust_remote_code=trust_remote_code
     )

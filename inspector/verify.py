@@ -11,6 +11,7 @@ float64 (whose rounding is smaller), and the controls: planted mistakes, each of
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -111,11 +112,7 @@ def run_controls(
     model: Model, ours: Sequence[CausalSelfAttention], *, splice_too: bool = True
 ) -> Iterator[ControlResult]:
     """Plant every mistake in the first layer of each kind that can have it; the comparison must catch it."""
-    # Models whose vocabulary or positions are too small for the text still get a prompt with repetitions.
-    try:
-        trace = model.trace(CONTROL_PROMPT, keep=("input",))
-    except InspectorError:
-        trace = model.trace([3, 5, 7, 3, 5, 7, 9, 3, 5, 7, 9, 11] * 2, keep=("input",))
+    trace = model.trace(control_ids(model), keep=("input",))
     kinds: dict[Any, int] = {}
     for index, layer in enumerate(ours):
         kinds.setdefault(layer.spec, index)
@@ -132,6 +129,21 @@ def run_controls(
             caught=not result.ok, layer=None, stage="logits", max_abs=result.logits_max_abs,
             tolerance=result.logits_tolerance, why_not="",
         )  # fmt: skip
+
+
+def control_ids(model: Model) -> list[int]:
+    """The control prompt's token ids; other varied ids with repetitions where the tokenizer knows too little of it.
+
+    Where all tokens were alike (a vocabulary without these words), all values would be, and a wrong weight would
+    change nothing.
+    """
+    with contextlib.suppress(InspectorError):
+        ids = list(model.tokenize(CONTROL_PROMPT).ids)
+        if len(set(ids)) > len(ids) // 3:
+            return ids
+    vocabulary = model.model.get_input_embeddings().num_embeddings
+    positions = getattr(model.model.config.get_text_config(), "max_position_embeddings", None) or 64
+    return [(i * 7 + (i // 5) * 3 + 1) % vocabulary for i in range(min(64, positions))]
 
 
 def _control(

@@ -28,7 +28,9 @@ def qkv():
 
 def dense(q, k, v, rule, *, scale=D**-0.5, softcap=None, sinks=None):
     positions = torch.arange(N)
-    weights = attention_weights(scaled_scores(q, k, scale=scale, softcap=softcap), allowed(rule, positions, positions), sinks=sinks)
+    weights = attention_weights(
+        scaled_scores(q, k, scale=scale, softcap=softcap), allowed(rule, positions, positions), sinks=sinks
+    )
     return weights, context_vectors(weights, v)
 
 

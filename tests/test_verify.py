@@ -1,0 +1,277 @@
+"""The judge: what is right passes with no element differing, what is wrong is named; and the judge can fail."""
+
+import json
+import math
+import shutil
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+
+import inspector
+from inspector.compare import STAGES, compare
+from inspector.errors import InspectorError
+from inspector.mistakes import MISTAKES
+from inspector.splice import compare_spliced, splice
+from reimpl.attention import CausalSelfAttention
+
+EVERY_KIND = pytest.mark.parametrize("tiny_model", list(tiny.KINDS), indirect=True)
+
+
+@pytest.fixture(scope="module")
+def real_report(smollm):
+    return inspector.verify(smollm, "Houston, we have a problem")
+
+
+@pytest.mark.packaged
+def test_the_real_model_is_reproduced_bit_for_bit(real_report):
+    frame = real_report.frame
+    assert real_report.ok
+    assert len(frame) == 30 * len(STAGES)
+    assert frame.differing.sum() == 0
+    assert frame.max_abs.max() == 0
+    assert frame.elements.min() == 9 * 8 * 8
+
+
+@pytest.mark.packaged
+def test_spliced_into_the_real_model(real_report):
+    spliced = real_report.spliced
+    assert (spliced.logits_differing, spliced.logits_elements) == (0, 8 * 49152)
+    assert (spliced.tokens_equal, spliced.tokens_compared) == (40, 40)
+    assert spliced.calls == 30 * 41  # ours ran in every layer of every step
+
+
+@pytest.mark.packaged
+def test_every_planted_mistake_is_caught_on_the_real_model(real_report):
+    controls = real_report.controls
+    applied = controls[controls.applies]
+    assert len(applied) >= 12
+    assert applied.caught.all()
+    assert (applied.max_abs > 100 * applied.tolerance).all()  # none of them is near the tolerance
+    assert (controls[~controls.applies].why_not != "").all()
+    first = dict(zip(applied.mistake, applied.stage, strict=True))
+    assert first["rope style swapped"] == "query"
+    assert first["keys shifted"] == "key"
+    assert first["no scale"] == "weights"
+    assert first["heads not put back"] == "output"
+
+
+@pytest.mark.packaged
+def test_our_rounding_error_is_no_larger_than_the_librarys(real_report):
+    frame = real_report.float64
+    assert (frame.judged <= frame.library).all()
+    assert (frame.library > 0).all()  # the comparison with float64 did compare
+
+
+@pytest.mark.packaged
+@pytest.mark.parametrize("n", [1, 2, 600])
+def test_other_lengths_are_bit_for_bit_too(smollm, n):
+    report = inspector.verify(smollm, tiny.ids(n, vocabulary=40000), controls=False, spliced=False)
+    assert report.frame.differing.sum() == 0
+
+
+@EVERY_KIND
+def test_every_llama_shaped_kind(tiny_model):
+    """On a prompt longer than every window; bit for bit, and each mistake that can be made is caught."""
+    report = inspector.verify(tiny_model, tiny.ids(50))
+    assert report.ok, str(report)
+    assert report.frame.differing.sum() == 0
+    assert report.planted == report.caught > 12
+
+
+@pytest.mark.parametrize(
+    ("tiny_model", "mistakes"),
+    [
+        ("mistral", {"window ignored", "window off by one"}),
+        ("qwen2", {"qkv bias dropped"}),
+        ("biases", {"qkv bias dropped", "output bias dropped"}),
+        ("qwen3", {"query/key norm dropped", "norm after rope"}),
+        ("llama3", {"rope scaling ignored"}),
+        ("linear", {"rope scaling ignored"}),
+    ],
+    indirect=["tiny_model"],
+)
+def test_special_options_have_their_own_control(tiny_model, mistakes):
+    controls = inspector.verify(tiny_model, tiny.ids(50), spliced=False).controls
+    applied = controls[controls.applies & controls.caught]
+    assert mistakes <= set(applied.mistake)
+
+
+def test_a_wrong_rope_base_is_named(tmp_path):
+    model = tiny.load("grouped", tmp_path / "right")
+    wrong = shutil.copytree(tmp_path / "right", tmp_path / "wrong")
+    config = json.loads((wrong / "config.json").read_text())
+    config["rope_parameters"]["rope_theta"] = 5000.0
+    (wrong / "config.json").write_text(json.dumps(config))
+    report = inspector.verify(model, tiny.ids(30), checkpoint=wrong)
+    assert not report.ok
+    assert (report.first_difference.layer, report.first_difference.stage) == (0, "query")
+    assert "layer 0, query after RoPE" in report.summary()
+
+
+@pytest.mark.parametrize("amount", [0.5, 1e-5])
+def test_one_changed_weight_is_found_however_small(tmp_path, amount):
+    """1e-5 is under the tolerance; but the other layers are bit-identical, so it cannot be rounding."""
+    model = tiny.load("grouped", tmp_path / "right")
+    wrong = shutil.copytree(tmp_path / "right", tmp_path / "wrong")
+    tensors = load_file(wrong / "model.safetensors")
+    tensors["model.layers.1.self_attn.v_proj.weight"][3, 5] += amount
+    save_file(tensors, wrong / "model.safetensors", metadata={"format": "pt"})
+    report = inspector.verify(model, tiny.ids(30), checkpoint=wrong, controls=False)
+    assert not report.ok
+    assert (report.first_difference.layer, report.first_difference.stage) == (1, "value")
+
+
+# -- somebody's own attention ---------------------------------------------------------------------------------------
+
+
+def own_attention(model, *, pairs=False, expand=True, batch=False):
+    """An attention as somebody might write it from a text: complex rotation or halves, torch's SDPA for the rest."""
+    library = model.model.model.layers
+
+    def rotate(x):
+        t, d = x.shape[-2:]
+        angle = torch.arange(t)[:, None] * 10000.0 ** -(torch.arange(0, d, 2) / d)
+        if pairs:
+            turned = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.polar(
+                torch.ones_like(angle), angle
+            )
+            return torch.view_as_real(turned).flatten(-2)
+        cos, sin = angle.cos().repeat(1, 2), angle.sin().repeat(1, 2)
+        return x * cos + torch.cat((-x[..., d // 2 :], x[..., : d // 2]), -1) * sin
+
+    def attention(hidden_states, layer):
+        module = library[layer].self_attn
+        q, k, v = (
+            w(hidden_states).unflatten(-1, (-1, 16)).transpose(0, 1)
+            for w in (module.q_proj, module.k_proj, module.v_proj)
+        )
+        q, k = rotate(q), rotate(k)
+        if expand:
+            k, v = k.repeat_interleave(2, 0), v.repeat_interleave(2, 0)
+        context = torch.nn.functional.scaled_dot_product_attention(
+            q[None], k[None], v[None], is_causal=True, enable_gqa=not expand
+        )[0]
+        output = module.o_proj(context.transpose(0, 1).flatten(1))
+        stages = {"query": q, "key": k, "value": v, "context": context, "output": output}
+        return {name: tensor[None] for name, tensor in stages.items()} if batch else stages
+
+    return attention
+
+
+@pytest.mark.parametrize("options", [{}, {"expand": False}, {"batch": True}])
+def test_a_right_implementation_passes_to_rounding(tmp_path, options):
+    model = tiny.load("grouped", tmp_path)
+    report = inspector.verify(model, tiny.ids(30), attention=own_attention(model, **options))
+    assert report.ok, str(report)
+    assert set(report.frame.stage) == {"query", "key", "value", "context", "output"}
+    assert report.frame.differing.sum() > 0  # it is another computation, and the report says so
+
+
+def test_a_wrong_implementation_gets_stage_and_cause(tmp_path):
+    model = tiny.load("grouped", tmp_path)
+    report = inspector.verify(model, tiny.ids(30), attention=own_attention(model, pairs=True))
+    assert not report.ok
+    assert report.first_difference.stage == "query"
+    assert report.likely_causes == (
+        "your query after RoPE equals ours with paired instead of half rotation (or the reverse)",
+    )
+    assert "paired instead of half" in str(report)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+def test_each_mistake_is_recognised_in_somebodys_numbers(mistake, tmp_path):
+    """On the kind of model that can have it."""
+    kind = {"window ignored": "mistral", "window off by one": "mistral", "rope scaling ignored": "llama3",
+            "qkv bias dropped": "biases", "output bias dropped": "biases", "query/key norm dropped": "qwen3",
+            "norm after rope": "qwen3", "rope base 10000": "llama3"}.get(mistake.name, "grouped")  # fmt: skip
+    model, n = tiny.load(kind, tmp_path), 40
+    planted = [mistake.plant(layer, n) for layer in model.reimplementation]
+    if isinstance(planted[0], str):
+        assert mistake.name == "soft-cap left out"  # no Llama-shaped family caps its scores
+        return
+    assert all(isinstance(layer, CausalSelfAttention) for layer in planted)
+    report = inspector.verify(
+        model, tiny.ids(n), attention=lambda x, layer: vars(planted[layer].stages(x)), controls=False
+    )
+    assert not report.ok
+    assert any(mistake.meaning in cause for cause in report.likely_causes)
+
+
+def test_unknown_stages_and_wrong_shapes_are_said(tmp_path):
+    model = tiny.load("grouped", tmp_path)
+    with pytest.raises(InspectorError, match="returned scores; the stages are called query_pre"):
+        inspector.verify(model, tiny.ids(5), attention=lambda x, layer: {"scores": x})
+    with pytest.raises(InspectorError, match="returned no stage"):
+        inspector.verify(model, tiny.ids(5), attention=lambda x, layer: {})
+    report = inspector.verify(model, tiny.ids(5), attention=lambda x, layer: {"output": x[:, :3]}, controls=False)
+    assert not report.ok
+    assert report.first_difference.reason == "shape [5, 3] where the library has [5, 64]"
+    report = inspector.verify(model, tiny.ids(5), attention=lambda x, layer: {"output": x * math.nan}, controls=False)
+    assert not report.ok
+    assert report.first_difference.reason == "numbers that are not finite"
+
+
+# -- the judge itself -------------------------------------------------------------------------------------------------
+
+
+def test_compare_counts_and_limits():
+    a, b = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 2.5, 4.0])
+    check = compare(3, "value", a, b, tolerance=0.4, reason="")
+    assert (check.max_abs, check.max_rel, check.differing, check.elements, check.ok) == (0.5, 0.125, 1, 3, False)
+    assert compare(3, "value", a, b, tolerance=0.5, reason="").ok
+
+
+def test_a_splice_that_never_ran_fails(tmp_path):
+    model = tiny.load("grouped", tmp_path)
+
+    class Idle(CausalSelfAttention):
+        def attend(self, *args):
+            weights, context, output = super().attend(*args)
+            return weights, context, torch.zeros_like(output)
+
+    wrong = [Idle.like(layer) for layer in model.reimplementation]
+    assert not compare_spliced(model, tuple(tiny.ids(10)), wrong, generated=0).ok
+    assert compare_spliced(model, tuple(tiny.ids(10)), model.reimplementation, generated=5).ok
+
+
+def test_the_splice_shares_parameters_and_leaves_the_model_alone(tmp_path):
+    model = tiny.load("grouped", tmp_path)
+    name = model.layers[0].name
+    twin = splice(model.model, {name: model.reimplementation[0]})
+    assert type(model.model.get_submodule(name)).__name__ == "LlamaAttention"
+    assert twin.get_submodule(name).calls == 0
+    assert twin.lm_head.weight is model.model.lm_head.weight
+
+
+def test_a_report_reads_in_terminal_notebook_and_json(tmp_path):
+    model = tiny.load("grouped", tmp_path)
+    report = inspector.verify(model, tiny.ids(12))
+    assert "Reproduced bit for bit at every stage of all 3 layers" in str(report)
+    assert "<table" in report._repr_html_()
+    record = json.loads(report.to_json())
+    assert record["ok"] is True
+    assert len(record["checks"]) == 3 * len(STAGES)
+    assert record["caught"] == record["planted"] == report.planted
+
+
+def test_an_unverified_mistake_makes_the_report_fail(tmp_path):
+    report = inspector.verify(tiny.load("grouped", tmp_path), tiny.ids(12))
+    missed = replace(report.control_results[0], caught=False)
+    assert not replace(report, control_results=(missed, *report.control_results[1:])).ok
+
+
+def test_bfloat16_differs_by_no_more_than_its_tolerance(tmp_path):
+    model = tiny.load("grouped", tmp_path, dtype="bfloat16")
+    report = inspector.verify(model, tiny.ids(30), spliced=False)
+    assert report.stages_ok, str(report)
+
+
+def test_a_model_in_memory_is_verified_from_its_own_tensors(tmp_path):
+    on_disk = tiny.load("qwen3", tmp_path)
+    model = inspector.load(on_disk.model, on_disk.tokenizer)
+    report = inspector.verify(model, tiny.ids(20))
+    assert report.ok
+    assert report.frame.differing.sum() == 0
