@@ -277,7 +277,8 @@ def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
 
 def _before_attention(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if (recorder := _active.get()) is not None:
-        named = dict(zip(_parameters(type(module)), args, strict=False)) | kwargs
+        forward: Callable[..., Any] = type(module).forward
+        named = dict(zip(_parameters(forward), args, strict=False)) | kwargs
         named.pop("hidden_states")
         recorder.enter_attention(module, _hidden_states(args, kwargs), named)
 
@@ -293,5 +294,5 @@ def _before_block(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 
 @functools.cache
-def _parameters(kind: Any) -> tuple[str, ...]:
-    return tuple(inspect.signature(inspect.unwrap(kind.forward)).parameters)[1:]
+def _parameters(forward: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(inspect.unwrap(forward)).parameters)[1:]  # without self

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reimpl.attention import AttentionTrace
+from reimpl.attention import AttentionTrace, scaled_scores
 from reimpl.spec import AttentionSpec
 
 # In the order of computation: the first that fails is where an implementation goes wrong.
@@ -73,34 +73,50 @@ def compare(layer: int, stage: str, found: Tensor, reference: Tensor, *, toleran
     )
 
 
-def tolerances(reference: AttentionTrace, spec: AttentionSpec) -> dict[str, tuple[float, str]]:
-    """For each stage the largest difference that another order of summation may explain, and why."""
-    unit = torch.finfo(reference.value.dtype).eps
-    sums = math.sqrt(spec.d_model)
+def tolerances(reference: AttentionTrace, spec: AttentionSpec, *, chained: bool) -> dict[str, tuple[float, str]]:
+    """For each stage the largest difference that another order of summation may explain, and why.
 
-    def largest(tensor: Tensor) -> float:
-        return float(tensor.double().abs().max())
+    A result is rounded once to the dtype (`unit`), after K products were summed in float32, or in float64 for
+    float64 (`sum_unit` x sqrt(K)); half-precision matrix products accumulate in float32 too. Where stages are
+    `chained`, each also inherits the error of the stages before it; else it starts from the library's numbers.
+    """
+    dtype = reference.value.dtype
+    unit = torch.finfo(dtype).eps
+    sum_unit = unit if dtype == torch.float64 else torch.finfo(torch.float32).eps
+    n, width = reference.weights.shape[-1], spec.heads * reference.value.shape[-1]
+    scores = scaled_scores(reference.query, reference.key, scale=spec.scale, softcap=spec.softcap)
+    steep = float(scores[reference.weights > 0].double().abs().max())
+    del scores  # n x n
 
-    # A change of every query and key by one part in 1/noise moves a score by noise times its size, and a weight w by
-    # at most w(1-w) times that. |q|·|k| bounds every score without forming the n x n table again.
-    noise = sums * unit
-    steep = max(1.0, spec.scale * float(reference.query.norm(dim=-1).max() * reference.key.norm(dim=-1).max()))
-    steep = min(steep, spec.softcap) if spec.softcap else steep
-    rounding = f"{unit:.1e} x sqrt({spec.d_model} products)"
-    plain = {
-        stage: (noise * largest(getattr(reference, stage)), f"{rounding} x largest number of the stage")
-        for stage in ("query_pre", "key_pre", "value")
-    }
-    turned = {
-        stage: ((noise + 2 * unit) * largest(getattr(reference, stage)), f"{rounding} + one rotation, x largest number")
-        for stage in ("query", "key")
-    }
+    def rounding(products: int) -> float:
+        return unit + sum_unit * math.sqrt(products)
+
+    project, turn = rounding(spec.d_model), 3 * unit  # a rotation is two products and a sum
+    # A score that is off by e changes a weight w by at most 2·w(1-w)·e, half of e.
+    score = rounding(spec.d_head) * steep
+    mix, blend = rounding(n), rounding(width)
+    if chained:
+        turn += project
+        score += 2 * turn * steep
+        mix += unit + project + score / 2
+        blend += mix
+    names = f"{dtype} unit {unit:.1e}".removeprefix("torch.")
+    inherited = ", and what the stages before it bring" if chained else ""
+
+    def limit(stage: str, relative: float, why: str) -> tuple[float, str]:
+        largest = float(getattr(reference, stage).double().abs().max())
+        return relative * largest, f"{names} x largest number {largest:.3g}: {why}{inherited}"
+
+    into = f"{spec.d_model} products summed in another order"
     return {
-        **plain,
-        **turned,
-        "weights": (0.25 * noise * steep, f"{rounding} x largest possible score {steep:.3g} x w(1-w)"),
-        "context": (noise * steep * largest(reference.value), f"{rounding} x largest possible score x largest value"),
-        "output": (noise * steep * largest(reference.output), f"{rounding} x largest possible score x largest output"),
+        "query_pre": limit("query_pre", project, into),
+        "key_pre": limit("key_pre", project, into),
+        "value": limit("value", project, into),
+        "query": limit("query", turn, "two products and a sum"),
+        "key": limit("key", turn, "two products and a sum"),
+        "weights": (unit + score / 2, f"{names}: {spec.d_head} products x largest score {steep:.3g}{inherited}"),
+        "context": (mix * float(reference.value.double().abs().max()), f"{names}: {n} weighted values{inherited}"),
+        "output": limit("output", blend, f"{width} products summed in another order"),
     }
 
 

@@ -8,14 +8,13 @@ a mistake (no bias to drop), `plant` gives the reason instead of a layer: it is 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from reimpl.attention import AttentionTrace, CausalSelfAttention, context_vectors
+from reimpl.attention import CausalSelfAttention, context_vectors
 from reimpl.project import Projections
 from reimpl.rope import rotate
 from reimpl.spec import AttentionSpec, MaskRule, RopeSpec
@@ -135,12 +134,9 @@ class _QueriesOnly(CausalSelfAttention):
 
 
 class _ValuesTurned(CausalSelfAttention):
-    def stages(self, x: Tensor, positions: Tensor | None = None) -> AttentionTrace:
-        right = super().stages(x, positions)
-        where = torch.arange(x.shape[-2], device=x.device) if positions is None else positions
-        value = rotate(right.value, where, self.spec.rope)
-        weights, context, output = self.attend(right.query, right.key, value, where, where)
-        return dataclasses.replace(right, value=value, weights=weights, context=context, output=output)
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value = super().project(x)
+        return query, key, rotate(value, torch.arange(x.shape[-2], device=x.device), self.spec.rope)
 
 
 class _NoMask(CausalSelfAttention):

@@ -162,9 +162,9 @@ class Model:
         """Next-token logits after each token [n, vocabulary]; with `eager` through the model's own eager function."""
         return self._run(ids, Recorder(record=False, eager=eager), every=True)
 
-    def continuation(self, ids: Sequence[int], count: int) -> list[int]:
+    def continuation(self, ids: Sequence[int], count: int, *, eager: bool = False) -> list[int]:
         """The `count` tokens the model writes next, greedily, with its key/value cache."""
-        with self._turn:
+        with self._turn, recording(Recorder(record=False, eager=eager)):
             return greedy(self.model, ids, count)
 
     def _run(self, ids: Sequence[int], recorder: Recorder, *, every: bool = False) -> Tensor:

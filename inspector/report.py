@@ -171,8 +171,8 @@ class VerificationReport:
         return [
             f"Spliced into the library's model: logits differ in {s.logits_differing} of {s.logits_elements} elements, "
             f"by at most {s.logits_max_abs:.3g} (the library's SDPA and eager passes: {s.sdpa_max_abs:.3g});",
-            f"  greedy generation with the KV cache: {s.tokens_equal} of {s.tokens_compared} tokens equal."
-            + ("" if s.ok else f" NOT HELD: {s.reason}."),
+            f"  greedy generation with the KV cache: {s.tokens_equal} of {s.tokens_compared} tokens equal "
+            f"({s.tokens_equal_sdpa} to the library's SDPA generation)." + ("" if s.ok else f" NOT HELD: {s.reason}."),
         ]
 
     def _rounding_lines(self) -> list[str]:

@@ -29,7 +29,9 @@ class SplicedResult:
 
     logits_max_abs, logits_differing: against the library's pass through its own eager attention.
     sdpa_max_abs: the same library's SDPA pass against its eager pass, its own rounding noise, for scale.
-    tokens: greedy continuation by the spliced model; tokens_equal: how many, from the first, equal the library's.
+    tokens: greedy continuation by the spliced model; tokens_equal: how many, from the first, equal the library's
+    through its eager attention; tokens_equal_sdpa: through its SDPA attention, for scale (in half precision two forms
+    of one attention may choose differently where two tokens are nearly as probable).
     calls: how often our attention ran, so that a splice that never ran cannot pass.
     """
 
@@ -41,6 +43,7 @@ class SplicedResult:
     sdpa_max_abs: float
     tokens: tuple[int, ...]
     tokens_equal: int
+    tokens_equal_sdpa: int
     tokens_compared: int
     calls: int
     text: str
@@ -116,8 +119,9 @@ def compare_spliced(
     tolerance = max(4 * unit * len(names) ** 0.5 * float(eager.abs().max()), noise)
     positions = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
     room = generated if positions is None else max(0, min(generated, positions - len(ids)))
-    ours, theirs = greedy(twin, ids, room), model.continuation(ids, room)
-    equal = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b), room)
+    ours = greedy(twin, ids, room)
+    equal = _equal_from_start(ours, model.continuation(ids, room, eager=True))
+    equal_sdpa = _equal_from_start(ours, model.continuation(ids, room))
     calls = sum(module.calls for module in twin.modules() if isinstance(module, SplicedAttention))
     ran = calls == len(names) * (1 + room)
     logits_ok = float(difference.max()) <= tolerance
@@ -137,8 +141,13 @@ def compare_spliced(
         sdpa_max_abs=noise,
         tokens=tuple(ours),
         tokens_equal=equal,
+        tokens_equal_sdpa=equal_sdpa,
         tokens_compared=room,
         calls=calls,
         text=model.tokenizer.decode(ours),
         reason=reason,
     )
+
+
+def _equal_from_start(a: list[int], b: list[int]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), len(a))

@@ -4,15 +4,14 @@ reimplementation's (or with somebody's own attention), and a VerificationReport 
     library     forward pass ─► attention input of each layer ─► its own module again, eager ─► reference stages
     ours        the same attention input ─► reimpl, from the checkpoint's files ─────────────► the same stages
 
-Each layer starts from the library's input, so that no error can hide behind another's; within the layer every
-stage is compared, so that the first that differs is where the mistake is. Then spliced (errors may add up), against
+Each stage starts from the library's numbers of the stage before, so that no error can hide behind another's (somebody's
+own attention is a black box and starts from the layer's input). Then spliced (errors may add up), against
 float64 (whose rounding is smaller), and the controls: planted mistakes, each of which must be caught.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +29,8 @@ from inspector.model import Model
 from inspector.report import ControlResult, RoundingError, VerificationReport
 from inspector.splice import compare_spliced
 from inspector.trace import Layer, Trace
-from reimpl.attention import AttentionTrace, CausalSelfAttention
+from reimpl.attention import AttentionTrace, CausalSelfAttention, attention_weights
+from reimpl.rope import rotate
 
 # Somebody's attention: (attention input [n, d_model], layer) -> any of the stages by name, head-first.
 OwnAttention = Callable[[Tensor, int], Mapping[str, Tensor]]
@@ -79,9 +79,10 @@ def verify(
     for index, (reference, kept) in enumerate(_references(trace)):
         x = _input(kept)
         with torch.inference_mode():
-            found = _readable(judged(x, index), reference)
-        checks += _compare(index, found, reference, ours[index])
-        rounding += _rounding(found, reference, ours[index], x)
+            chained = _readable(judged(x, index), reference)
+            found = chained if attention is not None else _each_from_reference(ours[index], x, reference)
+        checks += _compare(index, found, reference, ours[index], chained=attention is not None)
+        rounding += _rounding(chained, reference, ours[index], x)
         if on_layer:
             on_layer(index + 1, len(ours))
     if attention is None:
@@ -157,7 +158,7 @@ def _control(
             continue
         x = _input(trace.kept[index])
         with torch.inference_mode():
-            checks = _compare(index, vars(planted.stages(x)), reference, ours[index])
+            checks = _compare(index, _each_from_reference(planted, x, reference), reference, ours[index])
         first = _first(checks)
         seen = first or max(checks, key=lambda check: check.max_abs)
         return ControlResult(
@@ -229,10 +230,26 @@ def _readable(stages: Mapping[str, Tensor], reference: AttentionTrace) -> dict[s
     return readable
 
 
+def _each_from_reference(ours: CausalSelfAttention, x: Tensor, reference: AttentionTrace) -> dict[str, Tensor]:
+    """Every stage computed by `ours` from the library's numbers of the stage before, so that none hides another."""
+    positions = torch.arange(x.shape[-2], device=x.device)
+    query_pre, key_pre, value = ours.project(x)
+    query, key = ours.rotate(reference.query_pre, reference.key_pre, positions)
+    weights = ours.weigh(ours.score(reference.query, reference.key), ours.mask(positions, positions))
+    context = ours.mix(reference.weights, reference.value)
+    output = ours.blend(reference.context)
+    return vars(AttentionTrace(query_pre, key_pre, query, key, value, weights, context, output))
+
+
 def _compare(
-    layer: int, found: Mapping[str, Tensor], reference: AttentionTrace, ours: CausalSelfAttention
+    layer: int,
+    found: Mapping[str, Tensor],
+    reference: AttentionTrace,
+    ours: CausalSelfAttention,
+    *,
+    chained: bool = False,
 ) -> list[Check]:
-    allowed = tolerances(reference, ours.spec)
+    allowed = tolerances(reference, ours.spec, chained=chained)
     checks = []
     for stage in STAGES:
         if stage in found:
@@ -250,7 +267,7 @@ def _rounding(
     if x.dtype == torch.float64 or x.device.type == "mps":  # nothing more exact at hand
         return []
     with torch.inference_mode():
-        exact = copy.deepcopy(ours).double().stages(x.double())
+        exact = _Exact.like(ours).double().stages(x.double())
 
     def distance(tensor: Tensor, stage: str) -> float:
         truth: Tensor = getattr(exact, stage)
@@ -261,6 +278,17 @@ def _rounding(
         for stage in STAGES
         if stage in found
     ]
+
+
+class _Exact(CausalSelfAttention):
+    """The layer for float64: angles (from the model's float32 frequencies) and softmax in float64 as well."""
+
+    def rotate(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        rope = self.spec.rope
+        return tuple(rotate(x, positions, rope, angles=torch.float64) for x in (query, key))  # type: ignore[return-value]
+
+    def weigh(self, scores: Tensor, may: Tensor) -> Tensor:
+        return attention_weights(scores, may, precision=torch.float64)
 
 
 def _worst(rounding: list[RoundingError]) -> Iterator[RoundingError]:

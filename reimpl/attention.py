@@ -35,19 +35,20 @@ def scaled_scores(query: Tensor, key: Tensor, *, scale: float, softcap: float | 
     return scores if softcap is None else torch.tanh(scores / softcap) * softcap
 
 
-def attention_weights(scores: Tensor, may: Tensor | None, *, sinks: Tensor | None = None) -> Tensor:
+def attention_weights(
+    scores: Tensor, may: Tensor | None, *, sinks: Tensor | None = None, precision: torch.dtype = torch.float32
+) -> Tensor:
     """Softmax over the keys a query may look at: scores [..., h, t, s], may [t, s] -> weights [..., h, t, s].
 
-    Computed in float32 whatever the dtype, as the library does. With sinks [h] a learned score joins each row's
+    Computed in float32 whatever the dtype (float64 too), as the library does. With sinks [h] a learned score joins each row's
     softmax and takes its share away: rows then sum to less than 1.
     """
     if may is not None:
         scores = scores.masked_fill(~may, float("-inf"))
-    wide = torch.float64 if scores.dtype == torch.float64 else torch.float32
     if sinks is None:
-        return torch.softmax(scores, dim=-1, dtype=wide).to(scores.dtype)
+        return torch.softmax(scores, dim=-1, dtype=precision).to(scores.dtype)
     column = sinks.to(scores.dtype).view(-1, 1, 1).expand(*scores.shape[:-1], 1)
-    return torch.softmax(torch.cat((scores, column), dim=-1), dim=-1, dtype=wide)[..., :-1].to(scores.dtype)
+    return torch.softmax(torch.cat((scores, column), dim=-1), dim=-1, dtype=precision)[..., :-1].to(scores.dtype)
 
 
 def context_vectors(weights: Tensor, value: Tensor) -> Tensor:

@@ -20,27 +20,32 @@ from torch import Tensor
 from reimpl.spec import RopeSpec, UnsupportedError
 
 
-def rotate(x: Tensor, positions: Tensor, rope: RopeSpec | None) -> Tensor:
+def rotate(x: Tensor, positions: Tensor, rope: RopeSpec | None, *, angles: torch.dtype = torch.float32) -> Tensor:
     """Turn `x` [..., t, d] by `positions` [t]; the same shape and dtype come back. `rope` None: unchanged."""
     if rope is None:
         return x
-    cos, sin = cos_sin(positions, rope, dtype=x.dtype)  # [t, dim/2]
+    cos, sin = cos_sin(positions, rope, dtype=x.dtype, angles=angles)  # [t, dim/2]
     turned, passed = x[..., : rope.dim], x[..., rope.dim :]
     first, second = split_planes(turned, rope.style)  # each [..., t, dim/2]
     turned = join_planes(first * cos - second * sin, second * cos + first * sin, rope.style)
     return torch.cat((turned, passed), dim=-1) if passed.shape[-1] else turned
 
 
-def cos_sin(positions: Tensor, rope: RopeSpec, *, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+def cos_sin(
+    positions: Tensor,
+    rope: RopeSpec,
+    *,
+    dtype: torch.dtype = torch.float32,
+    angles: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
     """Cosine and sine of each plane's angle: two tensors [t, dim/2].
 
-    Angles are formed in float32 as the library does, then rounded to `dtype`; for float64 they are formed in
-    float64 from the same float32 frequencies, which is what "the exact value" means in verification.
+    The library forms angles in float32 whatever the model's dtype, then rounds to it. `angles` float64 forms them
+    more exactly from the same float32 frequencies, which is what "the exact value" means in verification.
     """
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    frequencies = inverse_frequencies(rope).to(positions.device, wide)
-    angles = positions.to(wide)[:, None] * frequencies[None, :]  # (t, dim/2)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    frequencies = inverse_frequencies(rope).to(positions.device, angles)
+    turned = positions.to(angles)[:, None] * frequencies[None, :]  # (t, dim/2)
+    return turned.cos().to(dtype), turned.sin().to(dtype)
 
 
 def inverse_frequencies(rope: RopeSpec) -> Tensor:

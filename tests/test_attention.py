@@ -26,10 +26,13 @@ def qkv():
     return torch.randn(HEADS, N, D), torch.randn(KV_HEADS, N, D), torch.randn(KV_HEADS, N, D)
 
 
-def dense(q, k, v, rule, *, scale=D**-0.5, softcap=None, sinks=None):
+def dense(q, k, v, rule, *, scale=D**-0.5, softcap=None, sinks=None, precision=torch.float32):
     positions = torch.arange(N)
     weights = attention_weights(
-        scaled_scores(q, k, scale=scale, softcap=softcap), allowed(rule, positions, positions), sinks=sinks
+        scaled_scores(q, k, scale=scale, softcap=softcap),
+        allowed(rule, positions, positions),
+        sinks=sinks,
+        precision=precision,
     )
     return weights, context_vectors(weights, v)
 
@@ -70,7 +73,7 @@ def test_query_heads_share_in_order():
 @pytest.mark.parametrize("rule", [MaskRule(), MaskRule(window=5)])
 def test_loops_equal_matrices(qkv, rule):
     q, k, v = (x.double() for x in qkv)
-    weights, context = dense(q, k, v, rule)
+    weights, context = dense(q, k, v, rule, precision=torch.float64)
     may = allowed(rule, torch.arange(N), torch.arange(N))
     for h, t in ((0, 0), (2, 1), (5, N - 1)):
         seen, g = may[t], h // 3

@@ -40,7 +40,7 @@ def test_scores_depend_on_distance_only():
     query, key = torch.randn(4, dtype=torch.float64), torch.randn(4, dtype=torch.float64)
 
     def score(t: int, s: int) -> float:
-        turned = [rotate(v[None], torch.tensor([p]), FOUR)[0] for v, p in ((query, t), (key, s))]
+        turned = [rotate(v[None], torch.tensor([p]), FOUR, angles=torch.float64)[0] for v, p in ((query, t), (key, s))]
         return float(turned[0] @ turned[1])
 
     assert score(9, 4) == pytest.approx(score(1005, 1000), abs=1e-12)
@@ -86,5 +86,5 @@ def test_unknown_rule_is_named():
 
 
 def test_float64_keeps_the_float32_frequencies():
-    cos, _ = cos_sin(torch.tensor([1000]), FOUR, dtype=torch.float64)
+    cos, _ = cos_sin(torch.tensor([1000]), FOUR, dtype=torch.float64, angles=torch.float64)
     assert cos[0, 1].item() == math.cos(1000 * float(inverse_frequencies(FOUR)[1]))

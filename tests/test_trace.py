@@ -135,7 +135,7 @@ def test_prompts_that_cannot_be_run_are_said(smollm, tmp_path):
             smollm.trace(prompt)
     with pytest.raises(InspectorError, match="no chat template"):
         tiny.load("grouped", tmp_path).trace("w1 w2", chat=True)
-    with pytest.raises(InspectorError, match="keep=.*'everything'"):
+    with pytest.raises(InspectorError, match=r"keep=.*'everything'"):
         smollm.trace("a", keep=("everything",))
 
 
