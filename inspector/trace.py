@@ -19,7 +19,6 @@ from inspector.capture import Call, Mask, replay
 from inspector.errors import InspectorError
 from inspector.tokens import Tokens
 from reimpl.attention import attention_weights, context_vectors, scaled_scores
-from reimpl.blockwise import pooled_weights
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
 
@@ -158,21 +157,6 @@ class Trace:
         context = self.context(layer, head)
         w_o = self._model().parameters(layer, head).W_o  # [m, d]
         return context @ w_o.to(context).T
-
-    def pooled(self, layer: int, cells: int) -> Tensor:
-        """The largest weight in each of cells x cells tiles of every head's grid: [h, c, c], c = min(cells, n).
-
-        Strips of query rows are weighed one after the other, so a long prompt costs no n x n memory.
-        """
-        kept = self._layer(layer)
-        if not isinstance(kept.mask, MaskRule):
-            raise InspectorError(
-                f"Layer {layer} has a mask of its own, which pooled maps do not read yet; use weights()."
-            )
-        info = kept.info
-        return pooled_weights(
-            kept.query, kept.key, cells=cells, scale=info.scale, rule=kept.mask, softcap=info.softcap, sinks=kept.sinks
-        )
 
     # -- around the attention -----------------------------------------------------------------------------------
 

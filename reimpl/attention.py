@@ -40,7 +40,7 @@ def attention_weights(
 ) -> Tensor:
     """Softmax over the keys a query may look at: scores [..., h, t, s], may [t, s] -> weights [..., h, t, s].
 
-    Computed in float32 whatever the dtype (float64 too), as the library does. With sinks [h] a learned score joins each row's
+    Computed in float32 whatever the dtype (float64 too), as the library does. With sinks [h] a score joins each row's
     softmax and takes its share away: rows then sum to less than 1.
     """
     if may is not None:

@@ -1,19 +1,17 @@
 """The same attention without ever holding an n x n matrix: rotated queries, keys and values of any length in;
-context vectors, or a small pooled picture of the weights, out.
+context vectors out.
 
-`blockwise_context` keeps, for each query, the largest score so far, the sum of exponentials and the weighted
+It keeps, for each query, the largest score so far, the sum of exponentials and the weighted
 values; a new block of keys rescales all three. Milakov & Gimelshein 2018 (https://arxiv.org/abs/1805.02867);
 the idea behind FlashAttention (Dao et al. 2022).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-from reimpl.attention import attention_weights, repeat_heads, scaled_scores
+from reimpl.attention import repeat_heads, scaled_scores
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
 
@@ -54,52 +52,3 @@ def blockwise_context(
         context = context * shrink + shares @ repeat_heads(value[:, part], heads).float()
         largest = new
     return (context / total).to(query.dtype)
-
-
-def weight_strips(
-    query: Tensor,
-    key: Tensor,
-    *,
-    scale: float,
-    rule: MaskRule | None = None,
-    softcap: float | None = None,
-    sinks: Tensor | None = None,
-    strip: int = 256,
-) -> Iterator[tuple[int, Tensor]]:
-    """Exact attention weights of all heads by strips of query rows: yields (first row, weights [h, <=strip, s])."""
-    s, t = key.shape[1], query.shape[1]
-    positions = torch.arange(s, device=query.device)
-    for start in range(0, t, strip):
-        rows = slice(start, min(start + strip, t))
-        scores = scaled_scores(query[:, rows], key, scale=scale, softcap=softcap)
-        may = None if rule is None else allowed(rule, positions[s - t :][rows], positions)
-        yield start, attention_weights(scores, may, sinks=sinks)
-
-
-def pooled_weights(
-    query: Tensor,
-    key: Tensor,
-    *,
-    cells: int,
-    scale: float,
-    rule: MaskRule | None = None,
-    softcap: float | None = None,
-    sinks: Tensor | None = None,
-    strip: int = 256,
-) -> Tensor:
-    """The largest weight in each of cells x cells tiles of the grid, for every head: [h, c, c], c = min(cells, t).
-
-    Tile (i, j) covers query rows and key columns ceil(i*t/c) ... ; largest, not mean, so that a lone strong pair in
-    a long text stays visible. Never more than strip rows of one layer's weights are in memory.
-    """
-    t, s = query.shape[1], key.shape[1]
-    rows, columns = min(cells, t), min(cells, s)
-    row_of = (torch.arange(t, device=query.device) * rows) // t
-    column_of = (torch.arange(s, device=query.device) * columns) // s
-    pooled = torch.zeros(query.shape[0], rows, columns, device=query.device)
-    for start, weights in weight_strips(query, key, scale=scale, rule=rule, softcap=softcap, sinks=sinks, strip=strip):
-        wide = torch.zeros(*weights.shape[:-1], columns, device=query.device)
-        wide.scatter_reduce_(2, column_of.expand_as(weights), weights.float(), "amax")
-        index = row_of[start : start + weights.shape[1]][None, :, None].expand_as(wide)
-        pooled.scatter_reduce_(1, index, wide, "amax")
-    return pooled

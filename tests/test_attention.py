@@ -13,7 +13,7 @@ from reimpl.attention import (
     repeat_heads,
     scaled_scores,
 )
-from reimpl.blockwise import blockwise_context, weight_strips
+from reimpl.blockwise import blockwise_context
 from reimpl.mask import allowed
 from reimpl.spec import AttentionSpec, CheckpointError, MaskRule, RopeSpec
 from reimpl.stepwise import attend_one, softmax
@@ -111,12 +111,6 @@ def test_a_large_score_in_a_later_block_overflows_nothing(qkv):
     k[:, 30] *= 1000
     blocks = blockwise_context(q, k, v, scale=1.0, rule=MaskRule(), block=4)
     torch.testing.assert_close(blocks, dense(q, k, v, MaskRule(), scale=1.0)[1], atol=2e-6, rtol=0)  # unscaled: steeper
-
-
-def test_strips_are_the_rows_of_the_whole(qkv):
-    q, k, v = qkv
-    strips = torch.cat([w for _, w in weight_strips(q, k, scale=D**-0.5, rule=MaskRule(window=9), strip=10)], dim=1)
-    torch.testing.assert_close(strips, dense(q, k, v, MaskRule(window=9))[0], atol=2e-7, rtol=0)
 
 
 def test_cross_attention_takes_keys_from_another_sequence(qkv):
