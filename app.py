@@ -1,0 +1,5 @@
+"""`streamlit run app.py` starts the app, as `attention-inspector app` does."""
+
+from inspector.ui.main import main
+
+main()

@@ -1,0 +1,124 @@
+"""A request goes in; the model, trace, small pictures or report behind it comes out, made at most once.
+
+One store for all visitors of this server (inspector.store); Streamlit only keeps the store itself. Keys hold
+everything a result depends on, so nothing stale can be returned.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+import inspector
+from inspector import metrics
+from inspector.store import Report, Store
+from inspector.ui.state import Request
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from inspector import Model, Trace, VerificationReport
+
+KEEP_INPUT_UP_TO = 8000  # characters: the attention input of a longer prompt is fetched when asked for
+REPORT_BYTES = 2**20  # a report is a few small tables
+
+
+@st.cache_resource(show_spinner=False)
+def store() -> Store:
+    """The one store of this server."""
+    return Store()
+
+
+def model(request: Request, progress: Report | None = None) -> Model:
+    """The loaded model."""
+    return store().models.get(
+        _model_key(request),
+        lambda report: inspector.load(request.model, progress=report),
+        size=lambda made: sum(parameter.nbytes for parameter in made.model.parameters()),
+        progress=progress,
+    )
+
+
+def trace(request: Request, progress: Report | None = None) -> Trace:
+    """The prompt's trace; loads the model first where it is not kept."""
+    loaded = model(request, progress)
+
+    def make(report: Report) -> Trace:
+        keep = ("input",) if len(request.prompt) <= KEEP_INPUT_UP_TO else ()
+
+        def on_layer(done: int, total: int) -> None:
+            report("Running the prompt through the model", done / total if total else None)
+
+        return loaded.trace(request.prompt, keep=keep, on_layer=on_layer)
+
+    return store().traces.get(_key(request), make, size=lambda made: made.nbytes, progress=progress)
+
+
+def thumbnails(request: Request, progress: Report | None = None) -> metrics.Thumbnails:
+    """The small pictures of every head."""
+    traced = trace(request, progress)
+
+    def make(report: Report) -> metrics.Thumbnails:
+        return metrics.thumbnails(traced, on_layer=lambda done, total: report("Drawing every head", done / total))
+
+    key = ("thumbnails", *_key(request))
+    return store().results.get(key, make, size=lambda made: made.nbytes, progress=progress)
+
+
+def vectors(
+    request: Request, layer: int, head: int, progress: Report | None = None
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Query, key and value vectors of one head, before and after RoPE."""
+    traced = trace(request, progress)
+
+    def make(report: Report) -> dict[str, npt.NDArray[np.float32]]:
+        report("Reading the vectors", None)
+        return metrics.vectors(traced, layer, head)
+
+    key = ("vectors", layer, head, *_key(request))
+    size = lambda made: sum(values.nbytes for values in made.values())  # noqa: E731
+    return store().results.get(key, make, size=size, progress=progress)
+
+
+def report(request: Request, progress: Report | None = None) -> VerificationReport:
+    """The verification report of this model and prompt."""
+    loaded, traced = model(request, progress), trace(request, progress)
+
+    def make(say: Report) -> VerificationReport:
+        def on_layer(done: int, total: int) -> None:
+            if done < total:
+                say("Comparing every layer and stage", done / total)
+            else:
+                say("Running it inside the library's model, then planting mistakes", None)
+
+        return inspector.verify(loaded, traced, on_layer=on_layer)
+
+    return store().results.get(_report_key(request), make, size=lambda _: REPORT_BYTES, progress=progress)
+
+
+def finished_report(request: Request) -> VerificationReport | None:
+    """The report if it has been made already, by anybody."""
+    found: VerificationReport | None = store().results.peek(_report_key(request))
+    return found
+
+
+def _report_key(request: Request) -> tuple[object, ...]:
+    return ("report", *_key(request))
+
+
+def _key(request: Request) -> tuple[object, ...]:
+    return (*_model_key(request), request.prompt)
+
+
+def _model_key(request: Request) -> tuple[object, ...]:
+    """The name, and for files on this machine their state: a checkpoint written anew is another model."""
+    path = Path(request.model).expanduser()
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+        stamps = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    except OSError:
+        stamps = ()  # loading will say what is wrong
+    return (request.model, stamps)

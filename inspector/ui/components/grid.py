@@ -1,0 +1,65 @@
+"""Small pictures of every head go in; one canvas on which a head is chosen comes out.
+
+The pictures are one byte a cell (inspector.metrics.Thumbnails): 277 kB for 270 heads at any prompt length.
+grid.js is the other half.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from inspector.metrics import Thumbnails
+from inspector.ui.components.payload import encode
+
+if TYPE_CHECKING:
+    from inspector.trace import LayerInfo
+
+_HERE = files("inspector.ui.components")
+_HTML = """
+<div class="heads">
+  <canvas tabindex="0" role="application" aria-roledescription="grid of heads" data-testid="heads"></canvas>
+  <div class="tip" hidden></div>
+  <p class="readout" aria-live="polite" data-testid="head-readout"></p>
+</div>
+"""
+_mount = st.components.v2.component(
+    "attention_inspector_grid",
+    html=_HTML,
+    css=(_HERE / "grid.css").read_text(encoding="utf-8"),
+    js=(_HERE / "common.js").read_text(encoding="utf-8") + (_HERE / "grid.js").read_text(encoding="utf-8"),
+)
+
+
+def head_grid(
+    thumbnails: Thumbnails,
+    layers: Sequence[LayerInfo],
+    *,
+    selected: tuple[int, int],
+    scale: str,
+    on_pick: Callable[[int, int], None],
+    key: str,
+) -> None:
+    """All heads, layers across and heads downwards; `on_pick(layer, head)` before the rerun of a choice."""
+
+    def picked() -> None:
+        pick = st.session_state[key].get("pick")
+        # From the browser, so looked at before it is believed.
+        if isinstance(pick, list) and len(pick) == 2 and all(isinstance(number, int) for number in pick):
+            on_pick(pick[0], pick[1])
+
+    header = {
+        "heads": [layer.heads for layer in layers],
+        "groups": [layer.kv_heads for layer in layers],
+        "notes": [f" · window of {layer.window} tokens" if layer.window else "" for layer in layers],
+        "side": thumbnails.pixels.shape[-1],
+        "selected": list(selected),
+        "scale": scale,
+        "pictures": hashlib.blake2b(thumbnails.pixels.tobytes(), digest_size=8).hexdigest(),
+        "label": "Attention weights of every head: arrow keys move between heads, Enter selects one.",
+    }
+    _mount(data=encode(header, thumbnails.pixels), key=key, on_pick_change=picked)

@@ -1,0 +1,111 @@
+"""A picture of numbers goes in; a canvas with token labels, crosshair and exact readings comes out.
+
+Weights and scores of one head (square cells, grey where masked) and vectors (a row per token) are drawn by
+the same component; heatmap.js is its other half.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+
+import numpy as np
+import streamlit as st
+
+from inspector.metrics import Kind, Picture
+from inspector.ui.components.payload import encode, pack
+
+_HERE = files("inspector.ui.components")
+_HTML = """
+<div class="map">
+  <canvas tabindex="0" role="application" aria-roledescription="map of numbers" data-testid="map"></canvas>
+  <div class="tip" data-testid="tip" hidden></div>
+  <p class="readout" aria-live="polite" data-testid="readout"></p>
+  <div class="legend" data-testid="legend"></div>
+</div>
+"""
+_mount = st.components.v2.component(
+    "attention_inspector_heatmap",
+    html=_HTML,
+    css=(_HERE / "heatmap.css").read_text(encoding="utf-8"),
+    js=(_HERE / "common.js").read_text(encoding="utf-8") + (_HERE / "heatmap.js").read_text(encoding="utf-8"),
+)
+
+_READ = "Point at a cell, or focus the picture and use the arrow keys: its exact number appears here."
+
+
+def attention_map(picture: Picture, tokens: Sequence[str], *, kind: Kind, scale: str, label: str, key: str) -> None:
+    """One head's attention weights (0..1) or scaled scores: rows are query tokens, columns key tokens."""
+    k = picture.pool
+    pooled = f"largest of {k} × {k} " if k > 1 else ""
+    header: dict[str, object] = {
+        "rows": list(tokens),
+        "columns": list(tokens),
+        "pool": [k, k],
+        "cell": "square",
+        "max_height": 640,
+        "row_name": "query token" if k == 1 else "query tokens",
+        "column_name": "key token" if k == 1 else "key tokens",
+        "masked": "masked: cannot look there",
+        "masked_reading": "masked: this query token cannot look at this key token",
+        "hint": _READ,
+        "label": label,
+    }
+    if kind == "weights":
+        header |= {
+            "palette": "sequential",
+            "scale": scale,
+            "value_name": f"{pooled}attention weight" + ("s" if k > 1 else ""),
+            "legend": {"linear": "weight", "sqrt": "weight (square root)", "log": "weight (log)"}[scale],
+        }
+    else:
+        header |= {
+            "palette": "diverging",
+            "scale": "linear",
+            "limit": _limit(picture),
+            "value_name": f"{pooled}scaled score" + ("s" if k > 1 else ""),
+            "legend": "scaled score",
+        }
+    _show(header, picture, key)
+
+
+def vector_map(picture: Picture, tokens: Sequence[str], *, name: str, limit: float, key: str) -> None:
+    """One kind of vector for all tokens: a row per token, a column per dimension, colours around zero.
+
+    `limit` is the number at both ends of the colour scale, so that pictures side by side can share one.
+    """
+    k = picture.pool
+    header: dict[str, object] = {
+        "rows": list(tokens),
+        "columns": None,
+        "pool": [k, 1],
+        "cell": "free",
+        "max_height": 520,
+        "palette": "diverging",
+        "scale": "linear",
+        "limit": limit,
+        "row_name": "token" if k == 1 else "tokens",
+        "column_name": "dimension",
+        "value_name": name if k == 1 else f"{name}, farthest from zero",
+        "legend": "",
+        "masked_reading": "",
+        "hint": "Point at a cell: its exact number appears here.",
+        "label": f"{name} of each token, a column per dimension",
+    }
+    _show(header, picture, key)
+
+
+def _limit(picture: Picture) -> float:
+    """The largest distance from zero; 1 where there is nothing to see, so that nobody divides by zero."""
+    finite = picture.values[np.isfinite(picture.values)]
+    return float(np.abs(finite).max(initial=0.0)) or 1.0
+
+
+def _show(header: dict[str, object], picture: Picture, key: str) -> None:
+    packing, numbers = pack(picture.values)
+    header |= {"shape": list(picture.values.shape), "packing": packing}
+    # A test (and anybody debugging) can tell from the canvas which message it has painted.
+    said = repr(header).encode() + numbers.tobytes()
+    header["version"] = hashlib.blake2b(said, digest_size=8).hexdigest()
+    _mount(data=encode(header, numbers), key=key)

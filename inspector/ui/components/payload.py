@@ -1,0 +1,39 @@
+"""A header and arrays go in; the one block of bytes a component receives comes out.
+
+Streamlit hands raw bytes to a component only as its top-level `data`, so header and numbers travel
+together: [u32 little-endian header length][JSON header, padded with spaces to 4 bytes][numbers].
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def encode(header: dict[str, Any], numbers: npt.NDArray[Any]) -> bytes:
+    """The bytes a component decodes. The header's JSON stays ASCII, so characters and bytes agree."""
+    text = json.dumps(header, ensure_ascii=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)  # so that a Float32Array can lie directly on what follows
+    little = numbers.astype(numbers.dtype.newbyteorder("<"), copy=False)
+    return struct.pack("<I", len(text)) + text + np.ascontiguousarray(little).tobytes()
+
+
+def decode(payload: bytes, dtype: npt.DTypeLike) -> tuple[dict[str, Any], npt.NDArray[Any]]:
+    """The reverse of `encode`, for tests: header and flat numbers."""
+    (length,) = struct.unpack_from("<I", payload)
+    header = json.loads(payload[4 : 4 + length])
+    return header, np.frombuffer(payload, dtype=np.dtype(dtype).newbyteorder("<"), offset=4 + length)
+
+
+def pack(values: npt.NDArray[np.float32]) -> tuple[str, npt.NDArray[np.float32]]:
+    """A square map without its upper triangle where that is all NaN (causal attention): half the bytes,
+    and every number still exact in float32."""
+    rows, columns = values.shape
+    lower = np.tri(rows, columns, dtype=bool)
+    if rows == columns and not (np.isfinite(values) & ~lower).any():
+        return "lower", values[lower]
+    return "full", values.ravel()

@@ -1,0 +1,64 @@
+"""What screens share: the pickers of layer and head, and sentences about a head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from inspector.ui import cached, state
+from inspector.ui.running import Current
+from inspector.ui.text import count, ordered, plain
+
+if TYPE_CHECKING:
+    from inspector.trace import LayerInfo
+
+
+def selection(current: Current) -> state.Selection:
+    """The selection, fitted to the model on screen."""
+    return state.selection(
+        current.trace.layers, lambda: cached.thumbnails(current.request).telling(current.trace.layers)
+    )
+
+
+def facts(current: Current) -> None:
+    """One quiet line: which model, how large, how many tokens."""
+    layers = current.trace.layers
+    heads, groups = layers[0].heads, layers[0].kv_heads
+    alike = all((layer.heads, layer.kv_heads) == (heads, groups) for layer in layers)
+    words = [
+        plain(current.request.model),
+        count(current.trace.n, "token"),
+        count(len(layers), "layer")
+        + (f" × {count(heads, 'query head')}" if alike else "")
+        + (f" sharing {count(groups, 'key/value head')}" if alike and groups < heads else ""),
+        f"d_head {layers[0].d_head}" if alike else "",
+    ]
+    st.caption(" · ".join(filter(None, words)))
+
+
+def head_pickers(layers: Sequence[LayerInfo], chosen: state.Selection) -> None:
+    """Two number fields, for those who know where they want to go, and for the keyboard."""
+    st.session_state["layer_field"], st.session_state["head_field"] = chosen.layer, chosen.head
+
+    def take() -> None:
+        state.select(layer=st.session_state["layer_field"], head=st.session_state["head_field"])
+
+    st.number_input("Layer", 0, len(layers) - 1, step=1, key="layer_field", on_change=take, width=130)
+    heads = layers[chosen.layer].heads
+    st.number_input("Head", 0, heads - 1, step=1, key="head_field", on_change=take, width=130)
+
+
+def sharing(layer: LayerInfo, head: int) -> str:
+    """Which query heads share this head's keys and values."""
+    share = layer.heads // layer.kv_heads
+    group = layer.kv_head(head)
+    if share == 1:
+        return f"Query head {head} has a key/value head of its own."
+    others = [other for other in range(group * share, (group + 1) * share) if other != head]
+    noun = "head" if len(others) == 1 else "heads"
+    return (
+        f"Query head {head} shares key/value head {group} with query {noun} {ordered(others)}: "
+        f"{share} query heads look through the same keys and values."
+    )

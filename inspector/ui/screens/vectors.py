@@ -1,0 +1,80 @@
+"""The screen Vectors: query and key before and after RoPE and the value of one head, as pictures and numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from inspector import metrics
+from inspector.ui import cached
+from inspector.ui.components.heatmap import vector_map
+from inspector.ui.running import attempt, current
+from inspector.ui.screens import common
+
+WHAT = {
+    "query": "what each token looks for",
+    "key": "what each token offers to be found by",
+    "value": "what each token passes on when it is looked at",
+}
+
+
+def show() -> None:
+    """Draw the screen for the prompt on screen."""
+    st.markdown(
+        "**How to read it.** Each row is a token, each column one of the vector's dimensions; blue is below "
+        "zero, orange above. RoPE turns query and key by the token's position, so that their product depends "
+        "on how far apart two tokens are; values are not turned."
+    )
+    shown = current()
+    if shown is None:
+        return
+    common.facts(shown)
+    chosen = common.selection(shown)
+    trace, layer = shown.trace, shown.trace.layers[chosen.layer]
+    st.subheader(f"Layer {chosen.layer}, head {chosen.head}", anchor=False)
+    with st.container(horizontal=True):
+        common.head_pickers(trace.layers, chosen)
+    st.caption(common.sharing(layer, chosen.head))
+    if not layer.rope:
+        st.info("This layer does not use RoPE: queries and keys are compared as they are.", icon=":material/info:")
+    found = attempt(lambda report: cached.vectors(shown.request, chosen.layer, chosen.head, report))
+    if found is None:
+        return
+    labels = list(trace.tokens.labels)
+    for kind, meaning in WHAT.items():
+        names = [name for name in found if name.startswith(kind)]
+        # One colour scale for before and after: turning moves numbers, it does not make them larger.
+        limit = max(float(np.abs(found[name]).max(initial=0.0)) for name in names) or 1.0
+        st.markdown(f"#### {kind.capitalize()}: {meaning}")
+        places = st.columns(2, gap="large")
+        for place, name in zip(places, names, strict=False):
+            with place:
+                st.markdown(f"**{name[0].upper()}{name[1:]}**")
+                vector_map(metrics.pool_rows(found[name]), labels, name=name, limit=limit, key=f"map {name}")
+        if kind == "value":
+            with places[1]:
+                _lengths(found, labels)
+    _numbers(found, labels)
+
+
+def _numbers(found: dict[str, np.ndarray], labels: list[str]) -> None:
+    st.markdown("#### Numbers: a row per token, a column per dimension")
+    names = list(found)
+    which = st.segmented_control("Vectors", names, default=names[0], required=True, key="numbers")
+    frame = metrics.vector_frame(found[which if which in found else names[0]], labels)
+    numbers = {name: st.column_config.NumberColumn(format="%.5f") for name in frame.columns[1:]}
+    st.dataframe(frame, column_config={"token": st.column_config.TextColumn(pinned=True), **numbers})
+
+
+def _lengths(found: dict[str, np.ndarray], labels: list[str]) -> None:
+    st.markdown("**How long each vector is**")
+    before = {name: values for name, values in found.items() if "before" in name}
+    st.caption("RoPE turns query and key vectors and keeps their lengths." if before else "Euclidean length.")
+    frame = metrics.lengths({name: v for name, v in found.items() if name not in before}, labels)
+    numbers = {name: st.column_config.NumberColumn(format="%.3f", width="small") for name in frame.columns[1:]}
+    config = {"token": st.column_config.TextColumn(pinned=True), **numbers}
+    st.dataframe(frame, height=min(320, 37 + 35 * len(frame)), column_config=config)
+
+
+if __name__ == "__main__":  # Streamlit runs a page as a script
+    show()

@@ -1,0 +1,159 @@
+"""The screen Verification: the report for the prompt on screen, in a big sentence and in full."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from inspector.compare import STAGE_NAMES
+from inspector.ui import cached
+from inspector.ui.running import attempt, current
+from inspector.ui.screens import common
+from inspector.ui.text import count, plain
+
+if TYPE_CHECKING:
+    from inspector import VerificationReport
+    from inspector.splice import SplicedResult
+    from inspector.ui.state import Request
+
+_WANTED = "verification_wanted"
+_NUMBERS = {
+    "layer": st.column_config.NumberColumn("layer", width="small"),
+    "stage": st.column_config.TextColumn("stage"),
+    "max_abs": st.column_config.NumberColumn("largest difference", format="%.3g"),
+    "max_rel": st.column_config.NumberColumn("relative", format="%.3g"),
+    "differing": st.column_config.NumberColumn("numbers that differ", format="localized"),
+    "elements": st.column_config.NumberColumn("numbers compared", format="localized"),
+    "tolerance": st.column_config.NumberColumn("tolerance", format="%.1e"),
+    "reason": st.column_config.TextColumn("why this tolerance", width="large"),
+    "worst_layer": st.column_config.TextColumn("worst layer", width="small"),
+    "judged": st.column_config.NumberColumn("ours, largest distance", format="%.3g"),
+    "library": st.column_config.NumberColumn("the library's", format="%.3g"),
+    "ok": st.column_config.TextColumn("held", width="small"),
+}
+
+
+def show() -> None:
+    """Draw the screen for the prompt on screen."""
+    st.markdown(
+        "**How to read it.** A second, independent implementation of attention reads the same checkpoint and "
+        "computes every stage again; here both are compared, number by number. Then mistakes are planted in "
+        "it on purpose, to show that a difference would be noticed."
+    )
+    shown = current()
+    if shown is None:
+        return
+    common.facts(shown)
+    report = cached.finished_report(shown.request)
+    if report is None and st.session_state.get(_WANTED) != shown.request:
+        st.markdown(
+            f"Not verified yet for this prompt of {count(shown.trace.n, 'token')}. It runs the model many "
+            "times over, so it takes longer than looking: about 15 seconds for a small model."
+        )
+        # Remembered: a button alone is forgotten when anything else is clicked while it runs.
+        st.button("Verify this prompt", type="primary", key="verify", on_click=_want, args=(shown.request,))
+        return
+    if report is None:
+        report = attempt(lambda say: cached.report(shown.request, say))
+        st.session_state.pop(_WANTED, None)
+        if report is None:
+            return
+    _verdict(report)
+    _stages(report)
+    if report.spliced is not None:
+        _spliced(report.spliced)
+    _controls(report.controls)
+
+
+def _want(request: Request) -> None:
+    st.session_state[_WANTED] = request
+
+
+def _verdict(report: VerificationReport) -> None:
+    words = f"### {plain(report.summary())}"
+    if report.ok:
+        st.success(words, icon=":material/check_circle:")
+    else:
+        st.error(words, icon=":material/error:")
+
+
+def _stages(report: VerificationReport) -> None:
+    st.markdown("#### Stage by stage")
+    st.caption(
+        "Each stage in the order of computation; of all layers the one with the largest difference. "
+        "0 means the same number to the last bit."
+    )
+    order = ["stage", "ok", "max_abs", "tolerance", "differing", "elements", "worst_layer"]
+    by_stage = _named(report.by_stage)
+    layers = by_stage["worst_layer"].astype(str)
+    by_stage["worst_layer"] = layers.where(by_stage["differing"] > 0, "none differs")
+    st.dataframe(by_stage, hide_index=True, height="content", column_order=order, column_config=_NUMBERS)
+    frame = _named(report.frame)
+    with st.expander(f"All {len(frame):,} comparisons: every layer and stage, with the reason of each tolerance"):
+        st.dataframe(frame, hide_index=True, column_config=_NUMBERS)
+    if len(report.float64):
+        with st.expander("Rounding: both implementations against the same layer computed in float64"):
+            st.caption("Ours may be no farther from the more exact numbers than the library's own.")
+            st.dataframe(_named(report.float64), hide_index=True, height="content", column_config=_NUMBERS)
+
+
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    """Stages in our words, and a verdict that can be told without colours."""
+    verdict = frame["ok"].map({True: "✓ yes", False: "✗ no"})
+    return frame.assign(stage=frame["stage"].map(_stage), ok=verdict)
+
+
+def _stage(stage: str) -> str:
+    return STAGE_NAMES.get(stage, stage)
+
+
+def _spliced(spliced: SplicedResult) -> None:
+    st.markdown("#### Put in the model's place")
+    st.caption(
+        "The reimplementation takes the place of every attention layer of the library's model. Errors that "
+        "are small at each layer could add up here."
+    )
+    logits, tokens = st.columns(2, gap="large")
+    with logits:
+        st.metric("Largest difference of a logit", f"{spliced.logits_max_abs:.3g}")
+        st.caption(
+            f"{spliced.logits_differing:,} of {spliced.logits_elements:,} logits differ at all. For scale: the "
+            f"library's own two ways of attending differ by {spliced.sdpa_max_abs:.2g}."
+        )
+    with tokens:
+        st.metric("Generated tokens that agree", f"{spliced.tokens_equal} of {spliced.tokens_compared}")
+        st.caption("Written greedily with the key/value cache on. The text:")
+        st.text(spliced.text)
+
+
+def _controls(controls: pd.DataFrame) -> None:
+    controls = controls.assign(stage=controls["stage"].map(_stage))
+    applies = controls[controls["applies"].astype(bool)]
+    caught = int(applies["caught"].astype(bool).sum())
+    st.markdown(f"#### Planted mistakes: {len(applies)} planted, {caught} caught")
+    st.caption(
+        "Each is one thing people get wrong in attention. A check that could not tell it from the right way "
+        "would prove nothing; the stage is the first at which it shows."
+    )
+    config = {
+        "mistake": st.column_config.TextColumn("mistake"),
+        "meaning": st.column_config.TextColumn("what it is", width="large"),
+        "caught": st.column_config.TextColumn("caught", width="small"),
+        "stage": st.column_config.TextColumn("first seen at"),
+        "max_abs": st.column_config.NumberColumn("largest difference", format="%.3g"),
+        "why_not": st.column_config.TextColumn("why it cannot be planted here", width="large"),
+    }
+    order = ["mistake", "meaning", "caught", "stage", "max_abs"]
+    applies = applies.assign(caught=applies["caught"].map({True: "✓ yes", False: "✗ no"}))
+    st.dataframe(applies, hide_index=True, height="content", column_order=order, column_config=config)
+    rest = controls[~controls["applies"].astype(bool)]
+    if len(rest):
+        with st.expander(f"{count(len(rest), 'mistake')} that this model leaves no room for"):
+            order = ["mistake", "meaning", "why_not"]
+            st.dataframe(rest, hide_index=True, column_order=order, column_config=config)
+
+
+if __name__ == "__main__":  # Streamlit runs a page as a script
+    show()

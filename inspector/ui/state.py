@@ -1,0 +1,135 @@
+"""The one place for what a visitor has asked for and chosen: the request, and layer, head, view and scale.
+
+The selection also stands in the address bar, so that a link reopens it. Everything read from there is
+checked, and what does not fit falls back to the default. The prompt and the model never stand there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from inspector.ui.examples import EXAMPLES
+from inspector.ui.offer import offer
+
+if TYPE_CHECKING:
+    from inspector.trace import LayerInfo
+
+VIEWS = {"weights": "Attention weights", "scores": "Scaled scores"}
+SCALES = {"linear": "Linear", "sqrt": "Square root", "log": "Logarithm"}
+
+_REQUEST, _SELECTION, _WRITTEN, _PROBLEM = "request", "selection", "address_written", "problem"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One model and one prompt: what is computed, and the key under which it is kept."""
+
+    model: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is looked at. Field names are the names in the address."""
+
+    layer: int
+    head: int
+    view: str = "weights"
+    scale: str = "sqrt"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A request that failed, and the sentence that says why; not tried again until asked for again."""
+
+    request: Request
+    sentence: str
+
+
+# -- the request -----------------------------------------------------------------------------------------
+
+
+def request() -> Request:
+    """What this visitor asked for last; on the first visit the first model with the first example."""
+    if _REQUEST not in st.session_state:
+        st.session_state[_REQUEST] = Request(offer().models[0], EXAMPLES[0].prompt)
+    asked: Request = st.session_state[_REQUEST]
+    return asked
+
+
+def ask(*, model: str | None = None, prompt: str | None = None) -> None:
+    """Ask for another model, prompt, or both; an earlier failure is forgotten."""
+    before = request()
+    wanted = Request(before.model if model is None else model, before.prompt if prompt is None else prompt)
+    st.session_state[_REQUEST] = wanted
+    st.session_state.pop(_PROBLEM, None)
+
+
+def problem() -> Problem | None:
+    """Why the present request failed, if it did."""
+    found: Problem | None = st.session_state.get(_PROBLEM)
+    return found if found is not None and found.request == request() else None
+
+
+def fail(sentence: str) -> None:
+    """Remember that the present request failed."""
+    st.session_state[_PROBLEM] = Problem(request(), sentence)
+
+
+# -- the selection ---------------------------------------------------------------------------------------
+
+
+def selection(layers: Sequence[LayerInfo], default: Callable[[], tuple[int, int]]) -> Selection:
+    """The present selection, fitted to this model's layers, written to the address.
+
+    `default` gives the (layer, head) to show where neither the visitor nor the address says one that exists.
+    """
+    chosen: dict[str, Any] = dict(st.session_state.get(_SELECTION, {}))
+    chosen |= _from_address()
+    layer, head = chosen.get("layer", -1), chosen.get("head", -1)
+    if not 0 <= layer < len(layers):
+        layer, head = default()
+    elif not 0 <= head < layers[layer].heads:
+        head = 0
+    view, scale = chosen.get("view"), chosen.get("scale")
+    fitted = Selection(layer, head)
+    fitted = replace(fitted, view=view) if view in VIEWS else fitted
+    fitted = replace(fitted, scale=scale) if scale in SCALES else fitted
+    st.session_state[_SELECTION] = asdict(fitted)
+    _to_address(fitted)
+    return fitted
+
+
+def select(**changes: int | str) -> None:
+    """Change part of the selection; it is fitted to the model when it is read next."""
+    st.session_state[_SELECTION] = {**st.session_state.get(_SELECTION, {}), **changes}
+
+
+def _from_address() -> dict[str, Any]:
+    """What the address says, where it is not what this app itself wrote there: a link, or the Back button."""
+    found: dict[str, Any] = {}
+    written = st.session_state.get(_WRITTEN, {})
+    for name in ("layer", "head", "view", "scale"):
+        text = st.query_params.get(name)
+        if text is None or text == written.get(name):
+            continue
+        if name in ("view", "scale"):
+            found[name] = text
+        elif re.fullmatch(r"[0-9]{1,4}", text):
+            found[name] = int(text)
+        else:
+            found[name] = -1  # falls back to the default
+    return found
+
+
+def _to_address(chosen: Selection) -> None:
+    said = {name: str(value) for name, value in asdict(chosen).items()}
+    for name, value in said.items():
+        if st.query_params.get(name) != value:
+            st.query_params[name] = value
+    st.session_state[_WRITTEN] = said

@@ -1,0 +1,178 @@
+"""The app in a process of its own and a real chromium with the network cut, for test_browser.py.
+
+Every console error, page error and request to another host is collected and fails the test.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1", ""}
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    # Cuts the network inside the browser: no name but this machine's resolves.
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE 127.0.0.1",
+]
+
+
+def missing() -> str | None:
+    """Why browser tests cannot run here, or None. In CI that is an error, not a reason to skip."""
+    try:
+        import playwright.sync_api  # noqa: F401
+    except ImportError:
+        return "playwright is not installed: pip install -e .[dev]"
+    if chromium() is None:
+        return "no chromium on the path: apt-get install -y chromium"
+    return None
+
+
+def chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
+def require() -> None:
+    """Skips with the reason where there is no browser; fails in CI."""
+    reason = missing()
+    if reason and os.environ.get("CI"):
+        pytest.fail(f"Browser tests could not run in CI: {reason}")
+    if reason:
+        pytest.skip(reason)
+
+
+@contextmanager
+def running_app(*extra: str, environment: dict[str, str] | None = None) -> Iterator[str]:
+    """`streamlit run app.py` in the checkout, as closed as its config.toml says; yields the address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}", *extra]
+    log = open(os.devnull, "wb")  # noqa: SIM115 - closed below, with the process
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=log, stderr=log)
+    try:
+        address = f"http://localhost:{port}"
+        until = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()  # noqa: S310
+                break
+            except OSError:
+                assert process.poll() is None, "the app ended at once"
+                assert time.monotonic() < until, "the app did not answer within 60 s"
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        log.close()
+
+
+@dataclass
+class Visitor:
+    """One browser context on the app, and everything that went wrong in it."""
+
+    page: Any
+    address: str
+    wrong: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
+        self.page.on("request", self._request)
+
+    def _console(self, message: Any) -> None:
+        # Streamlit looks for its health address below a page's own path first; that 404 is its way.
+        own = "/_stcore/" in (message.location or {}).get("url", "")
+        if message.type == "error" and not own:
+            self.wrong.append(f"console: {message.text}")
+
+    def _request(self, request: Any) -> None:
+        if urlparse(request.url).scheme not in ("data", "blob") and urlparse(request.url).hostname not in LOOPBACK:
+            self.wrong.append(f"request to {request.url}")
+
+    def open(self, path: str = "/") -> Visitor:
+        self.page.goto(self.address + path)
+        self.idle()
+        return self
+
+    def idle(self) -> None:
+        """Wait until the script has run, and a component (where there is one) has painted."""
+        self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=60_000)
+
+    def painted(self, test_id: str = "map", *, unlike: str | None = None) -> str:
+        """Wait until the canvas has painted (something other than `unlike`); returns what."""
+        canvas = self.page.locator(f'canvas[data-testid="{test_id}"]').first
+        canvas.wait_for(timeout=60_000)
+        until = time.monotonic() + 30
+        while (now := canvas.get_attribute("data-painted")) in (None, unlike):
+            assert time.monotonic() < until, "the canvas did not paint anew within 30 s"
+            time.sleep(0.02)
+        return str(now)
+
+    def run_prompt(self, prompt: str) -> None:
+        before = self.painted()
+        field = self.page.get_by_role("textbox", name="Prompt")
+        field.fill(prompt)
+        field.press("Control+Enter")
+        self.painted(unlike=before)
+        self.idle()
+
+    def hover_cell(self, row: int, column: int) -> str:
+        """Point at a cell of the map; the line beneath it."""
+        canvas = self.page.locator('canvas[data-testid="map"]').first
+        canvas.scroll_into_view_if_needed()
+        at = {name: float(canvas.get_attribute(f"data-{name}")) for name in ("x", "y", "step-x", "step-y")}
+        position = {
+            "x": at["x"] + (column + 0.5) * at["step-x"],
+            "y": at["y"] + (row + 0.5) * at["step-y"],
+        }
+        canvas.hover(position=position)
+        return self.reading()
+
+    def reading(self) -> str:
+        return self.page.locator('[data-testid="readout"]').first.text_content()
+
+    def click_head(self, layer: int, head: int, kv_share: int) -> str:
+        """Click a head's small picture; what the map has painted then."""
+        before = self.painted()
+        canvas = self.page.locator('canvas[data-testid="heads"]')
+        canvas.scroll_into_view_if_needed()
+        names = ("x", "y", "size", "columns", "band-height", "split")
+        at = {name: float(canvas.get_attribute(f"data-{name}")) for name in names}
+        band, column = divmod(layer, int(at["columns"]))
+        x = at["x"] + (column + 0.5) * at["size"]
+        y = at["y"] + band * at["band-height"] + (head + 0.5) * at["size"] + head // kv_share * at["split"]
+        canvas.click(position={"x": x, "y": y})
+        return self.painted(unlike=before)
+
+    def assert_nothing_wrong(self) -> None:
+        assert not self.wrong, "\n".join(self.wrong)
+
+
+def number_in(reading: str) -> float:
+    """The number at the end of a reading."""
+    text = re.findall(r"[−-]?\d+(?:\.\d+)?(?:e[+-−]?\d+)?", reading.split("·")[-1])[-1]
+    return float(text.replace("−", "-"))

@@ -1,0 +1,340 @@
+"""Every screen of the app, run by Streamlit's AppTest: no exception, and the numbers sent to the browser are the
+Trace's. What needs a real browser (canvas, hover, clicks, network) is in test_browser.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+import inspector
+from inspector import metrics
+from inspector.ui import cached, offer, state
+from inspector.ui.components.payload import decode, encode, pack
+from inspector.ui.examples import EXAMPLES
+from inspector.ui.main import PAGES
+from inspector.ui.text import plain
+
+MAIN = Path(inspector.__file__).parent / "ui" / "main.py"
+SCREENS = {title: f"screens/{file}" for file, title in PAGES}
+HOSTILE = '</script><img src=x onerror="document.title=1"> <!-- *bold* [link](http://x.test) 日本 🙂'
+
+
+@pytest.fixture(autouse=True)
+def _no_offer_of_this_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(offer.MODEL_VARIABLE, raising=False)
+    monkeypatch.delenv(offer.MODELS_VARIABLE, raising=False)
+
+
+def open_app(screen: str = "Heads", **address: str) -> AppTest:
+    app = AppTest.from_file(str(MAIN), default_timeout=120)
+    for name, value in address.items():
+        app.query_params[name] = value
+    app.run()
+    if screen != "Heads":
+        app.switch_page(SCREENS[screen]).run()
+    assert not app.exception
+    return app
+
+
+def address_of(app: AppTest) -> dict[str, str]:
+    """The address bar's parameters; AppTest gives each as a text or as a list of one."""
+    return {name: said[0] if isinstance(said, list) else said for name, said in app.query_params.items()}
+
+
+def payloads(app: AppTest, key: str, dtype: str = "float32"):
+    """Header and numbers of the component whose key is `key`."""
+    for found in app.get("bidi_component"):
+        if key in found.proto.id:
+            return decode(found.proto.bytes, dtype)
+    raise AssertionError(f"no component with key {key}")
+
+
+def whole(header, numbers) -> np.ndarray:
+    """The picture as [rows, columns] with NaN where nothing was sent."""
+    rows, columns = header["shape"]
+    if header["packing"] == "full":
+        return numbers.reshape(rows, columns)
+    full = np.full((rows, columns), np.nan, dtype=np.float32)
+    full[np.tril_indices(rows)] = numbers
+    return full
+
+
+@pytest.mark.packaged
+@pytest.mark.parametrize("screen", SCREENS)
+def test_every_screen_opens_with_a_prompt_already_on_it(screen):
+    app = open_app(screen)
+    assert not app.error
+    assert any("How to read it" in text.value for text in app.markdown)
+    assert any("8 tokens" in text.value for text in app.caption)
+
+
+@pytest.mark.packaged
+def test_heads_sends_the_traces_own_weights(houston):
+    app = open_app(layer="5", head="3")
+    header, numbers = payloads(app, "map")
+    sent = whole(header, numbers)
+    expected = houston.weights(5, 3).numpy()
+    causal = np.tril(np.ones_like(expected, dtype=bool))
+    assert np.array_equal(sent[causal], expected[causal])  # float32, to the last bit
+    assert np.isnan(sent[~causal]).all()
+    assert header["rows"] == header["columns"] == list(houston.tokens.labels)
+
+    table = app.dataframe[0].value
+    strongest = np.sort(expected[causal])[::-1][:50]
+    assert table["weight"].to_list() == pytest.approx(strongest.tolist(), abs=0)
+    first = table.iloc[0]
+    assert first["weight"] == expected[first["query position"], first["key position"]]
+
+
+@pytest.mark.packaged
+def test_scores_are_not_weights(houston):
+    app = open_app(layer="5", head="3", view="scores")
+    header, numbers = payloads(app, "map")
+    expected = houston.scores(5, 3).numpy()
+    lower = np.tril_indices(houston.n)
+    assert np.array_equal(numbers, expected[lower])
+    assert header["value_name"] == "scaled score"
+    assert header["palette"] == "diverging"
+
+
+@pytest.mark.packaged
+def test_the_grid_shows_every_head(houston):
+    app = open_app(layer="5", head="3")
+    header, levels = payloads(app, "grid", "uint8")
+    assert (header["heads"], header["groups"]) == ([9] * 30, [3] * 30)
+    assert header["selected"] == [5, 3]
+    pictures = levels.reshape(30, 9, houston.n, houston.n)
+    for layer, head in [(0, 0), (5, 3), (29, 8)]:
+        weights = houston.weights(layer, head).numpy()
+        allowed = np.tril(np.ones_like(weights, dtype=bool))
+        seen = ((pictures[layer, head].astype(float) - 1) / 254) ** 2
+        assert np.abs(np.sqrt(seen[allowed]) - np.sqrt(weights[allowed])).max() <= 0.5 / 254 + 1e-6
+        assert (pictures[layer, head][~allowed] == metrics.MASKED).all()
+
+
+@pytest.mark.packaged
+def test_vectors_are_the_traces(houston):
+    app = open_app("Vectors", layer="7", head="4")
+    expected = {
+        "query before RoPE": houston.query(7, 4, rope=False),
+        "query after RoPE": houston.query(7, 4),
+        "key before RoPE": houston.key(7, 4, rope=False),
+        "key after RoPE": houston.key(7, 4),
+        "value": houston.value(7, 4),
+    }
+    for name, values in expected.items():
+        header, numbers = payloads(app, f"map {name}")
+        assert header["value_name"] == name
+        assert np.array_equal(whole(header, numbers), values.numpy()), name
+    lengths, numbers = app.dataframe[0].value, app.dataframe[1].value
+    assert lengths["query after RoPE"].to_list() == pytest.approx(houston.query(7, 4).norm(dim=1).tolist())
+    assert np.array_equal(
+        numbers.drop(columns="token").to_numpy(dtype=np.float32), houston.query(7, 4, rope=False).numpy()
+    )
+    assert any("shares key/value head 1 with query heads 3 and 5" in text.value for text in app.caption)
+
+
+@pytest.mark.packaged
+def test_verification_runs_once_and_is_then_shown_to_everybody():
+    app = open_app("Verification")
+    app.sidebar.text_area[0].set_value("The cat sat")
+    _press(app, "Run")
+    _press(app, "Verify this prompt")
+    assert not app.exception
+    assert "Reproduced" in app.success[0].value
+    assert any("planted" in text.value and "caught" in text.value for text in app.markdown)
+    stages = app.dataframe[0].value
+    assert len(stages) == 8
+    assert set(stages["ok"]) == {"✓ yes"}
+    assert len(app.dataframe[1].value) == 30 * 8
+
+    somebody_else = open_app("Verification")
+    somebody_else.sidebar.text_area[0].set_value("The cat sat")
+    _press(somebody_else, "Run")
+    assert somebody_else.success  # no second run, no button
+
+
+def _press(app: AppTest, label: str) -> None:
+    next(button for button in app.button if button.label == label).click()
+    app.run()
+
+
+# -- address, errors, tokens ---------------------------------------------------------------------------------
+
+
+@pytest.mark.packaged
+@pytest.mark.parametrize(
+    "address",
+    [{"layer": "99", "head": "0"}, {"layer": "-1"}, {"layer": "x", "head": "<b>"}, {"head": "9", "layer": "0"},
+     {"scale": "rainbow", "view": "secrets"}],
+)  # fmt: skip
+def test_what_does_not_fit_in_the_address_falls_back(address):
+    app = open_app(**address)
+    assert not app.error
+    assert 0 <= int(address_of(app)["layer"]) < 30
+    assert 0 <= int(address_of(app)["head"]) < 9
+    assert address_of(app)["scale"] in state.SCALES
+    assert address_of(app)["view"] in state.VIEWS
+
+
+@pytest.mark.packaged
+def test_selection_is_kept_across_pages_and_stands_in_the_address():
+    app = open_app(layer="5", head="3")
+    app.number_input(key="layer_field").set_value(6).run()
+    assert address_of(app)["layer"] == "6"
+    app.switch_page(SCREENS["Vectors"]).run()
+    assert app.subheader[0].value == "Layer 6, head 3"
+    assert address_of(app) == {"layer": "6", "head": "3", "view": "weights", "scale": "sqrt"}  # no prompt
+
+
+@pytest.mark.packaged
+def test_a_model_or_prompt_in_the_address_is_not_taken():
+    app = open_app(model="/etc", prompt="hello", models="a,b")
+    assert app.session_state["request"] == state.Request("smollm2-135m-instruct", EXAMPLES[0].prompt)
+
+
+@pytest.mark.packaged
+def test_an_empty_prompt_gives_one_sentence_and_keeps_the_screen():
+    app = open_app()
+    app.sidebar.text_area[0].set_value("   ")
+    _press(app, "Run")
+    assert len(app.error) == 1
+    assert "prompt is empty" in app.error[0].value.replace("\\", "")
+    assert app.get("bidi_component")  # the earlier prompt is still there
+    app.sidebar.text_area[0].set_value("Hello there")
+    _press(app, "Run")
+    assert not app.error
+
+
+@pytest.mark.packaged
+def test_an_unknown_model_gives_one_sentence_and_keeps_the_screen(tmp_path):
+    app = open_app()
+    missing = str(tmp_path / "no-such-model")
+    app.session_state["request"] = state.Request(missing, EXAMPLES[0].prompt)
+    app.run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert "no-such-model" in app.error[0].value.replace("\\", "")
+    assert app.get("bidi_component")
+
+
+@pytest.mark.packaged
+def test_token_text_stays_text(smollm):
+    app = open_app()
+    app.sidebar.text_area[0].set_value(HOSTILE)
+    _press(app, "Run")
+    assert not app.exception
+    header, _ = payloads(app, "map")
+    assert header["rows"] == list(smollm.trace(HOSTILE).tokens.labels)
+    for text in [*app.markdown, *app.caption]:
+        assert not text.allow_html
+        assert "<img" not in text.value
+
+
+@pytest.mark.packaged
+def test_examples_run_at_once():
+    app = open_app()
+    box = next(box for box in app.sidebar.selectbox if box.label == "Example prompts")
+    box.set_value(EXAMPLES[1].title).run()
+    assert not app.exception
+    assert app.sidebar.text_area[0].value == EXAMPLES[1].prompt
+    assert any("To see here" in text.value for text in app.caption)
+
+
+@pytest.mark.packaged
+def test_each_example_shows_what_its_sentence_says(smollm):
+    def weights(number: int) -> tuple[list[str], torch.Tensor]:
+        trace = smollm.trace(EXAMPLES[number].prompt)
+        return list(trace.tokens.labels), trace.weights(*EXAMPLES[number].where)
+
+    _, back = weights(0)
+    assert back.diagonal(-1).mean() > 0.7
+    labels, cat = weights(1)
+    assert cat[labels.index("␣it"), labels.index("␣cat")] > 0.7
+    assert cat[labels.index("␣tired"), labels.index("␣cat")] > 0.7
+    labels, again = weights(2)
+    assert torch.stack([again[t, t - 11] for t in range(13, len(labels))]).mean() > 0.8
+    labels, light = weights(3)
+    assert light[labels.index("␣light", 5), labels.index("␣box")] > 0.9
+    assert light[labels.index("␣dim"), labels.index("␣light")] > 0.6
+    labels, days = weights(4)
+    assert torch.stack([days[t, t - 2] for t in range(2, len(labels), 2)]).mean() > 0.7
+    labels, _ = weights(5)
+    assert "語⟨1/3⟩" in labels
+
+
+@pytest.mark.packaged
+def test_show_it_goes_to_the_head_that_shows_it():
+    app = open_app(layer="0", head="0")
+    app.button(key="show_it").click().run()
+    assert app.subheader[0].value == "Layer 16, head 0"
+
+
+def test_only_the_listed_models_are_offered(monkeypatch):
+    monkeypatch.setenv(offer.MODELS_VARIABLE, json.dumps(["owner/one", "owner/two"]))
+    monkeypatch.setenv(offer.MODEL_VARIABLE, "owner/two")
+    offered = offer.offer()
+    assert offered == offer.Offer(("owner/two", "owner/one"), open=False)
+    assert offered.allows("owner/one")
+    assert not offered.allows("/etc")
+    monkeypatch.setenv(offer.MODELS_VARIABLE, "a, b")
+    assert offer.offer().models == ("owner/two", "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("address", "is_open"), [("localhost", True), ("127.0.0.1", True), ("0.0.0.0", False), (None, False)]
+)
+def test_any_model_only_where_this_machine_alone_listens(monkeypatch, address, is_open):
+    monkeypatch.setattr(offer.st, "get_option", lambda name: address)
+    assert offer.offer() == offer.Offer((inspector.hub.PACKAGED,), open=is_open)
+
+
+def test_a_model_outside_the_list_is_refused(monkeypatch):
+    monkeypatch.setenv(offer.MODELS_VARIABLE, json.dumps(["owner/one"]))
+    app = AppTest.from_file(str(MAIN), default_timeout=60)
+    app.session_state["request"] = state.Request("/etc", "hello")
+    app.run()
+    assert "not among this server's models" in app.error[0].value.replace("\\", "")
+
+
+# -- small parts ---------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_written_anew_is_another_model(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    request = state.Request(str(tmp_path), "x")
+    before = cached._model_key(request)
+    (tmp_path / "model.safetensors").write_bytes(b"22")
+    assert cached._model_key(request) != before
+
+
+def test_plain_text_has_no_markdown_left():
+    assert plain("*a* [b](c) <d>\n`e`") == r"\*a\* \[b\]\(c\) \<d\> \`e\`"
+
+
+def test_payload_round_trip():
+    values = np.arange(9, dtype=np.float32).reshape(3, 3)
+    packing, numbers = pack(values)
+    assert packing == "full"
+    values[np.triu_indices(3, 1)] = np.nan
+    packing, numbers = pack(values)
+    assert (packing, numbers.tolist()) == ("lower", [0, 3, 4, 6, 7, 8])
+    header, found = decode(encode({"label": "日"}, numbers), "float32")
+    assert header == {"label": "日"}
+    assert found.tolist() == numbers.tolist()
+    assert len(encode({"label": "日"}, numbers)) % 4 == 0
+
+
+def test_components_scripts_are_small_and_never_build_html():
+    folder = MAIN.parent / "components"
+    shared = (folder / "common.js").read_text()
+    for name in ("heatmap.js", "grid.js"):
+        script = shared + (folder / name).read_text()
+        assert len(script.encode()) < 20_000, name  # it is sent again with each message that changed
+        for unsafe in (".innerHTML", "insertAdjacentHTML", "document.write", "eval("):
+            assert unsafe not in script
