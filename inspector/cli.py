@@ -96,7 +96,7 @@ def _verify(options: argparse.Namespace) -> int:
         _prompt(options),
         checkpoint=options.checkpoint,
         controls=not options.no_controls,
-        on_layer=lambda done, total: _progress(f"layer {done} of {total}"),
+        on_layer=lambda done, total: _progress(f"verifying: step {done} of {total}"),
     )
     _progress("")
     if options.json == "-":

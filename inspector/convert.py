@@ -15,25 +15,25 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import re
 import shutil
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import filelock
 
+from inspector.checks import broken_safetensors, first_sentence, refuse_unread_weights
 from inspector.errors import InspectorError
+from inspector.source import Progress, say_nothing
 
 FORMAT = 1  # raise it when the folders written by older versions must be written again
 MANIFEST = "converted.json"
 SMALL = 16 * 2**20  # files up to this size are hashed at every opening: 5 ms for a tokenizer, 0.4 s for the weights
 WAIT = 900.0  # seconds to wait for another process's conversion; one of 8 GB takes a few minutes
 
-Progress = Callable[[str, float | None], None]
 # Held around calls of the library: `quiet` and `_parsed_once` change its modules for the whole process.
 library_lock = threading.RLock()
 
@@ -47,7 +47,7 @@ def converted(
     Raises InspectorError for a file that is no GGUF, is cut short, or holds an architecture the library
     cannot read.
     """
-    say = progress or _say_nothing
+    say = progress or say_nothing
     folder = models / f"{name}-{_key(gguf, identity)}"
     if damage(folder) is None:
         return folder
@@ -100,40 +100,6 @@ def damage(folder: Path, *, thorough: bool = False) -> str | None:
     return None
 
 
-def broken_safetensors(path: Path) -> str | None:
-    """What is wrong with a safetensors file, in a few words, or None. Reads its header, not its weights."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else -1
-        if not 2 <= length <= size - 8:
-            return f"{path.name} is no safetensors file or is cut short ({size:,} bytes)"
-        try:
-            header = json.loads(file.read(length))
-            end = max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            return f"{path.name} is corrupted: its header is not readable"
-    if 8 + length + end != size:
-        return f"{path.name} has {size:,} bytes where its header says {8 + length + end:,}"
-    return None
-
-
-def refuse_unread_weights(name: str, loading_info: Mapping[str, Any]) -> None:
-    """Raises InspectorError where the library would have drawn weights at random instead of reading them.
-
-    `loading_info` is what `from_pretrained(..., output_loading_info=True)` gives; tied weights are not in it.
-    """
-    other_shape = [f"{key} {list(got)} for {list(due)}" for key, got, due in loading_info["mismatched_keys"]]
-    missing = sorted(loading_info["missing_keys"]) + sorted(other_shape)
-    if missing:
-        unread = ", ".join(sorted(loading_info["unexpected_keys"])[:3])
-        raise InspectorError(
-            f"The checkpoint of '{name}' lacks {len(missing)} of the model's weights ({few(missing)}), which "
-            f"would be random numbers{f' (it holds others, such as {unread})' if unread else ''}: load a "
-            "complete checkpoint, or one whose config.json fits its weights."
-        )
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps the library's own progress bars and log lines away, and puts its settings back afterwards."""
@@ -149,12 +115,6 @@ def quiet() -> Iterator[None]:
         library_logging.set_verbosity(level)
         if bars:
             library_logging.enable_progress_bar()
-
-
-def first_sentence(error: BaseException) -> str:
-    """The first sentence of a library's message, without its full stop, to stand in a sentence of ours."""
-    text = re.split(r"[.!?:]?\s*\n|[.!?]\s", str(error).strip() + "\n")[0]
-    return (text or type(error).__name__)[:300]
 
 
 def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
@@ -316,12 +276,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def few(names: list[str]) -> str:
-    """The first three names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _say_nothing(message: str, fraction: float | None) -> None:
-    """The progress of someone who asked for none."""

@@ -12,6 +12,7 @@ float64 (whose rounding is smaller), and the controls: planted mistakes, each of
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -61,7 +62,8 @@ def verify(
                 gives the same numbers, the likely cause.
     checkpoint: reimplement from this folder's config.json and safetensors instead of the model's own.
     controls:   also run the planted mistakes; spliced: also run the reimplementation inside the library's model.
-    on_layer:   called as on_layer(done, total); what it raises ends the verification.
+    on_layer:   called as on_layer(done, total) after each layer, then after each control and the spliced run;
+                what it raises ends the verification.
 
     Raises InspectorError where the model's family is not reimplemented or the checkpoint cannot be read.
     """
@@ -73,6 +75,14 @@ def verify(
             f"The checkpoint describes {len(ours)} attention layers and {model.name} ran {len(trace.layers)}; "
             "compare a model with its own checkpoint."
         )
+    spliced = spliced and attention is None
+    total = len(ours) + spliced + (len(MISTAKES) + spliced if controls else 0)
+    steps = itertools.count(1)
+
+    def step() -> None:
+        if on_layer:
+            on_layer(next(steps), total)
+
     checks: list[Check] = []
     rounding: list[RoundingError] = []
     judged: OwnAttention = attention or (lambda x, layer: vars(ours[layer].stages(x)))
@@ -83,14 +93,19 @@ def verify(
             found = chained if attention is not None else _each_from_reference(ours[index], x, reference)
         checks += _compare(index, found, reference, ours[index], chained=attention is not None)
         rounding += _rounding(chained, reference, ours[index], x)
-        if on_layer:
-            on_layer(index + 1, len(ours))
+        step()
     if attention is None:
         checks = judge_twins(checks, [layer.spec for layer in ours])
     first = _first(checks)
     right = ours if checkpoint is None else model.reimplementation
     causes = _causes(trace, right, judged, first) if attention is not None and first is not None else ()
-    in_place = compare_spliced(model, trace.tokens.ids, ours) if spliced and attention is None else None
+    in_place = compare_spliced(model, trace.tokens.ids, ours) if spliced else None
+    if spliced:
+        step()
+    control_results = []
+    for result in run_controls(model, right, splice_too=spliced) if controls else ():
+        control_results.append(result)
+        step()
     return VerificationReport(
         model=model.name,
         note=model.source.note,
@@ -102,7 +117,7 @@ def verify(
         checks=tuple(checks),
         rounding=tuple(_worst(rounding)),
         spliced=in_place,
-        control_results=tuple(run_controls(model, right, splice_too=in_place is not None)) if controls else (),
+        control_results=tuple(control_results),
         first_difference=first,
         likely_causes=tuple(causes),
         seconds=time.perf_counter() - started,

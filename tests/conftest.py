@@ -1,4 +1,4 @@
-"""What several test files share: the packaged real model, loaded once, and tiny random models of the library's classes."""
+"""What several test files share: the packaged real model, loaded once, and tiny random models on disk."""
 
 from __future__ import annotations
 

@@ -48,9 +48,9 @@ def test_a_screen_never_touches_a_tensor(path):
     assert not {name.split(".")[0] for name in imported(path)} & {"torch", "transformers", "safetensors", "reimpl"}
 
 
-def test_only_hub_talks_to_a_hub():
+def test_only_download_talks_to_a_hub():
     users = {p.name for p in files("inspector") if any(n.startswith("huggingface_hub") for n in imported(p))}
-    assert users == {"hub.py"}
+    assert users == {"download.py"}
 
 
 def test_importing_reimpl_brings_no_transformers():

@@ -89,10 +89,7 @@ def report(request: Request, progress: Report | None = None) -> VerificationRepo
 
     def make(say: Report) -> VerificationReport:
         def on_layer(done: int, total: int) -> None:
-            if done < total:
-                say("Comparing every layer and stage", done / total)
-            else:
-                say("Running it inside the library's model, then planting mistakes", None)
+            say("Comparing every layer, running it inside the library's model, planting mistakes", done / total)
 
         return inspector.verify(loaded, traced, on_layer=on_layer)
 

@@ -1,0 +1,164 @@
+"""Is this folder a causal language model that can be loaded? A folder, a list of file names or what the library says
+it read goes in; nothing comes out where it is, and an InspectorError of one sentence where it is not.
+
+No hub is asked here and no weights are read: file names, config.json and the headers of the safetensors files decide.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inspector.errors import InspectorError
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+TOKENIZER_FILES = ("tokenizer*", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
+
+
+def refuse_unreadable(folder: Path, name: str, *, trust_remote_code: bool = False) -> None:
+    """Raises InspectorError unless `folder` holds a causal model's settings, weights and tokenizer."""
+    files = sorted(p.name for p in folder.iterdir() if p.exists())
+    refuse_without_weights(name, files, str(folder))
+    refuse_other_kinds(folder, name, trust_remote_code=trust_remote_code)
+    for file in [SINGLE] if SINGLE in files else shard_names(folder / INDEX, name):
+        missing = not (folder / file).is_file()
+        broken = f"{file} is missing" if missing else broken_safetensors(folder / file)
+        if broken:
+            raise InspectorError(
+                f"The weights of '{name}' are incomplete: {broken}; delete {(folder / file).resolve()} if it "
+                "is there, and fetch the file again."
+            )
+    if not any(p.is_file() for pattern in TOKENIZER_FILES for p in folder.glob(pattern)):
+        raise InspectorError(no_tokenizer(name, folder))
+
+
+def refuse_without_weights(name: str, files: list[str], where: str) -> None:
+    """`files`: the names at `where`. Raises InspectorError without config.json or without safetensors."""
+    if "config.json" not in files:
+        ggufs = [f for f in files if f.endswith(".gguf")]
+        step = f"give a GGUF file's own path ({few(ggufs)})" if ggufs else "give one written by save_pretrained"
+        raise InspectorError(f"There is no config.json in {where}, so it is no model to load: {step}.")
+    if SINGLE in files or INDEX in files:
+        return
+    pickled = [f for f in files if f.endswith(PICKLED)]
+    if pickled:
+        raise InspectorError(
+            f"'{name}' holds its weights only as pickled files ({few(pickled)}), which can run code "
+            "when they are read: convert them with save_pretrained, or choose a revision with safetensors."
+        )
+    raise InspectorError(f"There is no {SINGLE} (or {INDEX}) in {where}: fetch the weights, or choose another model.")
+
+
+def refuse_other_kinds(folder: Path, name: str, *, trust_remote_code: bool) -> None:
+    """Raises InspectorError unless config.json is that of a decoder: read before any weights are fetched."""
+    import transformers
+    from transformers.models.auto import modeling_auto
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    try:
+        raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind, code = raw.get("model_type"), raw.get("auto_map") or {}
+        if trust_remote_code and "AutoModelForCausalLM" in code:
+            return
+        known = kind in CONFIG_MAPPING_NAMES
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True) if known else None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise InspectorError(
+            f"The config.json of '{name}' could not be read ({first_sentence(error)}): "
+            "restore it from where the model came."
+        ) from error
+    causal = kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    masked = kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    wanted = "choose a decoder (a causal language model)"
+    if getattr(config, "is_encoder_decoder", False):
+        raise InspectorError(f"'{name}' ({kind}) is a sequence-to-sequence model, with an encoder: {wanted}.")
+    # Of an encoder that can also be used as a decoder the settings say which of the two it is.
+    if masked and not (causal and getattr(config, "is_decoder", False)):
+        raise InspectorError(f"'{name}' ({kind}) is an encoder, whose tokens see those after them: {wanted}.")
+    if causal:
+        return
+    if "AutoModelForCausalLM" in code:
+        file = str(code["AutoModelForCausalLM"]).split(".")[0] + ".py"
+        raise InspectorError(
+            f"'{name}' ({kind}) needs Python code of its own ({file}): read it, and if you trust it pass "
+            "trust_remote_code=True (--trust-remote-code)."
+        )
+    if config is None:
+        raise InspectorError(
+            f"'{name}' has the model type {kind!r}, which transformers {transformers.__version__} does not "
+            "know: upgrade transformers, or choose another model."
+        )
+    raise InspectorError(f"'{name}' ({kind}) is no language model that predicts the next token: {wanted}.")
+
+
+def refuse_unread_weights(name: str, loading_info: Mapping[str, Any]) -> None:
+    """Raises InspectorError where the library would have drawn weights at random instead of reading them.
+
+    `loading_info` is what `from_pretrained(..., output_loading_info=True)` gives; tied weights are not in it.
+    """
+    other_shape = [f"{key} {list(got)} for {list(due)}" for key, got, due in loading_info["mismatched_keys"]]
+    missing = sorted(loading_info["missing_keys"]) + sorted(other_shape)
+    if missing:
+        unread = ", ".join(sorted(loading_info["unexpected_keys"])[:3])
+        raise InspectorError(
+            f"The checkpoint of '{name}' lacks {len(missing)} of the model's weights ({few(missing)}), which "
+            f"would be random numbers{f' (it holds others, such as {unread})' if unread else ''}: load a "
+            "complete checkpoint, or one whose config.json fits its weights."
+        )
+
+
+def shard_names(index: Path, name: str) -> list[str]:
+    """The weight files that `index` names, each in its own folder. Raises InspectorError where it cannot be used."""
+    try:
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InspectorError(
+            f"The {INDEX} of '{name}' could not be read: delete {index} and fetch it again."
+        ) from error
+    if any("/" in shard or "\\" in shard for shard in shards):
+        raise InspectorError(
+            f"The {INDEX} of '{name}' names files outside its folder ({few(shards)}): choose another model."
+        )
+    return shards
+
+
+def broken_safetensors(path: Path) -> str | None:
+    """What is wrong with a safetensors file, in a few words, or None. Reads its header, not its weights."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else -1
+        if not 2 <= length <= size - 8:
+            return f"{path.name} is no safetensors file or is cut short ({size:,} bytes)"
+        try:
+            header = json.loads(file.read(length))
+            end = max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return f"{path.name} is corrupted: its header is not readable"
+    if 8 + length + end != size:
+        return f"{path.name} has {size:,} bytes where its header says {8 + length + end:,}"
+    return None
+
+
+def no_tokenizer(name: str, folder: Path) -> str:
+    """The sentence about a model without a tokenizer."""
+    return (
+        f"There is no tokenizer for '{name}' in {folder}: put its tokenizer files (tokenizer.json, "
+        "tokenizer_config.json) beside the weights."
+    )
+
+
+def first_sentence(error: BaseException) -> str:
+    """The first sentence of a library's message, without its full stop, to stand in a sentence of ours."""
+    text = re.split(r"[.!?:]?\s*\n|[.!?]\s", str(error).strip() + "\n")[0]
+    return (text or type(error).__name__)[:300]
+
+
+def few(names: list[str]) -> str:
+    """The first three names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
