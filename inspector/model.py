@@ -153,10 +153,18 @@ class Model:
                 raise InspectorError(f"The tokenizer of {self.name} has no chat template; use chat=False.")
             turns = [{"role": "user", "content": prompt}]
             prompt = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True)["input_ids"]
-        config = self.model.config.get_text_config()
         vocabulary = self.model.get_input_embeddings().num_embeddings
-        limit = getattr(config, "max_position_embeddings", None)
-        return tokenize(prompt, self.tokenizer, vocabulary=vocabulary, limit=limit)
+        return tokenize(prompt, self.tokenizer, vocabulary=vocabulary, limit=self.positions)
+
+    @property
+    def positions(self) -> int | None:
+        """How many positions the model has; None where its config sets no limit."""
+        config = self.model.config.get_text_config()
+        limit: int | None = getattr(config, "max_position_embeddings", None)
+        rope = getattr(config, "rope_parameters", None) or {}
+        if limit and rope.get("rope_type") == "dynamic":  # made to go on past its trained length
+            return int(limit * rope["factor"])
+        return limit
 
     def logits(self, ids: Sequence[int], *, eager: bool = False) -> Tensor:
         """Next-token logits after each token [n, vocabulary]; with `eager` through the model's own eager function."""

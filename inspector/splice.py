@@ -117,8 +117,7 @@ def compare_spliced(
     # by; where it has but one, a few roundings of the largest logit.
     unit = torch.finfo(spliced.dtype).eps
     tolerance = max(2 * noise, 4 * unit * float(eager.abs().max()))
-    positions = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
-    room = generated if positions is None else max(0, min(generated, positions - len(ids)))
+    room = generated if model.positions is None else max(0, min(generated, model.positions - len(ids)))
     ours = greedy(twin, ids, room)
     equal = _equal_from_start(ours, model.continuation(ids, room, eager=True))
     equal_sdpa = _equal_from_start(ours, model.continuation(ids, room))

@@ -158,8 +158,7 @@ def control_ids(model: Model) -> list[int]:
         if len(set(ids)) > len(ids) // 3:
             return ids
     vocabulary = model.model.get_input_embeddings().num_embeddings
-    positions = getattr(model.model.config.get_text_config(), "max_position_embeddings", None) or 64
-    return [(i * 7 + (i // 5) * 3 + 1) % vocabulary for i in range(min(64, positions))]
+    return [(i * 7 + (i // 5) * 3 + 1) % vocabulary for i in range(min(64, model.positions or 64))]
 
 
 def _control(

@@ -78,29 +78,29 @@ class Family:
 
 def rope_spec(fields: Fields, d_head: int) -> RopeSpec:
     """The RopeSpec of today's `rope_parameters`, or of the older `rope_theta` and `rope_scaling`."""
-    old = fields["rope_scaling"] or {}
-    given = {**old, **(fields["rope_parameters"] or {})}
-    theta = given.pop("rope_theta", None)
-    fallback = fields["rope_theta"]
-    rule = given.pop("rope_type", given.pop("type", "default"))
-    given.pop("type", None)
-    fraction = given.pop("partial_rotary_factor", 1.0)
-    if rule == "llama3":
-        given.setdefault("original_max_position_embeddings", fields["max_position_embeddings"])
+    given = {**(fields["rope_scaling"] or {}), **(fields["rope_parameters"] or {})}
+    theta, fallback = given.pop("rope_theta", None), fields["rope_theta"]
+    old_name = given.pop("type", "default")
+    rule = given.pop("rope_type", old_name)
+    fraction = 1.0 if rule == "proportional" else given.pop("partial_rotary_factor", 1.0)
+    if rule not in RULE_FIELDS:
+        raise UnsupportedError(f'rope_type "{rule}" is not modelled; known rules: {", ".join(RULE_FIELDS)}.')
+    needed, optional = RULE_FIELDS[rule]
+    for name in needed & {"max_position_embeddings", "original_max_position_embeddings"}:
+        outside = fields[name]  # a field of the config itself goes first, as in the library
+        given[name] = outside if outside is not None else given.get(name, fields["max_position_embeddings"])
+    given = {name: value for name, value in given.items() if value is not None}
     if rule == "default":  # its numbers, if a file carries any, change nothing
         given = {}
-    needed = RULE_FIELDS.get(rule)
-    if needed is None:
-        raise UnsupportedError(f'rope_type "{rule}" is not modelled; known rules: {", ".join(RULE_FIELDS)}.')
     if missing := needed - given.keys():
         raise CheckpointError(f'rope_type "{rule}" needs {", ".join(sorted(missing))} in config.json.')
-    if unread := given.keys() - needed - {"original_max_position_embeddings"}:
+    if unread := given.keys() - needed - optional:
         raise UnsupportedError(f'rope_type "{rule}" with {", ".join(sorted(unread))} is not modelled.')
     return RopeSpec(
         theta=float(theta if theta is not None else fallback),
         dim=int(d_head * fraction),
         rule=rule,
-        scaling=tuple(sorted((name, float(value)) for name, value in given.items())),
+        scaling=tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in sorted(given.items())),
     )
 
 
@@ -164,6 +164,7 @@ STANDARD_DEFAULTS: dict[str, Any] = {
     "rope_scaling": None,
     "rope_parameters": None,
     "max_position_embeddings": 2048,
+    "original_max_position_embeddings": None,
     "attention_bias": False,
     "attention_dropout": 0.0,
     "rms_norm_eps": 1e-6,
@@ -173,11 +174,21 @@ STANDARD_DEFAULTS: dict[str, Any] = {
     "layer_types": None,
 }
 
-# A frequency rule's own numbers, all of them needed.
-RULE_FIELDS: dict[str, set[str]] = {
-    "default": set(),
-    "linear": {"factor"},
-    "llama3": {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"},
+# A frequency rule's own numbers: those it needs, and those it may have.
+RULE_FIELDS: dict[str, tuple[set[str], set[str]]] = {
+    "default": (set(), set()),
+    "linear": ({"factor"}, {"original_max_position_embeddings"}),
+    "dynamic": ({"factor", "max_position_embeddings"}, {"original_max_position_embeddings"}),
+    "yarn": (
+        {"max_position_embeddings", "original_max_position_embeddings"},
+        {"factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"},
+    ),
+    "longrope": (
+        {"max_position_embeddings", "original_max_position_embeddings", "short_factor", "long_factor"},
+        {"factor", "attention_factor"},
+    ),
+    "llama3": ({"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}, set()),
+    "proportional": (set(), {"factor", "partial_rotary_factor"}),
 }
 
 # Fields that cannot change what attention computes from its input.

@@ -3,21 +3,16 @@
 Each plane (two dimensions of a head) is turned by an angle that grows with the token's position, fast in the
 first planes, slowly in the last. A query·key product then depends on positions only through their difference.
 Source: Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.4.2.
-
-The frequencies are computed with the operations and the order of operations of transformers'
-`modeling_rope_utils.py`, in float32: `base ** -x` or float64 would be as correct on paper, but move the cosine by
-1e-4 at position 4000, and a comparison with the library's numbers would no longer come out at zero.
+How fast each plane turns is `frequencies.py`'s part.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-
 import torch
 from torch import Tensor
 
-from reimpl.spec import RopeSpec, UnsupportedError
+from reimpl.frequencies import frequencies
+from reimpl.spec import RopeSpec
 
 
 def rotate(x: Tensor, positions: Tensor, rope: RopeSpec | None, *, angles: torch.dtype = torch.float32) -> Tensor:
@@ -43,18 +38,9 @@ def cos_sin(
     The library forms angles in float32 whatever the model's dtype, then rounds to it. `angles` float64 forms them
     more exactly from the same float32 frequencies, which is what "the exact value" means in verification.
     """
-    frequencies = inverse_frequencies(rope).to(positions.device, angles)
-    turned = positions.to(angles)[:, None] * frequencies[None, :]  # (t, dim/2)
-    return turned.cos().to(dtype), turned.sin().to(dtype)
-
-
-def inverse_frequencies(rope: RopeSpec) -> Tensor:
-    """Radians per position of each plane, [dim/2] in float32; its wavelength in tokens is 2·pi divided by it."""
-    if rope.rule not in FREQUENCY_RULES:
-        known = ", ".join(FREQUENCY_RULES)
-        raise UnsupportedError(f'rope_type "{rope.rule}" is not modelled; known rules: {known}.')
-    plain = 1.0 / (rope.theta ** (torch.arange(0, rope.dim, 2, dtype=torch.float32) / rope.dim))
-    return FREQUENCY_RULES[rope.rule](plain, dict(rope.scaling))
+    per_position, factor = frequencies(rope, length=int(positions.max()) + 1)
+    turned = positions.to(angles)[:, None] * per_position.to(positions.device, angles)[None, :]  # (t, dim/2)
+    return (turned.cos() * factor).to(dtype), (turned.sin() * factor).to(dtype)
 
 
 def split_planes(x: Tensor, style: str) -> tuple[Tensor, Tensor]:
@@ -70,32 +56,3 @@ def join_planes(first: Tensor, second: Tensor, style: str) -> Tensor:
     if style == "halves":
         return torch.cat((first, second), dim=-1)
     return torch.stack((first, second), dim=-1).flatten(-2)
-
-
-def _default(plain: Tensor, _: Mapping[str, float]) -> Tensor:
-    return plain
-
-
-def _linear(plain: Tensor, scaling: Mapping[str, float]) -> Tensor:
-    """Position interpolation (Chen et al. 2023): every angle divided by one factor."""
-    return plain / scaling["factor"]
-
-
-def _llama3(plain: Tensor, scaling: Mapping[str, float]) -> Tensor:
-    """Llama 3.1: fast planes kept, slow planes divided by the factor, a smooth blend between."""
-    factor, original = scaling["factor"], scaling["original_max_position_embeddings"]
-    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-    wavelength = 2 * math.pi / plain
-    slowed = torch.where(wavelength > original / low, plain / factor, plain)
-    blend = (original / wavelength - low) / (high - low)
-    blended = (1 - blend) * slowed / factor + blend * slowed
-    between = ~(wavelength < original / high) & ~(wavelength > original / low)
-    return torch.where(between, blended, slowed)
-
-
-# Each rule: (plain frequencies [dim/2], its own numbers) -> frequencies [dim/2]. A new rule is a new line.
-FREQUENCY_RULES: dict[str, Callable[[Tensor, Mapping[str, float]], Tensor]] = {
-    "default": _default,
-    "linear": _linear,
-    "llama3": _llama3,
-}

@@ -29,14 +29,14 @@ class RopeSpec:
     dim:   how many of the d dimensions turn; the rest pass unchanged.
     style: which two dimensions make a plane: "halves" (i, i + dim/2), as Llama's files store them,
            or "pairs" (2i, 2i + 1), as the paper writes them.
-    rule:  how the frequencies are stretched for longer texts; `scaling` holds that rule's own numbers.
+    rule:  how planes are slowed down for longer texts (frequencies.py); `scaling` holds that rule's own numbers.
     """
 
     theta: float
     dim: int
     style: str = "halves"
     rule: str = "default"
-    scaling: tuple[tuple[str, float], ...] = ()
+    scaling: tuple[tuple[str, float | bool | tuple[float, ...]], ...] = ()
 
 
 @dataclass(frozen=True)

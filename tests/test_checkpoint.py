@@ -98,8 +98,10 @@ def test_an_unknown_family_is_refused_by_name():
 
 
 def test_an_unknown_rope_rule_is_refused_by_name():
-    with pytest.raises(UnsupportedError, match='"yarn"'):
-        specs({**LLAMA_2, "rope_scaling": {"type": "yarn", "factor": 4.0}})
+    with pytest.raises(UnsupportedError, match='"spiral"'):
+        specs({**LLAMA_2, "rope_scaling": {"type": "spiral", "factor": 4.0}})
+    with pytest.raises(UnsupportedError, match='"linear" with wobble'):
+        specs({**LLAMA_2, "rope_scaling": {"type": "linear", "factor": 4.0, "wobble": 1}})
     with pytest.raises(CheckpointError, match="needs factor"):
         specs({**LLAMA_2, "rope_scaling": {"type": "linear"}})
 

@@ -49,6 +49,60 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
             }
         },
     ),
+    "dynamic": (
+        "llama",
+        {
+            "max_position_embeddings": 32,
+            "rope_parameters": {"rope_type": "dynamic", "rope_theta": 1000.0, "factor": 2.0},
+        },
+    ),
+    "yarn": (
+        "llama",
+        {
+            "max_position_embeddings": 64,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 1000.0,
+                "factor": 4.0,
+                "original_max_position_embeddings": 16,
+            },
+        },
+    ),
+    "yarn mscale": (
+        "llama",
+        {
+            "max_position_embeddings": 64,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 1000.0,
+                "factor": 4.0,
+                "mscale": 0.7,
+                "mscale_all_dim": 1.2,
+                "truncate": False,
+                "original_max_position_embeddings": 16,
+            },
+        },
+    ),
+    "longrope": (
+        "llama",
+        {
+            "max_position_embeddings": 64,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 1000.0,
+                "short_factor": [1.0 + 0.1 * i for i in range(8)],
+                "long_factor": [2.0 + 0.3 * i for i in range(8)],
+                "original_max_position_embeddings": 16,
+            },
+        },
+    ),
+    "proportional": (
+        "llama",
+        {
+            "max_position_embeddings": 64,
+            "rope_parameters": {"rope_type": "proportional", "rope_theta": 1000.0, "partial_rotary_factor": 0.5},
+        },
+    ),
     "mistral": ("mistral", {"sliding_window": 7, "head_dim": 16}),
     "qwen2": ("qwen2", {}),
     "qwen2 sliding": ("qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
