@@ -26,6 +26,8 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import AttentionInterface
 
+from inspector.errors import InspectorError
+from reimpl.attention import attention_weights, context_vectors, scaled_scores
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
 
@@ -56,6 +58,7 @@ class Call:
     residual: Tensor | None = None  # [t, m], what the block received
     arguments: Mapping[str, Any] = field(default_factory=dict)  # the module's other arguments, to run it again
     rotates: bool = False  # the module was given position embeddings
+    unexplained: str = ""  # why this record does not account for what the library computed; empty: it does
 
 
 class Recorder:
@@ -104,8 +107,10 @@ class Recorder:
                 call.weights, call.context = result[1][0], result[0][0].transpose(0, 1)
         else:
             result = configured(module, query, key, value, attention_mask, **kwargs)
-        if call and self.on_layer:
-            self.on_layer(len(self.calls), self.total)
+        if call:
+            call.unexplained = unexplained(call, result[0], kwargs)
+            if self.on_layer:
+                self.on_layer(len(self.calls), self.total)
         return result
 
     def _note(
@@ -124,7 +129,7 @@ class Recorder:
             window=kwargs.get("sliding_window"),
             residual=self._residual,
         )
-        if entered := self._entered.pop(id(module), None):
+        if entered := self._entered.get(id(module)):
             call.rotates = entered[1].get("position_embeddings") is not None
             if "input" in self.keep:
                 call.input, call.arguments = entered[0][0], entered[1]
@@ -133,12 +138,14 @@ class Recorder:
 
     def enter_attention(self, module: nn.Module, hidden_states: Tensor, others: Mapping[str, Any]) -> None:
         """The attention module was called with this input."""
-        # The mask may be n x n and is known as a rule; the cache would hold more than this layer.
-        dropped = ("attention_mask", "past_key_values")
-        self._entered[id(module)] = (hidden_states, {name: v for name, v in others.items() if name not in dropped})
+        # The mask may be n x n and is known as a rule; the cache would hold more than this layer. Dictionaries are
+        # copied: some models hand one from layer to layer and write into it.
+        kept = {name: v for name, v in others.items() if name not in ("attention_mask", "past_key_values")}
+        self._entered[id(module)] = (hidden_states, _own_dicts(kept))
 
     def leave_attention(self, module: nn.Module, output: Any) -> None:
         """The attention module returned this."""
+        self._entered.pop(id(module), None)
         if "output" in self.keep:
             tensor = output[0] if isinstance(output, tuple) else output
             call = next((call for call in reversed(self.calls) if call.module is module), None)
@@ -213,16 +220,65 @@ def replay(call: Call, *, rotate: bool = True) -> Call:
     """
     if call.input is None:
         raise ValueError('replay needs the attention input: capture with keep=("input",)')
-    arguments = dict(call.arguments)
-    embeddings = arguments.get("position_embeddings")
-    if not rotate and embeddings is not None:
-        cos, sin = embeddings
-        arguments["position_embeddings"] = (torch.ones_like(cos), torch.zeros_like(sin))
-    mask = None if isinstance(call.mask, MaskRule) else as_additive(call.mask.expand(1, 1, -1, -1), call.query)
+    arguments = _own_dicts(call.arguments)
+    kind = type(call.module).__name__
+    if not rotate:
+        embeddings = arguments.get("position_embeddings")
+        if embeddings is None and any("rotary" in name for name, _ in call.module.named_modules()):
+            raise InspectorError(f"{kind} rotates inside itself, so its vectors before rotation are not shown yet.")
+        if embeddings is not None:
+            arguments["position_embeddings"] = _no_rotation(embeddings)
     recorder = Recorder(keep=frozenset({"output"}), eager=True, stages=True)
-    with torch.inference_mode(), recording(recorder):
-        call.module(hidden_states=call.input[None], attention_mask=mask, **arguments)
+    mask = additive_mask(call.mask, call.query, call.key)
+    try:
+        with torch.inference_mode(), recording(recorder):
+            call.module(hidden_states=call.input[None], attention_mask=mask, **arguments)
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+        raise InspectorError(f"{kind} could not be run again by itself ({error}); its stages are not shown.") from error
     return recorder.calls[-1]
+
+
+def unexplained(call: Call, output: Tensor, kwargs: Mapping[str, Any]) -> str:
+    """Why this record would give other weights than the library used, judged on the last query's context; else empty.
+
+    A model may do what the record does not hold (a bias on scores, keys chosen elsewhere): better no picture than a
+    wrong one. The check costs one row of weights. `output` is the attention function's own, [1, t, h, d].
+    """
+    t, s = call.query.shape[1], call.key.shape[1]
+    positions = torch.arange(s, device=call.key.device)
+    if isinstance(call.mask, MaskRule):
+        may = allowed(call.mask, positions[s - 1 :], positions)
+    else:
+        may = call.mask[..., t - 1 : t, :]
+    with torch.inference_mode():
+        scores = scaled_scores(call.query[:, -1:], call.key, scale=call.scale, softcap=call.softcap)
+        context = context_vectors(attention_weights(scores, may, sinks=call.sinks), call.value)[:, 0].float()
+        found = output[0, -1].reshape(context.shape).float()
+        # Room for rounding, in half precision too; what a forgotten term changes is of the values' own size.
+        steep = 1 + float(scores.abs().max())
+        room = min(0.25, 16 * torch.finfo(call.value.dtype).eps * steep) * float(call.value.abs().max())
+        if float((context - found).abs().nan_to_num(torch.inf).max()) <= room:
+            return ""
+    usual = {"dropout", "scaling", "is_causal", "sliding_window", "softcap", "s_aux", "position_ids", "use_cache"}
+    others = sorted(name for name, value in kwargs.items() if value is not None and name not in usual)
+    kind = type(call.module).__name__
+    return f"{kind} does more than query·key, mask and softmax ({', '.join(others) or 'inside its function'})"
+
+
+def _no_rotation(embeddings: Any) -> Any:
+    """Position embeddings that turn nothing: cos 1 and sin 0, or 1 as a complex number."""
+    if isinstance(embeddings, Tensor) and embeddings.is_complex():
+        return torch.ones_like(embeddings)
+    if isinstance(embeddings, tuple) and len(embeddings) == 2:
+        return torch.ones_like(embeddings[0]), torch.zeros_like(embeddings[1])
+    raise InspectorError(
+        f"Position embeddings of kind {type(embeddings).__name__} are not understood yet, so vectors before rotation "
+        "are not shown."
+    )
+
+
+def _own_dicts(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: dict(value) if isinstance(value, dict) else value for name, value in arguments.items()}
 
 
 def mask_rule(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: Mapping[str, Any]) -> Mask:
@@ -242,7 +298,8 @@ def mask_rule(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None
     positions = torch.arange(s, device=mask.device)
     shown = table[:, rows, :s]
     plain = mask.dtype == torch.bool or bool(((mask[0][:, rows] == 0) | (mask[0][:, rows] < -1e4)).all())
-    for rule in (MaskRule(), MaskRule(window=window)):
+    seen = int(shown[0, -1].sum())  # what the last query sees tells the window, whatever the model calls it
+    for rule in (MaskRule(), MaskRule(window=window), MaskRule(window=seen)):
         if plain and bool((shown == allowed(rule, positions[s - t :][rows], positions)).all()):
             return rule
     return table[0] if table.shape[0] == 1 else table
@@ -254,7 +311,7 @@ def additive_mask(mask: Mask, query: Tensor, key: Tensor) -> Tensor:
     if isinstance(mask, MaskRule):
         positions = torch.arange(s, device=query.device)
         mask = allowed(mask, positions[s - t :], positions)
-    return as_additive(mask.expand(1, 1, t, s) if mask.ndim == 2 else mask[None], query)
+    return as_additive(mask[None, None] if mask.ndim == 2 else mask[None], query)
 
 
 def as_additive(mask: Tensor, query: Tensor) -> Tensor:
@@ -270,17 +327,18 @@ def _asks_interface(module: nn.Module) -> bool:
     return code is not None and "ALL_ATTENTION_FUNCTIONS" in code.co_names
 
 
-def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    found: Tensor = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
-    return found
+def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """What a module was given to work on; None where that cannot be told. A hook must never end a forward pass."""
+    first = kwargs["hidden_states"] if "hidden_states" in kwargs else next(iter(args), None)
+    return first if isinstance(first, Tensor) else None
 
 
 def _before_attention(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if (recorder := _active.get()) is not None:
+    if (recorder := _active.get()) is not None and (given := _hidden_states(args, kwargs)) is not None:
         forward: Callable[..., Any] = type(module).forward
         named = dict(zip(_parameters(forward), args, strict=False)) | kwargs
-        named.pop("hidden_states")
-        recorder.enter_attention(module, _hidden_states(args, kwargs), named)
+        named.pop("hidden_states", None)
+        recorder.enter_attention(module, given, named)
 
 
 def _after_attention(module: nn.Module, _: Any, output: Any) -> None:
@@ -289,8 +347,8 @@ def _after_attention(module: nn.Module, _: Any, output: Any) -> None:
 
 
 def _before_block(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if (recorder := _active.get()) is not None:
-        recorder.enter_block(_hidden_states(args, kwargs))
+    if (recorder := _active.get()) is not None and (given := _hidden_states(args, kwargs)) is not None:
+        recorder.enter_block(given)
 
 
 @functools.cache

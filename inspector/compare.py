@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from reimpl.attention import AttentionTrace, scaled_scores
 from reimpl.spec import AttentionSpec
+
+if TYPE_CHECKING:
+    from inspector.trace import LayerInfo
 
 # In the order of computation: the first that fails is where an implementation goes wrong.
 STAGES = ("query_pre", "key_pre", "query", "key", "value", "weights", "context", "output")
@@ -73,7 +77,9 @@ def compare(layer: int, stage: str, found: Tensor, reference: Tensor, *, toleran
     )
 
 
-def tolerances(reference: AttentionTrace, spec: AttentionSpec, *, chained: bool) -> dict[str, tuple[float, str]]:
+def tolerances(
+    reference: AttentionTrace, info: LayerInfo, *, d_model: int, chained: bool
+) -> dict[str, tuple[float, str]]:
     """For each stage the largest difference that another order of summation may explain, and why.
 
     A result is rounded once to the dtype (`unit`), after K products were summed in float32, or in float64 for
@@ -83,17 +89,17 @@ def tolerances(reference: AttentionTrace, spec: AttentionSpec, *, chained: bool)
     dtype = reference.value.dtype
     unit = torch.finfo(dtype).eps
     sum_unit = unit if dtype == torch.float64 else torch.finfo(torch.float32).eps
-    n, width = reference.weights.shape[-1], spec.heads * reference.value.shape[-1]
-    scores = scaled_scores(reference.query, reference.key, scale=spec.scale, softcap=spec.softcap)
+    n, width = reference.weights.shape[-1], info.heads * reference.value.shape[-1]
+    scores = scaled_scores(reference.query, reference.key, scale=info.scale, softcap=info.softcap)
     steep = float(scores[reference.weights > 0].double().abs().max())
     del scores  # n x n
 
     def rounding(products: int) -> float:
         return unit + sum_unit * math.sqrt(products)
 
-    project, turn = rounding(spec.d_model), 3 * unit  # a rotation is two products and a sum
+    project, turn = rounding(d_model), 3 * unit  # a rotation is two products and a sum
     # A score that is off by e changes a weight w by at most 2·w(1-w)·e, half of e.
-    score = rounding(spec.d_head) * steep
+    score = rounding(info.d_head) * steep
     mix, blend = rounding(n), rounding(width)
     if chained:
         turn += project
@@ -107,14 +113,14 @@ def tolerances(reference: AttentionTrace, spec: AttentionSpec, *, chained: bool)
         largest = float(getattr(reference, stage).double().abs().max())
         return relative * largest, f"{names} x largest number {largest:.3g}: {why}{inherited}"
 
-    into = f"{spec.d_model} products summed in another order"
+    into = f"{d_model} products summed in another order"
     return {
         "query_pre": limit("query_pre", project, into),
         "key_pre": limit("key_pre", project, into),
         "value": limit("value", project, into),
         "query": limit("query", turn, "two products and a sum"),
         "key": limit("key", turn, "two products and a sum"),
-        "weights": (unit + score / 2, f"{names}: {spec.d_head} products x largest score {steep:.3g}{inherited}"),
+        "weights": (unit + score / 2, f"{names}: {info.d_head} products x largest score {steep:.3g}{inherited}"),
         "context": (mix * float(reference.value.double().abs().max()), f"{names}: {n} weighted values{inherited}"),
         "output": limit("output", blend, f"{width} products summed in another order"),
     }

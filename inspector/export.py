@@ -10,8 +10,9 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -21,6 +22,9 @@ from inspector.errors import InspectorError
 from inspector.tokens import Tokens
 from inspector.trace import Layer, LayerInfo, Trace
 from reimpl.spec import MaskRule
+
+if TYPE_CHECKING:
+    from inspector.model import Model
 
 FORMAT = "attention-inspector trace 1"
 _VECTORS = ("query", "key", "value")
@@ -49,7 +53,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 def save_trace(trace: Trace, path: Path) -> Path:
     """Write the trace's tensors and facts to `path`."""
-    tensors: dict[str, Tensor] = {"last_logits": trace.last_logits}
+    tensors: dict[str, Tensor] = {} if trace.last_logits is None else {"last_logits": trace.last_logits}
     rules: list[dict[str, Any]] = []
     for layer in trace.kept:
         place = f"layers.{layer.info.index}."
@@ -59,9 +63,9 @@ def save_trace(trace: Trace, path: Path) -> Path:
         if layer.before is not None:
             tensors[place + "query_pre"], tensors[place + "key_pre"] = layer.before
         if isinstance(layer.mask, MaskRule):
-            rules.append({"window": layer.mask.window})
+            rules.append({"rule": asdict(layer.mask)})
         else:
-            rules.append({"table": True})
+            rules.append({"rule": None})
             tensors[place + "mask"] = layer.mask
     # Matrix products of the same numbers in another memory layout may differ in the last bit. Vectors that lie
     # token by token in memory, as most models leave them, are put back so, and give the very same weights.
@@ -76,9 +80,9 @@ def save_trace(trace: Trace, path: Path) -> Path:
     return path
 
 
-def open_trace(path: str | Path) -> Trace:
+def open_trace(path: str | Path, model: Model | None = None) -> Trace:
     """Read a file that `trace.save` wrote. Weights, scores and context are computed from it as before; what needs
-    the model (next tokens, shares through W_o) is not at hand."""
+    the model (next tokens, shares through W_o) needs it given here as well."""
     path = Path(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -90,7 +94,7 @@ def open_trace(path: str | Path) -> Trace:
             tensors[name] = tensors[name].transpose(0, 1)
         # A mapped file's tensors lie on odd addresses, which changes the last bit of some products: copy them.
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-        return _trace(facts, tensors)
+        return _trace(facts, tensors, model)
     except FileNotFoundError:
         raise InspectorError(f"{path} does not exist; give a file that trace.save wrote.") from None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -101,15 +105,21 @@ def _token_first(tensor: Tensor) -> bool:
     return tensor.ndim == 3 and not tensor.is_contiguous() and tensor.transpose(0, 1).is_contiguous()
 
 
-def _trace(facts: dict[str, Any], tensors: dict[str, Tensor]) -> Trace:
-    layers = []
+def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """The fields that this version knows; others come from a later one and are left out."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _trace(facts: dict[str, Any], tensors: dict[str, Tensor], model: Model | None) -> Trace:
+    layers: list[Layer] = []
     for info, rule in zip(facts["layers"], facts["masks"], strict=True):
         place = f"layers.{info['index']}."
         pre = (tensors.get(place + "query_pre"), tensors.get(place + "key_pre"))
         layers.append(
             Layer(
-                info=LayerInfo(**info),
-                mask=tensors[place + "mask"] if rule.get("table") else MaskRule(window=rule["window"]),
+                info=LayerInfo(**_known(LayerInfo, info)),
+                mask=tensors[place + "mask"] if rule["rule"] is None else MaskRule(**_known(MaskRule, rule["rule"])),
                 before=None if pre[0] is None or pre[1] is None else (pre[0], pre[1]),
                 query=tensors[place + "query"],
                 key=tensors[place + "key"],
@@ -118,13 +128,16 @@ def _trace(facts: dict[str, Any], tensors: dict[str, Tensor]) -> Trace:
                 input=tensors.get(place + "input"),
                 output=tensors.get(place + "output"),
                 residual=tensors.get(place + "residual"),
+                unexplained=facts["unexplained"][len(layers)],
             )
         )
     tokens = Tokens(**{name: tuple(values) for name, values in facts["tokens"].items()})
     return Trace(
         tokens=tokens,
         layers=layers,
-        last_logits=tensors["last_logits"],
+        last_logits=tensors.get("last_logits"),
+        model=model,
+        source=facts["source"],
         model_name=facts["model"],
         prompt=facts["prompt"],
         prompt_length=facts["prompt_length"],

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from reimpl.attention import CausalSelfAttention, context_vectors
-from reimpl.project import Projections
+from reimpl.project import Projected, Projections
 from reimpl.rope import rotate
 from reimpl.spec import AttentionSpec, MaskRule, RopeSpec
 
@@ -134,9 +134,10 @@ class _QueriesOnly(CausalSelfAttention):
 
 
 class _ValuesTurned(CausalSelfAttention):
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = super().project(x)
-        return query, key, rotate(value, torch.arange(x.shape[-2], device=x.device), self.spec.rope)
+    def project(self, x: Tensor) -> Projected:
+        right = super().project(x)
+        positions = torch.arange(x.shape[-2], device=x.device)
+        return right._replace(value=rotate(right.value, positions, self.spec.rope))
 
 
 class _NoMask(CausalSelfAttention):
@@ -193,38 +194,38 @@ class _FirstGroupForAll(CausalSelfAttention):
 
 
 class _KeyValueSwapped(CausalSelfAttention):
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = super().project(x)
-        return query, value, key
+    def project(self, x: Tensor) -> Projected:
+        right = super().project(x)
+        return right._replace(key=right.value, value=right.key)
 
 
 class _HeadsCutWrongly(CausalSelfAttention):
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor) -> Projected:
         t = x.shape[-2]
 
         def cut(y: Tensor) -> Tensor:  # [..., h, t, d] laid out as [..., t, h*d], then read as [..., h, t, d]
             return y.transpose(-3, -2).flatten(-3).unflatten(-1, (-1, t, self.spec.d_head))
 
-        query, key, value = super().project(x)
-        return cut(query), cut(key), cut(value)
+        right = super().project(x)
+        return right._replace(query=cut(right.query), key=cut(right.key), value=cut(right.value))
 
 
 class _HeadsNotPutBack(CausalSelfAttention):
-    def blend(self, context: Tensor) -> Tensor:
+    def blend(self, context: Tensor, gate: Tensor | None = None) -> Tensor:
         t = context.shape[-2]
         return self.o_proj(context.flatten(-3).unflatten(-1, (t, -1)))
 
 
 class _NoBlend(CausalSelfAttention):
-    def blend(self, context: Tensor) -> Tensor:
+    def blend(self, context: Tensor, gate: Tensor | None = None) -> Tensor:
         return context.transpose(-3, -2).flatten(-2)
 
 
 class _NormAfterRope(CausalSelfAttention):
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor) -> Projected:
         p: Projections = self.projections
         split = [p.split_heads(w(x)).transpose(-3, -2) for w in (p.q_proj, p.k_proj, p.v_proj)]
-        return split[0], split[1], split[2]
+        return Projected(*split)
 
     def rotate(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         query, key = super().rotate(query, key, positions)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import torch
+import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -23,6 +24,7 @@ from inspector.capture import Call, OnLayer, Recorder, block_number, install_hoo
 from inspector.errors import InspectorError
 from inspector.tokens import Tokens, tokenize
 from inspector.trace import Layer, LayerInfo, Trace
+from reimpl.spec import MaskRule
 
 KEEP = frozenset({"input", "output", "residual"})
 
@@ -130,10 +132,17 @@ class Model:
         if generate:
             tokens = self.tokenize([*tokens.ids, *self.continuation(tokens.ids, generate)])
         recorder = Recorder(keep=kept, on_layer=on_layer, total=len(self._attention))
-        last = self._run(tokens.ids, recorder)[-1]
+        last = self._run(tokens.ids, recorder)
         layers = [self._layer(index, call) for index, call in enumerate(recorder.calls)]
         if not layers:
             raise InspectorError(f"{self.name} ran without calling attention; nothing can be shown of it.")
+        for layer in layers:
+            shape = layer.query.shape[1], layer.key.shape[1]
+            if shape != (len(tokens), len(tokens)):
+                raise InspectorError(
+                    f"{layer.info.name} of {self.name} attended from {shape[0]} to {shape[1]} positions where the "
+                    f"prompt has {len(tokens)} tokens; attention to anything but those is not shown yet."
+                )
         return Trace(
             tokens=tokens,
             layers=layers,
@@ -142,6 +151,7 @@ class Model:
             model_name=self.name,
             prompt=prompt if isinstance(prompt, str) else None,
             prompt_length=length,
+            source=self.provenance,
         )
 
     def tokenize(self, prompt: str | Sequence[int], *, chat: bool = False) -> Tokens:
@@ -166,23 +176,47 @@ class Model:
             return int(limit * rope["factor"])
         return limit
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where this model's numbers come from, for files and reports."""
+        return {
+            "kind": self.source.kind,
+            "model_type": self.model.config.get_text_config().model_type,
+            "revision": self.source.revision,
+            "note": self.source.note,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": str(self.device),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }
+
     def logits(self, ids: Sequence[int], *, eager: bool = False) -> Tensor:
         """Next-token logits after each token [n, vocabulary]; with `eager` through the model's own eager function."""
-        return self._run(ids, Recorder(record=False, eager=eager), every=True)
+        logits = self._run(ids, Recorder(record=False, eager=eager), every=True)
+        if logits is None:
+            raise InspectorError(f"{self.name} predicts no next token; load it with its language-model head.")
+        return logits
 
     def continuation(self, ids: Sequence[int], count: int, *, eager: bool = False) -> list[int]:
         """The `count` tokens the model writes next, greedily, with its key/value cache."""
         with self._turn, recording(Recorder(record=False, eager=eager)):
             return greedy(self.model, ids, count)
 
-    def _run(self, ids: Sequence[int], recorder: Recorder, *, every: bool = False) -> Tensor:
-        """One forward pass under `recorder`: logits [1, vocabulary] after the last token, or of `every` token."""
+    def _run(self, ids: Sequence[int], recorder: Recorder, *, every: bool = False) -> Tensor | None:
+        """One forward pass under `recorder`: logits [1, vocabulary] after the last token, or [n, vocabulary] of `every`
+        token; None where the model has no language-model head."""
         arguments: dict[str, Any] = {"use_cache": False}
         if not every and "logits_to_keep" in inspect.signature(self.model.forward).parameters:
-            arguments["logits_to_keep"] = 1  # 8192 tokens' logits would be 1.6 GB for a vocabulary of 49152
+            # 8192 tokens' logits would be 1.6 GB for a vocabulary of 49152. As an index, not as the number 1: given a
+            # number, some models leave out the last layers' other queries too.
+            arguments["logits_to_keep"] = torch.tensor([len(ids) - 1], device=self.device)
         with self._turn, torch.inference_mode(), recording(recorder):
-            logits: Tensor = self.model(torch.tensor([ids], device=self.device), **arguments).logits[0]
-        return logits if every else logits[-1:]
+            logits: Tensor | None = getattr(
+                self.model(torch.tensor([ids], device=self.device), **arguments), "logits", None
+            )
+        if logits is None:
+            return None
+        return logits[0] if every else logits[0, -1:]
 
     def _layer(self, index: int, call: Call) -> Layer:
         name = self._names.get(id(call.module), f"attention {index}")
@@ -194,7 +228,7 @@ class Model:
             kv_heads=call.key.shape[0],
             d_head=call.query.shape[-1],
             d_value=call.value.shape[-1],
-            window=call.window,
+            window=call.mask.window if isinstance(call.mask, MaskRule) else call.window,
             scale=call.scale,
             softcap=call.softcap,
             sinks=call.sinks is not None,
@@ -212,6 +246,7 @@ class Model:
             output=call.output,
             residual=call.residual,
             call=replayable,
+            unexplained=call.unexplained,
         )
 
     def __repr__(self) -> str:

@@ -79,13 +79,14 @@ class SplicedAttention(nn.Module):
         seen = int(cache.get_seq_length(self.layer_idx)) if cache is not None else 0
         t = x.shape[-2]
         positions = torch.arange(seen, seen + t, device=x.device)
-        query, key, value = self.ours.project(x)
-        query, key = self.ours.rotate(query, key, positions)
+        projected = self.ours.project(x)
+        query, key = self.ours.rotate(projected.query, projected.key, positions)
+        value = projected.value
         if cache is not None:
             key, value = cache.update(key, value, self.layer_idx)
         # A sliding cache hands back only its last keys: count their positions from the end.
         key_positions = torch.arange(seen + t - key.shape[-2], seen + t, device=x.device)
-        _, _, output = self.ours.attend(query, key, value, positions, key_positions)
+        _, _, output = self.ours.attend(query, key, value, positions, key_positions, projected.gate)
         return output, None
 
 

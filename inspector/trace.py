@@ -66,6 +66,7 @@ class Layer:
     output: Tensor | None = None  # [t, m]
     residual: Tensor | None = None  # [t, m]
     before: tuple[Tensor, Tensor] | None = None
+    unexplained: str = ""  # why weights computed from this would not be the library's; empty: they are
     call: Call | None = field(default=None, repr=False)
 
 
@@ -77,16 +78,18 @@ class Trace:
         *,
         tokens: Tokens,
         layers: list[Layer],
-        last_logits: Tensor,
+        last_logits: Tensor | None,
         model: Model | None = None,
         model_name: str = "",
         prompt: str | None = None,
         prompt_length: int | None = None,
+        source: dict[str, Any] | None = None,
     ) -> None:
         self.tokens, self.prompt, self.model, self.model_name = tokens, prompt, model, model_name
         self.prompt_length = len(tokens) if prompt_length is None else prompt_length
-        self.last_logits = last_logits  # [vocabulary], what follows the last token
+        self.last_logits = last_logits  # [1, vocabulary], what follows the last token; None: the model has no such head
         self.kept = layers
+        self.source = source or {}  # model type, revision, dtype, device, library versions
         self._logits: Tensor | None = None
         self._lock = threading.Lock()
 
@@ -119,6 +122,12 @@ class Trace:
     # -- what attention makes of them ---------------------------------------------------------------------------
 
     def scores(self, layer: int, head: int | None = None, queries: slice | None = None) -> Tensor:
+        """Attention scores [t, s]: the raw dot products query·key, neither scaled nor masked."""
+        _, query, key, _ = self._heads(layer, head, queries)
+        scores = scaled_scores(query, key, scale=1.0)
+        return scores if head is None else scores[0]
+
+    def scaled_scores(self, layer: int, head: int | None = None, queries: slice | None = None) -> Tensor:
         """Scaled scores [t, s] (soft-capped where the model does), before the mask. Unlike weights, any number."""
         kept, query, key, _ = self._heads(layer, head, queries)
         scores = scaled_scores(query, key, scale=kept.info.scale, softcap=kept.info.softcap)
@@ -130,6 +139,10 @@ class Trace:
         Rows sum to 1, or to less where the model has attention sinks. `queries` picks some query rows.
         """
         kept, query, key, rows = self._heads(layer, head, queries)
+        if kept.unexplained:
+            raise InspectorError(
+                f"Layer {layer}'s weights cannot be shown: {kept.unexplained}; a picture without that would be wrong."
+            )
         scores = scaled_scores(query, key, scale=kept.info.scale, softcap=kept.info.softcap)
         sinks = kept.sinks if kept.sinks is None or head is None else kept.sinks[head : head + 1]
         weights = attention_weights(scores, self._allowed(kept, rows), sinks=sinks)
@@ -188,7 +201,9 @@ class Trace:
         """The most probable next tokens: (label, id, probability)."""
         from inspector.tokens import tokenize
 
-        probabilities = self.last_logits.float().softmax(-1)
+        if self.last_logits is None:
+            raise InspectorError(f"{self.model_name} predicts no next token; load it with its language-model head.")
+        probabilities = self.last_logits[-1].float().softmax(-1)
         top = probabilities.topk(min(count, probabilities.numel()))
         tokenizer = self._model().tokenizer
         found = []
@@ -269,9 +284,9 @@ class Trace:
         """One more forward pass of the same tokens, keeping `what` of every layer."""
         again = self._model().trace(list(self.tokens.ids), keep=(what,))
         for mine, new in zip(self.kept, again.kept, strict=True):
-            setattr(mine, what, getattr(new, what))
             if what == "input":
-                mine.call = new.call
+                mine.call = new.call  # before the input: whoever sees the input finds the call
+            setattr(mine, what, getattr(new, what))
 
     def _model(self) -> Model:
         if self.model is None:
@@ -281,11 +296,13 @@ class Trace:
         return self.model
 
     def facts(self) -> dict[str, Any]:
-        """What a file needs beside the tensors."""
+        """What a file needs beside the tensors, where they come from included."""
         return {
+            "source": self.source,
             "model": self.model_name,
             "prompt": self.prompt,
             "prompt_length": self.prompt_length,
             "tokens": asdict(self.tokens),
             "layers": [asdict(layer.info) for layer in self.kept],
+            "unexplained": [layer.unexplained for layer in self.kept],
         }

@@ -29,7 +29,7 @@ from inspector.mistakes import MISTAKES, Mistake
 from inspector.model import Model
 from inspector.report import ControlResult, RoundingError, VerificationReport
 from inspector.splice import compare_spliced
-from inspector.trace import Layer, Trace
+from inspector.trace import Layer, LayerInfo, Trace
 from reimpl.attention import AttentionTrace, CausalSelfAttention, attention_weights
 from reimpl.rope import rotate
 
@@ -69,14 +69,16 @@ def verify(
     """
     started = time.perf_counter()
     trace = prompt if isinstance(prompt, Trace) else model.trace(prompt, keep=("input",))
-    ours = _layers(model, checkpoint)
-    if len(ours) != len(trace.layers):
+    trace.input(0)  # a trace that did not keep the attention inputs fetches them now
+    ours = _layers(model, checkpoint, needed=attention is None)
+    if ours and len(ours) != len(trace.layers):
         raise InspectorError(
             f"The checkpoint describes {len(ours)} attention layers and {model.name} ran {len(trace.layers)}; "
             "compare a model with its own checkpoint."
         )
     spliced = spliced and attention is None
-    total = len(ours) + spliced + (len(MISTAKES) + spliced if controls else 0)
+    controls = controls and bool(ours)
+    total = len(trace.layers) + spliced + (len(MISTAKES) + spliced if controls else 0)
     steps = itertools.count(1)
 
     def step() -> None:
@@ -91,14 +93,14 @@ def verify(
         with torch.inference_mode():
             chained = _readable(judged(x, index), reference)
             found = chained if attention is not None else _each_from_reference(ours[index], x, reference)
-        checks += _compare(index, found, reference, ours[index], chained=attention is not None)
-        rounding += _rounding(chained, reference, ours[index], x)
+        checks += _compare(kept.info, x, found, reference, chained=attention is not None)
+        rounding += _rounding(chained, reference, ours[index], x) if ours else []
         step()
     if attention is None:
         checks = judge_twins(checks, [layer.spec for layer in ours])
     first = _first(checks)
     right = ours if checkpoint is None else model.reimplementation
-    causes = _causes(trace, right, judged, first) if attention is not None and first is not None else ()
+    causes = _causes(trace, right, judged, first) if attention is not None and ours and first is not None else ()
     in_place = compare_spliced(model, trace.tokens.ids, ours) if spliced else None
     if spliced:
         step()
@@ -172,7 +174,8 @@ def _control(
             continue
         x = _input(trace.kept[index])
         with torch.inference_mode():
-            checks = _compare(index, _each_from_reference(planted, x, reference), reference, ours[index])
+            found = _each_from_reference(planted, x, reference)
+            checks = _compare(trace.layers[index], x, found, reference)
         first = _first(checks)
         seen = first or max(checks, key=lambda check: check.max_abs)
         return ControlResult(
@@ -185,9 +188,13 @@ def _control(
     )  # fmt: skip
 
 
-def _layers(model: Model, checkpoint: str | Path | None) -> list[CausalSelfAttention]:
-    if checkpoint is None:
+def _layers(model: Model, checkpoint: str | Path | None, *, needed: bool) -> list[CausalSelfAttention]:
+    if checkpoint is None and needed:
         return model.reimplementation
+    if checkpoint is None:  # somebody's own attention is judged by the library alone; ours only helps to name causes
+        with contextlib.suppress(InspectorError):
+            return model.reimplementation
+        return []
     try:
         return reimpl.load_layers(checkpoint, dtype=model.dtype, device=model.device)
     except reimpl.CheckpointError as error:
@@ -196,7 +203,7 @@ def _layers(model: Model, checkpoint: str | Path | None) -> list[CausalSelfAtten
 
 def _input(kept: Layer) -> Tensor:
     if kept.call is None or kept.call.input is None:
-        raise InspectorError('Verifying needs the attention inputs: make the trace with keep=("input",).')
+        raise InspectorError("This trace was opened from a file and cannot be verified; capture the prompt again.")
     return kept.call.input
 
 
@@ -224,6 +231,10 @@ def _reference(kept: Layer) -> AttentionTrace:
 
 def _readable(stages: Mapping[str, Tensor], reference: AttentionTrace) -> dict[str, Tensor]:
     """Somebody's stages in our shapes: a batch dimension of one taken off, repeated key/value heads accepted."""
+    if not isinstance(stages, Mapping) or not all(isinstance(tensor, Tensor) for tensor in stages.values()):
+        raise InspectorError(
+            f"The attention returned {type(stages).__name__}; return a mapping of stage names to torch tensors."
+        )
     if unknown := set(stages) - set(STAGES):
         raise InspectorError(
             f"The attention returned {', '.join(sorted(unknown))}; the stages are called {', '.join(STAGES)}."
@@ -247,23 +258,18 @@ def _readable(stages: Mapping[str, Tensor], reference: AttentionTrace) -> dict[s
 def _each_from_reference(ours: CausalSelfAttention, x: Tensor, reference: AttentionTrace) -> dict[str, Tensor]:
     """Every stage computed by `ours` from the library's numbers of the stage before, so that none hides another."""
     positions = torch.arange(x.shape[-2], device=x.device)
-    query_pre, key_pre, value = ours.project(x)
+    query_pre, key_pre, value, gate = ours.project(x)
     query, key = ours.rotate(reference.query_pre, reference.key_pre, positions)
     weights = ours.weigh(ours.score(reference.query, reference.key), ours.mask(positions, positions))
     context = ours.mix(reference.weights, reference.value)
-    output = ours.blend(reference.context)
+    output = ours.blend(reference.context, gate)
     return vars(AttentionTrace(query_pre, key_pre, query, key, value, weights, context, output))
 
 
 def _compare(
-    layer: int,
-    found: Mapping[str, Tensor],
-    reference: AttentionTrace,
-    ours: CausalSelfAttention,
-    *,
-    chained: bool = False,
+    info: LayerInfo, x: Tensor, found: Mapping[str, Tensor], reference: AttentionTrace, *, chained: bool = False
 ) -> list[Check]:
-    allowed = tolerances(reference, ours.spec, chained=chained)
+    layer, allowed = info.index, tolerances(reference, info, d_model=x.shape[-1], chained=chained)
     checks = []
     for stage in STAGES:
         if stage in found:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reimpl.mask import allowed
-from reimpl.project import Projections
+from reimpl.project import Projected, Projections
 from reimpl.rope import rotate
 from reimpl.spec import AttentionSpec
 
@@ -87,24 +87,30 @@ class CausalSelfAttention(nn.Module):
         """The same, with every stage kept."""
         if positions is None:
             positions = torch.arange(x.shape[-2], device=x.device)
-        query_pre, key_pre, value = self.project(x)
-        query, key = self.rotate(query_pre, key_pre, positions)
-        weights, context, output = self.attend(query, key, value, positions, positions)
-        return AttentionTrace(query_pre, key_pre, query, key, value, weights, context, output)
+        projected = self.project(x)
+        query, key = self.rotate(projected.query, projected.key, positions)
+        weights, context, output = self.attend(query, key, projected.value, positions, positions, projected.gate)
+        return AttentionTrace(projected.query, projected.key, query, key, projected.value, weights, context, output)
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, query_positions: Tensor, key_positions: Tensor
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        query_positions: Tensor,
+        key_positions: Tensor,
+        gate: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """From rotated queries and keys on: weights, context, output. A key/value cache sits just before this."""
         may = self.mask(query_positions, key_positions)
         weights = self.weigh(self.score(query, key), may)
         context = self.mix(weights, value)
-        return weights, context, self.blend(context)
+        return weights, context, self.blend(context, gate)
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor) -> Projected:
         """x [..., t, m] -> query [..., h, t, d], key [..., g, t, d], value [..., g, t, d]."""
-        query, key, value = self.projections(x)
-        return query, key, value
+        projected: Projected = self.projections(x)
+        return projected
 
     def rotate(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Turn queries and keys by their positions [t]; values are never turned."""
@@ -127,9 +133,10 @@ class CausalSelfAttention(nn.Module):
         """Context vectors [..., h, t, d]."""
         return context_vectors(weights, value)
 
-    def blend(self, context: Tensor) -> Tensor:
+    def blend(self, context: Tensor, gate: Tensor | None = None) -> Tensor:
         """Concatenate the heads' context vectors and multiply by W_o: [..., h, t, d] -> [..., t, m]."""
-        return self.o_proj(context.transpose(-3, -2).flatten(-2))
+        joined = context.transpose(-3, -2).flatten(-2)
+        return self.o_proj(joined if gate is None else joined * gate)
 
     def head_matrices(self, head: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One head's W_q [d, m], W_k [d, m], W_v [d, m] (its group's) and W_o [m, d]."""

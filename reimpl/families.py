@@ -131,21 +131,15 @@ class Fields:
         return bool(self[rule]) if isinstance(rule, str) else rule
 
     def refuse_unread(self) -> None:
-        """Every field that could matter was read, is known to be harmless, or is empty."""
-        unread = {name for name, value in self.given.items() if value not in (None, False, {}, [])}
-        unread -= self.read | HARMLESS | self._switched_off()
+        """Every field that could matter was read, is known to be harmless, or is switched off (null or false)."""
+        unread = {name for name, value in self.given.items() if value is not None and value is not False}
+        unread -= self.read | HARMLESS
         unread = {name for name in unread if not name.startswith("_")}  # a library's notes to itself
         if unread:
             raise UnsupportedError(
                 f"config.json has fields that are not modelled: {', '.join(sorted(unread))}. They may change the "
                 "attention, so nothing is computed; if one is harmless, add it to HARMLESS in reimpl/families.py."
             )
-
-    def _switched_off(self) -> set[str]:
-        """Window fields of a family that never slides are as the library treats them: unused."""
-        return (
-            {"sliding_window", "max_window_layers", "layer_types"} if not self.values["use_sliding_window"] else set()
-        )
 
 
 STANDARD_TENSORS: dict[str, str] = {
@@ -196,7 +190,7 @@ HARMLESS = {
     "architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "auto_map",
     "vocab_size", "intermediate_size", "hidden_act", "initializer_range", "rms_norm_eps", "use_cache", "mlp_bias",
     "tie_word_embeddings", "pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "pretraining_tp",
-    "max_position_embeddings", "attention_bias", "attention_dropout", "use_mrope", "is_llama_config",
+    "max_position_embeddings",
     "rope_interleaved",  # written by SmolLM2's training tool; its files are in halves, and False there
     "transformers.js_config", "chunk_size_feed_forward", "output_attentions",
     "output_hidden_states", "return_dict", "id2label", "label2id", "problem_type", "is_encoder_decoder",

@@ -6,6 +6,8 @@ x·Wᵀ, so a slice W[h·d:(h+1)·d] of shape [d, m] is head h's own matrix.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,15 @@ class RMSNorm(nn.Module):
         return self.weight * wide.to(x.dtype)
 
 
+class Projected(NamedTuple):
+    """What the attention input is turned into, head-first, none of it rotated."""
+
+    query: Tensor  # [..., h, t, d]
+    key: Tensor  # [..., g, t, d]
+    value: Tensor  # [..., g, t, d_value]
+    gate: Tensor | None = None  # [..., t, h*d], what the joined context vectors are multiplied by, if anything
+
+
 class Projections(nn.Module):
     """Separate W_q, W_k, W_v, with biases and per-head norms where the model has them."""
 
@@ -42,8 +53,8 @@ class Projections(nn.Module):
         self.q_norm = RMSNorm(d, spec.query_norm) if spec.query_norm else None
         self.k_norm = RMSNorm(d, spec.key_norm) if spec.key_norm else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [..., t, m] -> query [..., h, t, d], key [..., g, t, d], value [..., g, t, d]; none of them rotated."""
+    def forward(self, x: Tensor) -> Projected:
+        """Attention input x [..., t, m] -> query, key and value vectors."""
         query = self.split_heads(self.q_proj(x))  # (..., t, h, d)
         key = self.split_heads(self.k_proj(x))  # (..., t, g, d)
         value = self.split_heads(self.v_proj(x))  # (..., t, g, d)
@@ -51,7 +62,7 @@ class Projections(nn.Module):
             query = self.q_norm(query)
         if self.k_norm is not None:
             key = self.k_norm(key)
-        return query.transpose(-3, -2), key.transpose(-3, -2), value.transpose(-3, -2)
+        return Projected(query.transpose(-3, -2), key.transpose(-3, -2), value.transpose(-3, -2))
 
     def split_heads(self, x: Tensor) -> Tensor:
         """[..., t, heads·d] -> [..., t, heads, d]."""

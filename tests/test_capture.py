@@ -170,3 +170,83 @@ def test_a_model_without_attention_gets_one_sentence(tmp_path):
 )
 def test_block_numbers(name, number):
     assert block_number(name) == number
+
+
+def library_model(folder, model_type, **changes):
+    """A tiny random model of any type of the library, saved and loaded."""
+    config = AutoConfig.for_model(model_type, **{**tiny.SIZES, **changes})
+    torch.manual_seed(1)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tiny.word_tokenizer(folder)
+    return inspector.load(folder)
+
+
+def test_weights_that_the_record_does_not_explain_are_refused(tmp_path):
+    """A bias on the scores that the seam does not hold: no picture rather than a wrong one."""
+    model = tiny.load("grouped", tmp_path)
+    recorder = Recorder()
+    bias = torch.randn(1, 4, 6, 6).masked_fill(
+        ~torch.ones(6, 6, dtype=torch.bool).tril(), torch.finfo(torch.float32).min
+    )
+    with torch.inference_mode(), recording(recorder):
+        model.model(torch.tensor([tiny.ids(6)]), attention_mask=bias, use_cache=False)
+    assert all("does more than query·key, mask and softmax" in call.unexplained for call in recorder.calls)
+    assert [layer.unexplained for layer in model.trace(tiny.ids(6)).kept] == ["", "", ""]
+
+
+def test_layers_that_share_keys_keep_every_query(tmp_path):
+    """gemma3n and its like shorten their last layers when asked for one token's logits by number."""
+    model = library_model(
+        tmp_path, "gemma3n_text", num_hidden_layers=4, num_kv_shared_layers=2, head_dim=16, sliding_window=5,
+        layer_types=["sliding_attention", "full_attention"] * 2, intermediate_size=[96] * 4,
+        activation_sparsity_pattern=[0.0] * 4, vocab_size_per_layer_input=128, hidden_size_per_layer_input=8,
+        laurel_rank=8,
+    )  # fmt: skip
+    trace = model.trace(tiny.ids(20))
+    assert {layer.query.shape[1] for layer in trace.kept} == {20}
+    assert trace.layers[0].window == 5
+    # Looking at one layer before rotation changes nothing that another layer's look depends on.
+    before = trace.query(2, 0, rope=False)
+    trace.query(0, 0, rope=False)
+    assert torch.equal(model.trace(tiny.ids(20)).query(2, 0, rope=False), before)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes"),
+    [
+        ("gemma2", {"head_dim": 16, "sliding_window": 5, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0}),
+        ("gpt2", {"n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 64}),
+        ("phi3", {"sliding_window": 5}),
+        ("olmo2", {}),
+        ("cohere2", {"sliding_window": 5, "layer_types": ["sliding_attention", "full_attention", "full_attention"]}),
+        ("gpt_oss", {"num_local_experts": 4, "head_dim": 16, "sliding_window": 5}),
+        ("deepseek_v3", {"num_key_value_heads": 4, "q_lora_rank": 24, "kv_lora_rank": 16, "qk_nope_head_dim": 16,
+                         "qk_rope_head_dim": 8, "v_head_dim": 12, "n_routed_experts": 4, "n_group": 1,
+                         "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 32}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_other_families_are_captured_with_the_librarys_own_weights(tmp_path, model_type, changes):
+    """Not reimplemented yet; captured all the same: windows, soft-caps, sinks, latent attention, fused projections."""
+    model = library_model(tmp_path, model_type, **changes)
+    trace = model.trace(tiny.ids(20), keep=("input",))
+    for layer, kept in enumerate(trace.kept):
+        assert kept.unexplained == ""
+        torch.testing.assert_close(trace.weights(layer), replay(kept.call).weights, atol=1e-6, rtol=0)
+        assert isinstance(kept.mask, MaskRule)
+    trace.save(tmp_path / "t.safetensors")
+    again = inspector.open_trace(tmp_path / "t.safetensors", model)
+    assert torch.equal(again.weights(0), trace.weights(0))
+    assert again.source["model_type"] == trace.source["model_type"] == model.model.config.model_type
+    assert again.next_tokens(1) == trace.next_tokens(1)
+
+
+def test_ones_own_attention_is_judged_where_the_family_is_not_reimplemented(tmp_path):
+    model = library_model(tmp_path, "gemma2", head_dim=16, sliding_window=5, query_pre_attn_scalar=24)
+    trace = model.trace(tiny.ids(12), keep=("input",))
+    values = [kept.value for kept in trace.kept]
+    right = inspector.verify(model, tiny.ids(12), attention=lambda x, layer: {"value": values[layer]})
+    assert right.ok
+    wrong = inspector.verify(model, tiny.ids(12), attention=lambda x, layer: {"value": values[layer] * 1.01})
+    assert wrong.first_difference.stage == "value"
+    assert wrong.likely_causes == ()

@@ -19,7 +19,7 @@ def test_shapes_and_facts(houston):
     info = houston.layers[29]
     assert (info.block, info.heads, info.kv_heads, info.d_head, info.rope) == (29, 9, 3, 64, True)
     assert houston.query(3, 8).shape == houston.key(3, 8).shape == houston.value(3, 8).shape == (8, 64)
-    assert houston.weights(3).shape == houston.scores(3).shape == (9, 8, 8)
+    assert houston.weights(3).shape == houston.scores(3).shape == houston.scaled_scores(3).shape == (9, 8, 8)
     assert houston.logits.shape == (8, 49152)
 
 
@@ -31,8 +31,14 @@ def test_rows_of_weights_sum_to_one_and_see_no_later_token(houston):
 
 
 def test_weights_are_the_softmax_of_masked_scores(houston):
-    scores = houston.scores(4, 2).masked_fill(~houston.allowed(4), -math.inf)
+    scores = houston.scaled_scores(4, 2).masked_fill(~houston.allowed(4), -math.inf)
     torch.testing.assert_close(scores.softmax(-1), houston.weights(4, 2), atol=1e-7, rtol=0)
+
+
+def test_scores_are_raw_dot_products_and_scaled_scores_are_scaled(houston):
+    assert torch.equal(houston.scores(4, 2) * 0.125, houston.scaled_scores(4, 2))
+    query, key = houston.query(4, 2), houston.key(4, 2)
+    assert float(houston.scores(4, 2)[6, 3]) == pytest.approx(float(query[6] @ key[3]), rel=1e-5)
 
 
 def test_some_rows_are_rows_of_the_whole(houston):
