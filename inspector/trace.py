@@ -7,6 +7,7 @@ one more forward pass of the same prompt the first time it is asked for.
 
 from __future__ import annotations
 
+import html
 import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -232,6 +233,11 @@ class Trace:
             f"Trace of {self.n} tokens through {self.model_name or 'a model'}: {len(self.kept)} layers, "
             f"{self.kept[0].info.heads} heads, {self.nbytes / 2**20:.1f} MB kept"
         )
+
+    def _repr_html_(self) -> str:
+        tokens = "".join(f"<td>{html.escape(label)}</td>" for label in self.tokens.labels[:40])
+        more = f"<td>... {self.n - 40} more</td>" if self.n > 40 else ""
+        return f"<p>{html.escape(repr(self))}</p><table><tr>{tokens}{more}</tr></table>"
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,14 @@ def test_weights_are_the_softmax_of_masked_scores(houston):
     torch.testing.assert_close(scores.softmax(-1), houston.weights(4, 2), atol=1e-7, rtol=0)
 
 
+def test_a_trace_prints_in_terminal_and_notebook(smollm, houston):
+    assert repr(houston).startswith("Trace of 8 tokens through smollm2-135m-instruct: 30 layers, 9 heads")
+    assert "<td>␣problem</td>" in houston._repr_html_()
+    hostile = smollm.trace("<b>&")._repr_html_()
+    assert "&lt;b" in hostile
+    assert "<b" not in hostile
+
+
 def test_scores_are_raw_dot_products_and_scaled_scores_are_scaled(houston):
     assert torch.equal(houston.scores(4, 2) * 0.125, houston.scaled_scores(4, 2))
     query, key = houston.query(4, 2), houston.key(4, 2)
