@@ -39,8 +39,8 @@ def test_a_trace_prints_in_terminal_and_notebook(smollm, houston):
     assert repr(houston).startswith("Trace of 8 tokens through smollm2-135m-instruct: 30 layers, 9 heads")
     assert "<td>␣problem</td>" in houston._repr_html_()
     hostile = smollm.trace("<b>&")._repr_html_()
-    assert "&lt;b" in hostile
-    assert "<b" not in hostile
+    assert "<td>&lt;</td>" in hostile
+    assert "<td>&amp;</td>" in hostile
 
 
 def test_scores_are_raw_dot_products_and_scaled_scores_are_scaled(houston):
