@@ -155,7 +155,8 @@ def no_tokenizer(name: str, folder: Path) -> str:
 
 def first_sentence(error: BaseException) -> str:
     """The first sentence of a library's message, without its full stop, to stand in a sentence of ours."""
-    text = re.split(r"[.!?:]?\s*\n|[.!?]\s", str(error).strip() + "\n")[0]
+    # "e.g. this" and "i.e. that" end no sentence.
+    text = re.split(r"[.!?:]?\s*\n|(?<!e\.g)(?<!i\.e)[.!?]\s", str(error).strip() + "\n")[0]
     return (text or type(error).__name__)[:300]
 
 

@@ -6,11 +6,16 @@ Errors are one sentence on standard error; a traceback only with --debug.
 from __future__ import annotations
 
 import argparse
+import io
+import json
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inspector.checks import first_sentence
 from inspector.errors import InspectorError
 
 if TYPE_CHECKING:
@@ -23,16 +28,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a token that the terminal's encoding lacks is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return run(options)
-    except InspectorError as error:
-        if options.debug:
-            raise
-        print(f"attention-inspector: {error}", file=sys.stderr)
-        return 2
+        status = run(options)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
-        print("attention-inspector: stopped.", file=sys.stderr)
-        return 130
+        return _failed("stopped.", 130)
+    except BrokenPipeError:  # whoever read the output has seen enough, and Python's own last flush must not complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    except Exception as error:  # whatever it is, it is not exit 1: no difference was found
+        if options.debug:
+            _progress("")
+            traceback.print_exc()
+            return 2
+        if isinstance(error, InspectorError):
+            return _failed(str(error), 2)
+        what = type(error).__name__ + (f" ({first_sentence(error)})" if str(error) else "")
+        return _failed(f"It stopped with an unexpected {what}: run it again with --debug to see where.", 2)
+
+
+def _failed(sentence: str, status: int) -> int:
+    _progress("")
+    print(f"attention-inspector: {sentence}", file=sys.stderr)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,17 +111,20 @@ def _app(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from inspector.verify import verify
 
+    prompt = _prompt(options)  # what can be refused at once is, before a model is fetched
+    if options.json and options.json != "-":
+        _refuse_place(Path(options.json))
     model = _load(options)
     report = verify(
         model,
-        _prompt(options),
+        prompt,
         checkpoint=options.checkpoint,
         controls=not options.no_controls,
         on_layer=lambda done, total: _progress(f"verifying: step {done} of {total}"),
     )
     _progress("")
     if options.json == "-":
-        print(report.to_json())
+        print(json.dumps(report.to_dict(), indent=1))  # ASCII, which is JSON in every terminal's encoding
     else:
         print(report)
     if options.json and options.json != "-":
@@ -109,8 +133,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _capture(options: argparse.Namespace) -> int:
+    prompt = _prompt(options)
+    _refuse_place(options.out)
     model = _load(options)
-    trace = model.trace(_prompt(options), on_layer=lambda done, total: _progress(f"layer {done} of {total}"))
+    trace = model.trace(prompt, on_layer=lambda done, total: _progress(f"layer {done} of {total}"))
     path = trace.save(options.out)
     _progress("")
     print(f"{trace}\n{path}: {path.stat().st_size / 2**20:.1f} MB")
@@ -122,7 +148,8 @@ def _models(options: argparse.Namespace) -> int:
 
     for known in hub.models_known():
         size = f"{known['bytes'] / 2**20:,.0f} MB" if known["bytes"] else "not converted yet"
-        print(f"{known['name']:<40} {known['kind']:<9} {size:>18}  {known['folder'] or ''}")
+        damaged = f"  ({known['state']})" if known["state"].startswith("damaged") else ""
+        print(f"{known['name']:<40} {known['kind']:<9} {size:>18}  {known['folder'] or ''}{damaged}")
     if options.check_hub:
         print(hub.check_hub(options.check_hub))
     return 0
@@ -154,9 +181,24 @@ def _prompt(options: argparse.Namespace) -> str:
         raise InspectorError("Give either --prompt or --prompt-file, not both.")
     try:
         text: str = options.prompt_file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InspectorError(f"{options.prompt_file} could not be read as UTF-8 text ({error}).") from None
+    except UnicodeDecodeError as error:
+        raise InspectorError(
+            f"{options.prompt_file} is not UTF-8 text (byte {error.start} is {error.object[error.start]:#04x}): "
+            "save it as UTF-8."
+        ) from error
+    except OSError as error:
+        raise InspectorError(
+            f"{options.prompt_file} could not be read ({error.strerror or error}): check the path, or give --prompt."
+        ) from error
     return text
+
+
+def _refuse_place(path: Path) -> None:
+    """Raises InspectorError where no file can be written: said before the minutes of work, not after them."""
+    if path.is_dir():
+        raise InspectorError(f"{path} is a folder: give the name of a file to write.")
+    if not path.parent.is_dir():
+        raise InspectorError(f"{path.parent} is not a folder that exists: make it first, or choose another place.")
 
 
 def _write(path: Path, text: str) -> None:

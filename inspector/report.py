@@ -152,7 +152,7 @@ class VerificationReport:
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
 
     def __str__(self) -> str:
-        head = f"{self.model}: {self.n} tokens, {self.dtype} on {self.device}. {self.note}"
+        head = f"{self.model}: {self.n} token{'s' * (self.n != 1)}, {self.dtype} on {self.device}. {self.note}"
         lines = [head, "", f"  {'stage':<20}{'largest difference':>20}{'differing':>22}{'tolerance':>11}  held"]
         for row in self.by_stage.to_dict("records"):
             differing = f"{row['differing']} of {row['elements']}"
