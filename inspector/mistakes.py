@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from reimpl.attention import CausalSelfAttention, context_vectors
-from reimpl.project import Projected, Projections
+from reimpl.project import Projected, RMSNorm
 from reimpl.rope import rotate
 from reimpl.spec import AttentionSpec, MaskRule, RopeSpec
 
@@ -60,6 +60,26 @@ def _unscaled(rope: RopeSpec) -> RopeSpec | str:
 
 def _other_style(rope: RopeSpec) -> RopeSpec:
     return replace(rope, style="pairs" if rope.style == "halves" else "halves")
+
+
+def _all_dimensions(spec: AttentionSpec) -> AttentionSpec | str:
+    if spec.rope is None:
+        return "this layer has no RoPE"
+    if spec.rope.dim == spec.d_head or spec.rope.rule == "longrope":  # whose factors are one for each plane
+        return "its RoPE turns all dimensions"
+    return replace(spec, rope=replace(spec.rope, dim=spec.d_head))
+
+
+def _rope_added(spec: AttentionSpec) -> AttentionSpec | str:
+    if spec.rope is not None:
+        return "this layer has RoPE"
+    return replace(spec, rope=RopeSpec(theta=10000.0, dim=spec.d_head))
+
+
+def _head_width_scale(spec: AttentionSpec) -> AttentionSpec | str:
+    if spec.scale == spec.d_head**-0.5:
+        return "its scale is 1/sqrt(d_head)"
+    return replace(spec, scale=spec.d_head**-0.5)
 
 
 def _no_window(layer: CausalSelfAttention, n: int) -> Planted:
@@ -223,14 +243,19 @@ class _NoBlend(CausalSelfAttention):
 
 class _NormAfterRope(CausalSelfAttention):
     def project(self, x: Tensor) -> Projected:
-        p: Projections = self.projections
-        split = [p.split_heads(w(x)).transpose(-3, -2) for w in (p.q_proj, p.k_proj, p.v_proj)]
-        return Projected(*split)
+        return Projected(*(self.projections.cut(y, None) for y in self.projections.project(x)))
 
     def rotate(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         query, key = super().rotate(query, key, positions)
-        p = self.projections
-        return p.q_norm(query) if p.q_norm else query, p.k_norm(key) if p.k_norm else key
+        return self._normed(query, self.projections.q_norm), self._normed(key, self.projections.k_norm)
+
+    @staticmethod
+    def _normed(x: Tensor, norm: RMSNorm | None) -> Tensor:
+        if norm is None:
+            return x
+        if norm.norm.whole:  # over all heads: put them side by side, and apart again
+            return norm(x.transpose(-3, -2).flatten(-2)).unflatten(-1, (x.shape[-3], -1)).transpose(-3, -2)
+        return norm(x)
 
 
 def _step(
@@ -279,6 +304,8 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("rope base 10000", "RoPE base 10000 instead of the config's", _rope(
         lambda r: "its base is 10000" if r.theta == 10000 else replace(r, theta=10000.0))),
     Mistake("no rope", "no rotation by position at all", _rope(lambda _: None)),
+    Mistake("rope everywhere", "rotation in a layer that has none", _spec(_rope_added)),
+    Mistake("rope on all dimensions", "all dimensions rotated instead of the first part", _spec(_all_dimensions)),
     Mistake("rope scaling ignored", "the rule that scales RoPE frequencies left out", _rope(_unscaled)),
     Mistake("rope backwards", "rotation in the opposite direction", _step(_TurnedBackwards, unless=_without_rope)),
     Mistake("positions from one", "positions counted from 1", _step(_CountFromOne, unless=_without_rope)),
@@ -287,6 +314,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("values rotated", "values rotated as well", _step(_ValuesTurned, unless=_without_rope)),
     Mistake("no scale", "scores not scaled", _spec(_no_scale)),
     Mistake("scale of d_model", "scores divided by sqrt(d_model) instead of sqrt(d_head)", _spec(_model_width_scale)),
+    Mistake("scale of d_head", "1/sqrt(d_head) instead of the model's own scale", _spec(_head_width_scale)),
     Mistake("scaled twice", "the scale applied twice", _step(_ScaledTwice, unless=_scale_one)),
     Mistake("no mask", "no causal mask", _step(_NoMask)),
     Mistake("mask sees next", "a mask that also lets the next token be seen", _step(_SeesNext)),

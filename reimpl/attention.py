@@ -142,8 +142,8 @@ class CausalSelfAttention(nn.Module):
         """One head's W_q [d, m], W_k [d, m], W_v [d, m] (its group's) and W_o [m, d]."""
         d, group = self.spec.d_head, head // self.spec.group
         rows, shared = slice(head * d, (head + 1) * d), slice(group * d, (group + 1) * d)
-        p = self.projections
-        return p.q_proj.weight[rows], p.k_proj.weight[shared], p.v_proj.weight[shared], self.o_proj.weight[:, rows]
+        w_q, w_k, w_v = self.projections.matrices()
+        return w_q[rows], w_k[shared], w_v[shared], self.o_proj.weight[:, rows]
 
     @classmethod
     def like(cls, other: CausalSelfAttention, spec: AttentionSpec | None = None) -> Self:

@@ -19,10 +19,11 @@ def rotate(x: Tensor, positions: Tensor, rope: RopeSpec | None, *, angles: torch
     """Turn `x` [..., t, d] by `positions` [t]; the same shape and dtype come back. `rope` None: unchanged."""
     if rope is None:
         return x
-    cos, sin = cos_sin(positions, rope, dtype=x.dtype, angles=angles)  # [t, dim/2]
-    turned, passed = x[..., : rope.dim], x[..., rope.dim :]
+    working = torch.promote_types(x.dtype, torch.float32) if rope.wide else x.dtype
+    cos, sin = cos_sin(positions, rope, dtype=working, angles=angles)  # [t, dim/2]
+    turned, passed = x[..., : rope.dim].to(working), x[..., rope.dim :]
     first, second = split_planes(turned, rope.style)  # each [..., t, dim/2]
-    turned = join_planes(first * cos - second * sin, second * cos + first * sin, rope.style)
+    turned = join_planes(first * cos - second * sin, second * cos + first * sin, rope.style).to(x.dtype)
     return torch.cat((turned, passed), dim=-1) if passed.shape[-1] else turned
 
 

@@ -29,21 +29,29 @@ class RopeSpec:
     dim:   how many of the d dimensions turn; the rest pass unchanged.
     style: which two dimensions make a plane: "halves" (i, i + dim/2), as Llama's files store them,
            or "pairs" (2i, 2i + 1), as the paper writes them.
+    wide:  rotate in float32 whatever the model's dtype, and round afterwards; else in the dtype, as Llama does.
     rule:  how planes are slowed down for longer texts (frequencies.py); `scaling` holds that rule's own numbers.
     """
 
     theta: float
     dim: int
     style: str = "halves"
+    wide: bool = False
     rule: str = "default"
     scaling: tuple[tuple[str, float | bool | tuple[float, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
 class NormSpec:
-    """A normalisation of queries or keys, over each head's d dimensions, before rotation (RMSNorm, with a weight)."""
+    """RMSNorm of queries or keys before rotation, with a learned weight.
+
+    whole:    over all heads' dimensions together, instead of over each head's.
+    plus_one: the factor is 1 + weight, and rounding to the dtype comes after it (Gemma).
+    """
 
     eps: float
+    whole: bool = False
+    plus_one: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,7 @@ class AttentionSpec:
 
     Query head h uses key/value head h // (heads // kv_heads). `scale` multiplies each query·key product.
     `softcap` c bends scaled scores to c·tanh(score/c). `rope` None: a layer without positions.
+    `fused`: W_q, W_k and W_v stand in one matrix, one below the other.
     `dropout` is applied to the weights at training time only, as the papers do; inference never drops.
     """
 
@@ -69,6 +78,7 @@ class AttentionSpec:
     scale: float
     rope: RopeSpec | None
     mask: MaskRule = MaskRule()
+    fused: bool = False
     qkv_bias: bool = False
     output_bias: bool = False
     query_norm: NormSpec | None = None

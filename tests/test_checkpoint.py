@@ -7,6 +7,7 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
 
 import reimpl
 from reimpl.families import family_of
@@ -179,3 +180,30 @@ def test_damaged_files_give_one_sentence(folder, tmp_path):
         reimpl.load_layers(cut)
     with pytest.raises(CheckpointError, match=r"has no config.json"):
         reimpl.load_layers(tmp_path / "nowhere")
+
+
+NEEDED = {"model_type", "hidden_size", "num_attention_heads", "num_hidden_layers"}
+
+
+@pytest.mark.parametrize("kind", list(tiny.KINDS))
+def test_older_files_mean_the_same(kind):
+    """Defaults left out, rope_theta and rope_scaling instead of rope_parameters: as files on the hub stand."""
+    model_type, differs = tiny.KINDS[kind]
+    config = AutoConfig.for_model(model_type, **{**tiny.SIZES, **differs})
+    new, defaults = config.to_dict(), type(config)().to_dict()
+    old = {name: value for name, value in new.items() if name in NEEDED or value != defaults.get(name)}
+    rope = dict(new["rope_parameters"])
+    old.pop("rope_parameters", None)
+    theta, rule = rope.pop("rope_theta"), rope.pop("rope_type", "default")
+    if theta != (getattr(type(config), "default_theta", None) or 10000.0):
+        old["rope_theta"] = theta
+    part = rope.pop("partial_rotary_factor", None)
+    if part is not None and rule != "proportional":
+        old["partial_rotary_factor"] = part
+    elif part is not None:
+        rope["partial_rotary_factor"] = part
+    old["rope_scaling"] = None if rule == "default" else {"type": rule, **rope}
+    if "layer_types" in old and "layer_types" not in differs:
+        del old["layer_types"]
+    assert specs(old) == specs(new)
+    assert old.keys() != new.keys()

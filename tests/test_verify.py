@@ -73,7 +73,7 @@ def test_other_lengths_are_bit_for_bit_too(smollm, n):
 
 
 @EVERY_KIND
-def test_every_llama_shaped_kind(tiny_model):
+def test_every_kind(tiny_model):
     """On a prompt longer than every window; bit for bit, and each mistake that can be made is caught."""
     report = inspector.verify(tiny_model, tiny.ids(50))
     assert report.ok, str(report)
@@ -90,6 +90,22 @@ def test_every_llama_shaped_kind(tiny_model):
         ("qwen3", {"query/key norm dropped", "norm after rope"}),
         ("llama3", {"rope scaling ignored"}),
         ("linear", {"rope scaling ignored"}),
+        ("dynamic", {"rope scaling ignored"}),
+        ("yarn", {"rope scaling ignored"}),
+        ("longrope", {"rope scaling ignored"}),
+        ("proportional", {"rope scaling ignored"}),
+        ("gemma2", {"soft-cap left out", "window ignored", "scale of d_head"}),
+        ("glm", {"rope style swapped", "rope on all dimensions", "qkv bias dropped"}),
+        ("granite", {"scale of d_head"}),
+        ("helium", {"rope style swapped"}),
+        ("ernie4_5", {"rope style swapped", "qkv bias dropped", "output bias dropped"}),
+        ("mixtral", {"window ignored"}),
+        ("olmo2", {"query/key norm dropped", "norm after rope"}),
+        ("phi3", {"window ignored", "keys and values swapped"}),
+        ("phi3 partial", {"rope on all dimensions"}),
+        ("seed_oss", {"qkv bias dropped"}),
+        ("smollm3", {"rope everywhere", "window off by one"}),
+        ("starcoder2", {"window ignored", "output bias dropped"}),
     ],
     indirect=["tiny_model"],
 )
@@ -186,15 +202,14 @@ def test_each_mistake_is_recognised_in_somebodys_numbers(mistake, tmp_path):
     """On the kind of model that can have it."""
     kind = {"window ignored": "mistral", "window off by one": "mistral", "rope scaling ignored": "llama3",
             "qkv bias dropped": "biases", "output bias dropped": "biases", "query/key norm dropped": "qwen3",
-            "norm after rope": "qwen3", "rope base 10000": "llama3"}.get(mistake.name, "grouped")  # fmt: skip
-    model, n = tiny.load(kind, tmp_path), 40
+            "norm after rope": "qwen3", "rope base 10000": "llama3", "soft-cap left out": "gemma2",
+            "rope on all dimensions": "glm", "scale of d_head": "granite", "rope everywhere": "smollm3"}  # fmt: skip
+    model, n = tiny.load(kind.get(mistake.name, "grouped"), tmp_path), 40
     planted = [mistake.plant(layer, n) for layer in model.reimplementation]
-    if isinstance(planted[0], str):
-        assert mistake.name == "soft-cap left out"  # no Llama-shaped family caps its scores
-        return
-    assert all(isinstance(layer, CausalSelfAttention) for layer in planted)
+    layers = [p if isinstance(p, CausalSelfAttention) else model.reimplementation[i] for i, p in enumerate(planted)]
+    assert any(isinstance(p, CausalSelfAttention) for p in planted)
     report = inspector.verify(
-        model, tiny.ids(n), attention=lambda x, layer: vars(planted[layer].stages(x)), controls=False
+        model, tiny.ids(n), attention=lambda x, layer: vars(layers[layer].stages(x)), controls=False
     )
     assert not report.ok
     assert any(mistake.meaning in cause for cause in report.likely_causes)

@@ -28,6 +28,9 @@ SIZES: dict[str, Any] = {
     "eos_token_id": None,
 }
 
+HEAD_16: dict[str, Any] = {"head_dim": 16}
+EXPERTS: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+
 # name -> (model type, what differs from SIZES)
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "multi-head": ("llama", {"num_key_value_heads": 4}),
@@ -106,6 +109,23 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("mistral", {"sliding_window": 7, "head_dim": 16}),
     "qwen2": ("qwen2", {}),
     "qwen2 sliding": ("qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
+    "mixtral": ("mixtral", {"num_local_experts": 4, "sliding_window": 6}),
+    "arcee": ("arcee", {}),
+    "gemma": ("gemma", {"head_dim": 24}),
+    "gemma2": ("gemma2", {**HEAD_16, "sliding_window": 7, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0}),
+    "glm": ("glm", HEAD_16),
+    "glm4": ("glm4", {**HEAD_16, "attention_bias": False}),
+    "granite": ("granite", {"attention_multiplier": 0.3}),
+    "helium": ("helium", HEAD_16),
+    "ernie4_5": ("ernie4_5", {**HEAD_16, "use_bias": True}),
+    "olmo2": ("olmo2", {}),
+    "phi3": ("phi3", {"sliding_window": 9, "original_max_position_embeddings": 256}),
+    "phi3 partial": ("phi3", {"rope_parameters": {"rope_theta": 1000.0, "partial_rotary_factor": 0.5}}),
+    "qwen2_moe": ("qwen2_moe", {**EXPERTS, "shared_expert_intermediate_size": 32}),
+    "qwen3_moe": ("qwen3_moe", {**EXPERTS, "head_dim": 16}),
+    "seed_oss": ("seed_oss", HEAD_16),
+    "smollm3": ("smollm3", {"use_sliding_window": True, "sliding_window": 5, "no_rope_layers": [1, 0, 1]}),
+    "starcoder2": ("starcoder2", {"sliding_window": 8}),
     "qwen3": ("qwen3", {"head_dim": 24}),
     "qwen3 biases": ("qwen3", {"head_dim": 16, "attention_bias": True}),
 }
