@@ -18,7 +18,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from inspector.trace import LayerInfo, Trace
 
-Kind = Literal["weights", "scores"]
+Kind = Literal["weights", "scaled_scores"]
 
 EXACT_UP_TO = 1024  # tokens whose every cell is sent; more than a canvas can show side by side is pooled
 THUMBNAIL = 32  # cells along one side of a head's small picture, at most
@@ -82,11 +82,10 @@ def pool_max(values: torch.Tensor, k: int) -> torch.Tensor:
 def picture(trace: Trace, layer: int, head: int, *, kind: Kind = "weights", exact_up_to: int = EXACT_UP_TO) -> Picture:
     """One head's weights or scaled scores for a canvas: exact, or pooled for a long prompt."""
     k = -(-trace.n // exact_up_to)
-    allowed = trace.allowed(layer)
     rows = []
     for strip, values in _strips(trace, layer, head, kind, multiple_of=k):
         # -inf, not -1: scores are negative too, and a forbidden pair must never win its block.
-        seen = values.masked_fill(~allowed[strip].to(values.device), -torch.inf)
+        seen = values.masked_fill(~trace.allowed(layer, queries=strip), -torch.inf)
         rows.append(pool_max(seen, k).cpu())
     pooled = torch.cat(rows)
     return Picture(pooled.masked_fill(pooled == -torch.inf, torch.nan).numpy(), k, trace.n)
@@ -99,15 +98,14 @@ def thumbnails(
     k = -(-trace.n // side)
     layers = []
     for layer, info in enumerate(trace.layers):
-        allowed = trace.allowed(layer)
         pooled: list[torch.Tensor] = []
         if 4 * info.heads * trace.n**2 <= STRIP_BYTES:
             weights = trace.weights(layer, None)  # [h, t, s]
-            pooled.append(pool_max(weights.masked_fill(~allowed.to(weights.device), -1.0), k))
+            pooled.append(pool_max(weights.masked_fill(~trace.allowed(layer), -1.0), k))
         else:
             for head in range(info.heads):
                 strips = [
-                    pool_max(weights.masked_fill(~allowed[strip].to(weights.device), -1.0), k)
+                    pool_max(weights.masked_fill(~trace.allowed(layer, queries=strip), -1.0), k)
                     for strip, weights in _strips(trace, layer, head, "weights", multiple_of=k)
                 ]
                 pooled.append(torch.cat(strips)[None])
@@ -125,11 +123,10 @@ def strongest_pairs(trace: Trace, layer: int, head: int, *, count: int = 50, fir
     `first_token=False` leaves out key token 0: in many models most attention goes there (the attention
     sink) and hides the rest. Columns: query position, query token, key position, key token, weight.
     """
-    allowed = trace.allowed(layer)
     best = torch.empty(0)
     where = torch.empty(0, dtype=torch.long)  # t * n + s
     for strip, values in _strips(trace, layer, head, "weights"):
-        seen = values.cpu().masked_fill(~allowed[strip].cpu(), -1.0)
+        seen = values.masked_fill(~trace.allowed(layer, queries=strip), -1.0).cpu()
         if not first_token:
             seen[:, 0] = -1.0
         flat = seen.flatten()
@@ -201,10 +198,8 @@ def _strips(
     trace: Trace, layer: int, head: int, kind: Kind, *, multiple_of: int = 1
 ) -> Iterator[tuple[slice, torch.Tensor]]:
     """One head's rows, as many at once as STRIP_BYTES allow, each strip a multiple of the pooling."""
-    if kind == "scores":
-        yield slice(0, trace.n), trace.scores(layer, head).detach().float()
-        return
     height = max(1, STRIP_BYTES // (4 * trace.n) // multiple_of) * multiple_of
     for start in range(0, trace.n, height):
         strip = slice(start, min(start + height, trace.n))
-        yield strip, trace.weights(layer, head, queries=strip).detach().float()
+        rows = trace.weights if kind == "weights" else trace.scaled_scores
+        yield strip, rows(layer, head, queries=strip).detach().float()

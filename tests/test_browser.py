@@ -99,11 +99,11 @@ def test_keyboard_reads_numbers_and_selects_heads(visit, houston):
     visitor.page.get_by_text("Layer 5, head 3", exact=True).wait_for()
 
 
-def test_a_link_reopens_layer_head_view_and_scale(visit, houston):
-    visitor = visit("/?layer=12&head=5&view=scores")
+def test_a_link_reopens_layer_head_show_and_scale(visit, houston):
+    visitor = visit("/?layer=12&head=5&show=scaled_scores")
     visitor.painted()
     assert visitor.page.get_by_text("Layer 12, head 5", exact=True).is_visible()
-    same(visitor.hover_cell(6, 2), houston.scores(12, 5)[6, 2].item())
+    same(visitor.hover_cell(6, 2), houston.scaled_scores(12, 5)[6, 2].item())
     logarithm = visit("/?layer=12&head=5&scale=log")
     logarithm.painted()
     assert "weight (log)" in logarithm.page.locator('[data-testid="legend"]').first.text_content()

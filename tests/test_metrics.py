@@ -35,14 +35,14 @@ def test_an_exact_picture_is_the_weights_with_masked_cells_nan(traces, kind):
     assert np.isnan(found.values[~allowed]).all()
 
 
-@pytest.mark.parametrize("kind", ["weights", "scores"])
+@pytest.mark.parametrize("kind", ["weights", "scaled_scores"])
 def test_a_pooled_picture_holds_the_largest_allowed_number_of_each_block(traces, kind, monkeypatch):
     monkeypatch.setattr(metrics, "STRIP_BYTES", 4 * 40 * 7)  # several strips, whose height 7 is no multiple of 3
     trace = traces["mistral"]
     found = picture(trace, 0, 1, kind=kind, exact_up_to=16)
     assert found.pool == 3
     assert found.values.shape == (14, 14)
-    whole = trace.weights(0, 1) if kind == "weights" else trace.scores(0, 1)
+    whole = trace.weights(0, 1) if kind == "weights" else trace.scaled_scores(0, 1)
     allowed = trace.allowed(0)
     for row in range(14):
         for column in range(14):

@@ -93,9 +93,9 @@ def test_heads_sends_the_traces_own_weights(houston):
 
 @pytest.mark.packaged
 def test_scores_are_not_weights(houston):
-    app = open_app(layer="5", head="3", view="scores")
+    app = open_app(layer="5", head="3", show="scaled_scores")
     header, numbers = payloads(app, "map")
-    expected = houston.scores(5, 3).numpy()
+    expected = houston.scaled_scores(5, 3).numpy()
     lower = np.tril_indices(houston.n)
     assert np.array_equal(numbers, expected[lower])
     assert header["value_name"] == "scaled score"
@@ -171,7 +171,7 @@ def _press(app: AppTest, label: str) -> None:
 @pytest.mark.parametrize(
     "address",
     [{"layer": "99", "head": "0"}, {"layer": "-1"}, {"layer": "x", "head": "<b>"}, {"head": "9", "layer": "0"},
-     {"scale": "rainbow", "view": "secrets"}],
+     {"scale": "rainbow", "show": "secrets"}],
 )  # fmt: skip
 def test_what_does_not_fit_in_the_address_falls_back(address):
     app = open_app(**address)
@@ -179,7 +179,7 @@ def test_what_does_not_fit_in_the_address_falls_back(address):
     assert 0 <= int(address_of(app)["layer"]) < 30
     assert 0 <= int(address_of(app)["head"]) < 9
     assert address_of(app)["scale"] in state.SCALES
-    assert address_of(app)["view"] in state.VIEWS
+    assert address_of(app)["show"] in state.SHOWS
 
 
 @pytest.mark.packaged
@@ -189,7 +189,7 @@ def test_selection_is_kept_across_pages_and_stands_in_the_address():
     assert address_of(app)["layer"] == "6"
     app.switch_page(SCREENS["Vectors"]).run()
     assert app.subheader[0].value == "Layer 6, head 3"
-    assert address_of(app) == {"layer": "6", "head": "3", "view": "weights", "scale": "sqrt"}  # no prompt
+    assert address_of(app) == {"layer": "6", "head": "3", "show": "weights", "scale": "sqrt"}  # no prompt
 
 
 @pytest.mark.packaged

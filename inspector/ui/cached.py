@@ -6,6 +6,7 @@ everything a result depends on, so nothing stale can be returned.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,7 @@ def _report_key(request: Request) -> tuple[object, ...]:
 
 
 def _key(request: Request) -> tuple[object, ...]:
-    return (*_model_key(request), request.prompt)
+    return (*_model_key(request), *dataclasses.astuple(request))
 
 
 def _model_key(request: Request) -> tuple[object, ...]:

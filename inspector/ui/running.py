@@ -51,7 +51,6 @@ def current() -> Current | None:
                 raise InspectorError(f'The prompt is empty: type some text, for example "{EXAMPLES[0].prompt}".')
             with progress() as report:
                 traced = cached.trace(asked, report)
-                cached.thumbnails(asked, report)
         except Exception as error:
             state.fail(sentence(error))
         else:

@@ -1,7 +1,7 @@
-"""The one place for what a visitor has asked for and chosen: the request, and layer, head, view and scale.
+"""The one place for what a visitor has asked for and chosen: the request, and layer, head, what to show and scale.
 
 The selection also stands in the address bar, so that a link reopens it. Everything read from there is
-checked, and what does not fit falls back to the default. The prompt and the model never stand there.
+checked, and what does not fit falls back to the default. A prompt or a path never stands there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inspector.ui.offer import offer
 if TYPE_CHECKING:
     from inspector.trace import LayerInfo
 
-VIEWS = {"weights": "Attention weights", "scores": "Scaled scores"}
+SHOWS = {"weights": "Attention weights", "scaled_scores": "Scaled scores"}
 SCALES = {"linear": "Linear", "sqrt": "Square root", "log": "Logarithm"}
 
 _REQUEST, _SELECTION, _WRITTEN, _PROBLEM = "request", "selection", "address_written", "problem"
@@ -39,7 +39,7 @@ class Selection:
 
     layer: int
     head: int
-    view: str = "weights"
+    show: str = "weights"
     scale: str = "sqrt"
 
 
@@ -96,9 +96,9 @@ def selection(layers: Sequence[LayerInfo], default: Callable[[], tuple[int, int]
         layer, head = default()
     elif not 0 <= head < layers[layer].heads:
         head = 0
-    view, scale = chosen.get("view"), chosen.get("scale")
+    show, scale = chosen.get("show"), chosen.get("scale")
     fitted = Selection(layer, head)
-    fitted = replace(fitted, view=view) if view in VIEWS else fitted
+    fitted = replace(fitted, show=show) if show in SHOWS else fitted
     fitted = replace(fitted, scale=scale) if scale in SCALES else fitted
     st.session_state[_SELECTION] = asdict(fitted)
     _to_address(fitted)
@@ -114,11 +114,11 @@ def _from_address() -> dict[str, Any]:
     """What the address says, where it is not what this app itself wrote there: a link, or the Back button."""
     found: dict[str, Any] = {}
     written = st.session_state.get(_WRITTEN, {})
-    for name in ("layer", "head", "view", "scale"):
+    for name in ("layer", "head", "show", "scale"):
         text = st.query_params.get(name)
         if text is None or text == written.get(name):
             continue
-        if name in ("view", "scale"):
+        if name in ("show", "scale"):
             found[name] = text
         elif re.fullmatch(r"[0-9]{1,4}", text):
             found[name] = int(text)

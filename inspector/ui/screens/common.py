@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from inspector.ui import cached, state
+from inspector.ui import state
 from inspector.ui.running import Current
 from inspector.ui.text import count, ordered, plain
 
 if TYPE_CHECKING:
+    from inspector.metrics import Thumbnails
     from inspector.trace import LayerInfo
 
 
-def selection(current: Current) -> state.Selection:
-    """The selection, fitted to the model on screen."""
-    return state.selection(
-        current.trace.layers, lambda: cached.thumbnails(current.request).telling(current.trace.layers)
-    )
+def selection(current: Current, pictures: Thumbnails | None = None) -> state.Selection:
+    """The selection, fitted to the model on screen. Where nothing is chosen yet: a telling head, if the small
+    pictures are at hand to tell it from; else the first head of a layer in the middle."""
+    layers = current.trace.layers
+    return state.selection(layers, lambda: pictures.telling(layers) if pictures else (len(layers) // 2, 0))
 
 
 def facts(current: Current) -> None:

@@ -10,7 +10,7 @@ from inspector.ui import cached, state
 from inspector.ui.components.grid import head_grid
 from inspector.ui.components.heatmap import attention_map
 from inspector.ui.examples import EXAMPLES
-from inspector.ui.running import Current, current
+from inspector.ui.running import Current, attempt, current
 from inspector.ui.screens import common
 from inspector.ui.text import count
 
@@ -26,13 +26,16 @@ def show() -> None:
     if shown is None:
         return
     common.facts(shown)
-    chosen = common.selection(shown)
+    pictures = attempt(lambda report: cached.thumbnails(shown.request, report))
+    if pictures is None:
+        return
+    chosen = common.selection(shown, pictures)
     _what_to_see(shown, chosen)
     every_head = st.container()
     _one_head(shown, chosen)  # first: it is what a click waits for
     with every_head:
         head_grid(
-            cached.thumbnails(shown.request),
+            pictures,
             shown.trace.layers,
             selected=(chosen.layer, chosen.head),
             scale=chosen.scale,
@@ -68,21 +71,21 @@ def _one_head(shown: Current, chosen: state.Selection) -> None:
     st.subheader(f"Layer {chosen.layer}, head {chosen.head}", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         common.head_pickers(trace.layers, chosen)
-        _choice("Show", "view", state.VIEWS, chosen.view)
-        if chosen.view == "weights":
+        _choice("Show", "show", state.SHOWS, chosen.show)
+        if chosen.show == "weights":
             _choice("Colour scale", "scale", state.SCALES, chosen.scale)
     notes = f" Each query token can look back at {count(layer.window, 'token')} at most." if layer.window else ""
     if layer.sinks:
         notes += " This head has an attention sink of its own: rows add up to less than 1, the rest is the sink's."
-    if chosen.view == "scores":
+    if chosen.show == "scaled_scores":
         notes += " Scaled scores are query · key times the scale, before mask and softmax: any number."
     st.caption(common.sharing(layer, chosen.head) + notes)
-    kind: metrics.Kind = "scores" if chosen.view == "scores" else "weights"
+    kind: metrics.Kind = "scaled_scores" if chosen.show == "scaled_scores" else "weights"
     picture = metrics.picture(trace, chosen.layer, chosen.head, kind=kind)
     if picture.pool > 1:
         st.info(
             f"The prompt has {count(trace.n, 'token')}, more than a picture can show one by one: each cell is "
-            f"the largest of {picture.pool} × {picture.pool} {state.VIEWS[chosen.view].lower()}. "
+            f"the largest of {picture.pool} × {picture.pool} {state.SHOWS[chosen.show].lower()}. "
             "The table holds exact pairs.",
             icon=":material/search:",
         )
@@ -93,7 +96,7 @@ def _one_head(shown: Current, chosen: state.Selection) -> None:
             trace.tokens.labels,
             kind=kind,
             scale=chosen.scale,
-            label=f"{state.VIEWS[chosen.view]} of layer {chosen.layer}, head {chosen.head}",
+            label=f"{state.SHOWS[chosen.show]} of layer {chosen.layer}, head {chosen.head}",
             key="map",
         )
     with right:
