@@ -44,7 +44,7 @@ FLAGS: dict[str, str | bool | list[str]] = {
     "theme.light.borderColor": "#d5dae1",
     "theme.light.sidebar.backgroundColor": "#f3f5f8",
     "theme.light.sidebar.secondaryBackgroundColor": "#ffffff",
-    "theme.dark.primaryColor": "#6db3f2",
+    "theme.dark.primaryColor": "#3584d4",
     "theme.dark.backgroundColor": "#0f141b",
     "theme.dark.secondaryBackgroundColor": "#1a212b",
     "theme.dark.textColor": "#e6eaf0",
