@@ -26,13 +26,12 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import AttentionInterface
 
-from inspector.errors import InspectorError
+from inspector.masks import Mask, additive_mask, as_additive, mask_rule
 from reimpl.attention import attention_weights, context_vectors, scaled_scores
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
 
 OnLayer = Callable[[int, int], None]
-Mask = MaskRule | Tensor  # a rule, or (where none fits) the table of yes and no, [t, s] or [h, t, s]
 
 _active: ContextVar[Recorder | None] = ContextVar("attention_recorder", default=None)
 _install_lock = threading.Lock()
@@ -141,7 +140,7 @@ class Recorder:
         # The mask may be n x n and is known as a rule; the cache would hold more than this layer. Dictionaries are
         # copied: some models hand one from layer to layer and write into it.
         kept = {name: v for name, v in others.items() if name not in ("attention_mask", "past_key_values")}
-        self._entered[id(module)] = (hidden_states, _own_dicts(kept))
+        self._entered[id(module)] = (hidden_states, own_dicts(kept))
 
     def leave_attention(self, module: nn.Module, output: Any) -> None:
         """The attention module returned this."""
@@ -212,32 +211,6 @@ def block_number(name: str) -> int:
     return int(numbers[-1]) if numbers else -1
 
 
-def replay(call: Call, *, rotate: bool = True) -> Call:
-    """Run the library's own attention module again on its captured input, with its own eager function.
-
-    Gives every stage: q, k, v, weights, context and output. With `rotate=False` the module is handed cos 1 and sin 0
-    as position embeddings, which leaves its queries and keys as they are before rotation, without code per family.
-    """
-    if call.input is None:
-        raise ValueError('replay needs the attention input: capture with keep=("input",)')
-    arguments = _own_dicts(call.arguments)
-    kind = type(call.module).__name__
-    if not rotate:
-        embeddings = arguments.get("position_embeddings")
-        if embeddings is None and any("rotary" in name for name, _ in call.module.named_modules()):
-            raise InspectorError(f"{kind} rotates inside itself, so its vectors before rotation are not shown yet.")
-        if embeddings is not None:
-            arguments["position_embeddings"] = _no_rotation(embeddings)
-    recorder = Recorder(keep=frozenset({"output"}), eager=True, stages=True)
-    mask = additive_mask(call.mask, call.query, call.key)
-    try:
-        with torch.inference_mode(), recording(recorder):
-            call.module(hidden_states=call.input[None], attention_mask=mask, **arguments)
-    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
-        raise InspectorError(f"{kind} could not be run again by itself ({error}); its stages are not shown.") from error
-    return recorder.calls[-1]
-
-
 def unexplained(call: Call, output: Tensor, kwargs: Mapping[str, Any]) -> str:
     """Why this record would give other weights than the library used, judged on the last query's context; else empty.
 
@@ -265,61 +238,8 @@ def unexplained(call: Call, output: Tensor, kwargs: Mapping[str, Any]) -> str:
     return f"{kind} does more than query·key, mask and softmax ({', '.join(others) or 'inside its function'})"
 
 
-def _no_rotation(embeddings: Any) -> Any:
-    """Position embeddings that turn nothing: cos 1 and sin 0, or 1 as a complex number."""
-    if isinstance(embeddings, Tensor) and embeddings.is_complex():
-        return torch.ones_like(embeddings)
-    if isinstance(embeddings, tuple) and len(embeddings) == 2:
-        return torch.ones_like(embeddings[0]), torch.zeros_like(embeddings[1])
-    raise InspectorError(
-        f"Position embeddings of kind {type(embeddings).__name__} are not understood yet, so vectors before rotation "
-        "are not shown."
-    )
-
-
-def _own_dicts(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def own_dicts(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: dict(value) if isinstance(value, dict) else value for name, value in arguments.items()}
-
-
-def mask_rule(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: Mapping[str, Any]) -> Mask:
-    """The rule behind this call's mask, proven on some of its rows; the table itself only where no rule fits."""
-    t, s = query.shape[-2], key.shape[-2]
-    window = kwargs.get("sliding_window")
-    if mask is None:
-        causal = kwargs.get("is_causal")
-        causal = getattr(module, "is_causal", True) if causal is None else causal
-        if t > 1 and not causal:
-            return torch.ones(1, 1, dtype=torch.bool, device=query.device).expand(t, s)  # everyone sees everyone
-        # The library leaves a mask out only while no window bites, so the window's rule says the same.
-        return MaskRule(window=window)
-    table = mask[0] if mask.dtype == torch.bool else mask[0] == 0  # (1 or h, t, s)
-    rows = sorted({0, 1, t // 3, t // 2, t - 2, t - 1, *([window - 1, window, window + 1] if window else [])})
-    rows = [row for row in rows if 0 <= row < t]
-    positions = torch.arange(s, device=mask.device)
-    shown = table[:, rows, :s]
-    plain = mask.dtype == torch.bool or bool(((mask[0][:, rows] == 0) | (mask[0][:, rows] < -1e4)).all())
-    seen = int(shown[0, -1].sum())  # what the last query sees tells the window, whatever the model calls it
-    for rule in (MaskRule(), MaskRule(window=window), MaskRule(window=seen)):
-        if plain and bool((shown == allowed(rule, positions[s - t :][rows], positions)).all()):
-            return rule
-    return table[0] if table.shape[0] == 1 else table
-
-
-def additive_mask(mask: Mask, query: Tensor, key: Tensor) -> Tensor:
-    """The float mask an eager function adds to its scores, [1, 1, t, s]: 0 where allowed, the dtype's minimum else."""
-    t, s = query.shape[-2], key.shape[-2]
-    if isinstance(mask, MaskRule):
-        positions = torch.arange(s, device=query.device)
-        mask = allowed(mask, positions[s - t :], positions)
-    return as_additive(mask[None, None] if mask.ndim == 2 else mask[None], query)
-
-
-def as_additive(mask: Tensor, query: Tensor) -> Tensor:
-    """A boolean mask as the float one that eager functions add; a float mask as it is."""
-    if mask.dtype != torch.bool:
-        return mask
-    zero = torch.zeros((), dtype=query.dtype, device=mask.device)
-    return torch.where(mask, zero, torch.finfo(query.dtype).min)
 
 
 def _asks_interface(module: nn.Module) -> bool:

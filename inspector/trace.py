@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from inspector.capture import Call, Mask, replay
+from inspector.capture import Call
 from inspector.errors import InspectorError
+from inspector.masks import Mask
+from inspector.replay import replay
 from inspector.tokens import Tokens
 from reimpl.attention import attention_weights, context_vectors, scaled_scores
 from reimpl.mask import allowed

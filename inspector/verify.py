@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 import reimpl
-from inspector.capture import OnLayer, replay
+from inspector.capture import OnLayer
 from inspector.compare import STAGE_NAMES, STAGES, Check, compare, judge_twins, tolerances
 from inspector.errors import InspectorError
 from inspector.mistakes import MISTAKES, Mistake
 from inspector.model import Model
+from inspector.replay import replay
 from inspector.report import ControlResult, RoundingError, VerificationReport
 from inspector.splice import compare_spliced
 from inspector.trace import Layer, LayerInfo, Trace

@@ -9,8 +9,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import inspector
-from inspector.capture import Recorder, block_number, recording, replay
+from inspector.capture import Recorder, block_number, recording
 from inspector.errors import InspectorError
+from inspector.replay import replay
 from reimpl.spec import MaskRule
 
 EVERY_KIND = pytest.mark.parametrize("tiny_model", list(tiny.KINDS), indirect=True)
@@ -242,7 +243,8 @@ def test_other_families_are_captured_with_the_librarys_own_weights(tmp_path, mod
 
 
 def test_ones_own_attention_is_judged_where_the_family_is_not_reimplemented(tmp_path):
-    model = library_model(tmp_path, "gemma2", head_dim=16, sliding_window=5, query_pre_attn_scalar=24)
+    types = ["sliding_attention", "full_attention", "full_attention"]
+    model = library_model(tmp_path, "cohere2", sliding_window=5, layer_types=types)
     trace = model.trace(tiny.ids(12), keep=("input",))
     values = [kept.value for kept in trace.kept]
     right = inspector.verify(model, tiny.ids(12), attention=lambda x, layer: {"value": values[layer]})
