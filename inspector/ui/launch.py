@@ -40,7 +40,7 @@ FLAGS: dict[str, str | bool | list[str]] = {
     "theme.light.primaryColor": "#1f5fa8",
     "theme.light.backgroundColor": "#ffffff",
     "theme.light.secondaryBackgroundColor": "#f3f5f8",
-    "theme.light.textColor": "#1c2430",
+    "theme.light.textColor": "#0e141c",
     "theme.light.borderColor": "#d5dae1",
     "theme.light.sidebar.backgroundColor": "#f3f5f8",
     "theme.light.sidebar.secondaryBackgroundColor": "#ffffff",
