@@ -2,50 +2,67 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+import inspector
 
 sys.path.insert(0, str(Path(__file__).parent))
 import browser_app
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images"
 SCREENS = {"heads": "/?layer=13&head=8", "vectors": "/vectors?layer=13&head=8", "verification": "/verification"}
-
-
-def settled(page: Page) -> None:
-    """Wait until the script has run and the canvases have been drawn."""
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=120_000)
-    page.wait_for_timeout(1500)
+SIZES = {"": (1400, 1330), "-narrow": (420, 1330)}
+MOST_BYTES = 400_000
 
 
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
+    inspector.load()  # converted before the app starts, so that no screen waits for it
     with browser_app.running_app() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_app.chromium(), args=browser_app.FLAGS)
-        for scheme in ("light", "dark"):
-            for name, width in [(name, 1400) for name in SCREENS] + [("heads", 420)]:
-                page = browser.new_context(
-                    viewport={"width": width, "height": 1330 if width == 1400 else 1600}, color_scheme=scheme
-                ).new_page()
-                visitor = browser_app.Visitor(page, address).open(SCREENS[name])
-                settled(page)
-                if name == "heads" and width == 1400:  # "it" looks back at "cat"
-                    visitor.run_prompt("The cat sat on the mat because it was tired.")
-                    visitor.hover_cell(7, 1)
-                    page.evaluate("window.scrollTo(0, 0)")
-                if name == "verification":
-                    button = page.get_by_role("button", name="Verify")
-                    if button.count():
-                        button.first.click()
-                        page.wait_for_timeout(1000)
-                        settled(page)
-                suffix = ("" if width == 1400 else "-narrow") + ("" if scheme == "light" else "-dark")
-                page.screenshot(path=OUT / f"{name}{suffix}.png")
-                print(f"docs/images/{name}{suffix}.png")
-                page.close()
+        for shade, scheme in {"": "light", "-dark": "dark"}.items():
+            for size, (width, height) in SIZES.items():
+                for name, path in SCREENS.items():
+                    viewport = {"width": width, "height": height}
+                    page = browser.new_page(viewport=viewport, color_scheme=scheme)
+                    visitor = browser_app.Visitor(page, address).open(path)
+                    _arrange(name, visitor, wide=not size)
+                    _keep(page, OUT / f"{name}{size}{shade}.png")
+                    visitor.assert_nothing_wrong()
+                    page.close()
         browser.close()
+
+
+def _arrange(name: str, visitor: browser_app.Visitor, *, wide: bool) -> None:
+    """What the picture is of."""
+    page = visitor.page
+    if name == "verification":
+        page.get_by_text("Reproduced").or_(page.get_by_role("button", name="Verify this prompt")).first.wait_for()
+        if page.get_by_role("button", name="Verify this prompt").count():
+            page.get_by_role("button", name="Verify this prompt").click()
+        page.get_by_text("Planted mistakes").wait_for(timeout=300_000)
+    else:
+        visitor.painted()
+        if name == "heads" and wide:  # "it" looks back at "cat"
+            visitor.run_prompt("The cat sat on the mat because it was tired.")
+            visitor.hover_cell(7, 1)
+            page.evaluate("window.scrollTo(0, 0)")
+    visitor.idle()
+    page.wait_for_timeout(1500)  # tables draw themselves a little later
+
+
+def _keep(page: Page, path: Path) -> None:
+    """The picture in 256 colours, a third of the bytes: a README is fetched often."""
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    size = path.stat().st_size
+    assert size < MOST_BYTES, f"{path.name} takes {size:,} bytes, more than {MOST_BYTES:,}"
+    print(f"docs/images/{path.name}  {size // 1000} kB")
 
 
 if __name__ == "__main__":

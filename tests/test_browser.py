@@ -64,7 +64,7 @@ def test_from_prompt_to_head_to_the_number_under_the_pointer(visit, smollm):
     visitor.run_prompt(prompt)
     visitor.click_head(3, 7, kv_share=3)
     visitor.idle()
-    assert visitor.page.get_by_text("Layer 3, head 7", exact=True).is_visible()
+    visitor.page.get_by_text("Layer 3, head 7", exact=True).wait_for()
     assert "layer=3" in visitor.page.url
     assert "head=7" in visitor.page.url
     assert "cat" not in visitor.page.url
@@ -102,7 +102,7 @@ def test_keyboard_reads_numbers_and_selects_heads(visit, houston):
 def test_a_link_reopens_layer_head_show_and_scale(visit, houston):
     visitor = visit("/?layer=12&head=5&show=scaled_scores")
     visitor.painted()
-    assert visitor.page.get_by_text("Layer 12, head 5", exact=True).is_visible()
+    visitor.page.get_by_text("Layer 12, head 5", exact=True).wait_for()
     same(visitor.hover_cell(6, 2), houston.scaled_scores(12, 5)[6, 2].item())
     logarithm = visit("/?layer=12&head=5&scale=log")
     logarithm.painted()
@@ -175,6 +175,17 @@ def test_light_and_dark_wide_and_narrow_nothing_is_cut_off(visit, scheme, width)
     assert colour == ([6, 38, 77, 255] if scheme == "light" else [240, 248, 255, 255])
 
 
+def test_dark_buttons_are_readable(visit):
+    visitor = visit(scheme="dark")
+    visitor.painted()
+    style = "([selector, name]) => getComputedStyle(document.querySelector(selector))[name]"
+    text = visitor.page.evaluate(style, [".stApp", "color"])
+    chosen = '[data-testid="stButtonGroup"] button[data-selected="true"]'
+    assert visitor.page.evaluate(style, [chosen, "color"]) == text
+    run = '[data-testid^="stBaseButton-primary"]'
+    assert "gradient" in visitor.page.evaluate(style, [run, "backgroundImage"])  # a darker accent behind white
+
+
 def test_a_model_that_cannot_be_loaded_keeps_the_screen(visit):
     visitor = visit()
     visitor.painted()
@@ -183,7 +194,7 @@ def test_a_model_that_cannot_be_loaded_keeps_the_screen(visit):
     field.press("Enter")
     visitor.page.get_by_text("/no/such/folder").first.wait_for()
     visitor.page.get_by_text("Still showing").wait_for()
-    assert visitor.page.locator('canvas[data-testid="map"]').first.is_visible()
+    visitor.page.locator('canvas[data-testid="map"]').first.wait_for()  # drawn again, perhaps a little later
 
 
 def test_a_long_prompt_is_pooled_and_says_so(visit, smollm):
@@ -192,7 +203,7 @@ def test_a_long_prompt_is_pooled_and_says_so(visit, smollm):
     visitor.run_prompt(prompt)
     trace = smollm.trace(prompt)
     assert trace.n > 1024
-    assert visitor.page.get_by_text("the largest of 2 × 2").is_visible()
+    visitor.page.get_by_text("the largest of 2 × 2").wait_for()
     canvas = visitor.page.locator('canvas[data-testid="map"]').first
     assert canvas.get_attribute("data-painted")
     shown = visitor.hover_cell(100, 99)

@@ -147,7 +147,7 @@ def test_verification_runs_once_and_is_then_shown_to_everybody():
     _press(app, "Verify this prompt")
     assert not app.exception
     assert "Reproduced" in app.success[0].value
-    assert any("planted" in text.value and "caught" in text.value for text in app.markdown)
+    assert any("planted" in text.value and "caught" in text.value for text in app.subheader)
     stages = app.dataframe[0].value
     assert len(stages) == 8
     assert set(stages["ok"]) == {"✓ yes"}
@@ -157,6 +157,41 @@ def test_verification_runs_once_and_is_then_shown_to_everybody():
     somebody_else.sidebar.text_area[0].set_value("The cat sat")
     _press(somebody_else, "Run")
     assert somebody_else.success  # no second run, no button
+
+
+@pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
+def test_a_prompt_too_long_to_keep_its_inputs_is_verified(tiny_model, tmp_path):
+    prompt = "w1 w2" + " " * cached.KEEP_INPUT_UP_TO + "w3 w1"
+    app = AppTest.from_file(str(MAIN), default_timeout=120)
+    app.session_state["request"] = state.Request(str(tmp_path), prompt)
+    app.switch_page(SCREENS["Verification"]).run()
+    _press(app, "Verify this prompt")
+    assert not app.exception
+    assert not app.error
+    assert "Reproduced" in app.success[0].value
+
+
+@pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
+def test_a_prompt_that_would_take_too_much_memory_is_not_verified(tiny_model, tmp_path, monkeypatch):
+    app = AppTest.from_file(str(MAIN), default_timeout=120)
+    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3")
+    app.switch_page(SCREENS["Verification"]).run()
+    monkeypatch.setenv("ATTENTION_INSPECTOR_MEMORY_GB", "0.000001")
+    app.run()
+    assert "3 × 3" in app.info[0].value
+    assert not [button for button in app.button if button.label == "Verify this prompt"]
+
+
+def test_progress_says_which_step_of_a_verification_is_next():
+    said = [cached._next_step(done, 2 + 1 + 3, layers=2) for done in range(1, 7)]
+    assert said == [
+        "Comparing layer 2 of 2",
+        "Running the reimplementation inside the library's model",
+        "Planting mistake 1 of 3",
+        "Planting mistake 2 of 3",
+        "Planting mistake 3 of 3",
+        "Writing the report",
+    ]
 
 
 def _press(app: AppTest, label: str) -> None:
@@ -193,9 +228,24 @@ def test_selection_is_kept_across_pages_and_stands_in_the_address():
 
 
 @pytest.mark.packaged
-def test_a_model_or_prompt_in_the_address_is_not_taken():
+def test_a_path_or_prompt_in_the_address_is_not_taken():
     app = open_app(model="/etc", prompt="hello", models="a,b")
     assert app.session_state["request"] == state.Request("smollm2-135m-instruct", EXAMPLES[0].prompt)
+
+
+@pytest.mark.packaged
+def test_small_pictures_are_drawn_only_where_they_are_shown(monkeypatch):
+    made: list[state.Request] = []
+    monkeypatch.setattr(cached, "thumbnails", lambda request, report=None: made.append(request))
+    app = AppTest.from_file(str(MAIN), default_timeout=120)
+    app.switch_page(SCREENS["Vectors"]).run()
+    assert not app.exception
+    assert (made, app.subheader[0].value) == ([], "Layer 15, head 0")
+    monkeypatch.undo()
+    app.switch_page(SCREENS["Heads"]).run()
+    assert app.subheader[0].value == "Layer 15, head 0"  # the same head, not another page's default
+    app.switch_page(SCREENS["Vectors"]).run()
+    assert app.subheader[0].value == "Layer 15, head 0"
 
 
 @pytest.mark.packaged

@@ -89,9 +89,12 @@ def report(request: Request, progress: Report | None = None) -> VerificationRepo
     loaded, traced = model(request, progress), trace(request, progress)
 
     def make(say: Report) -> VerificationReport:
-        def on_layer(done: int, total: int) -> None:
-            say("Comparing every layer, running it inside the library's model, planting mistakes", done / total)
+        layers = len(traced.layers)
 
+        def on_layer(done: int, total: int) -> None:
+            say(_next_step(done, total, layers), done / total)
+
+        say("Reading what each layer received", None)
         return inspector.verify(loaded, traced, on_layer=on_layer)
 
     return store().results.get(_report_key(request), make, size=lambda _: REPORT_BYTES, progress=progress)
@@ -101,6 +104,16 @@ def finished_report(request: Request) -> VerificationReport | None:
     """The report if it has been made already, by anybody."""
     found: VerificationReport | None = store().results.peek(_report_key(request))
     return found
+
+
+def _next_step(done: int, total: int, layers: int) -> str:
+    """What a verification does after `done` of its steps: the layers, one spliced run, then the planted mistakes."""
+    if done < layers:
+        return f"Comparing layer {done + 1} of {layers}"
+    if done == layers:
+        return "Running the reimplementation inside the library's model"
+    planted, mistakes = done - layers, total - layers - 1
+    return f"Planting mistake {planted} of {mistakes}" if planted <= mistakes else "Writing the report"
 
 
 def _report_key(request: Request) -> tuple[object, ...]:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from inspector.ui import sidebar
 
-_SCREENS = Path(__file__).resolve().parent / "screens"
+_HERE = Path(__file__).resolve().parent
 PAGES = (  # file and title; the first is where the app opens
     ("heads.py", "Heads"),
     ("vectors.py", "Vectors"),
@@ -20,8 +20,11 @@ def main() -> None:
     """One run of the script: sidebar, then the page."""
     # An emoji, not a :material: icon: that one would be fetched from a font host.
     st.set_page_config(page_title="Attention Inspector", page_icon="🔍", layout="wide")
-    pages = [st.Page(_SCREENS / file, title=title, default=index == 0) for index, (file, title) in enumerate(PAGES)]
+    pages = [
+        st.Page(_HERE / "screens" / file, title=title, default=index == 0) for index, (file, title) in enumerate(PAGES)
+    ]
     page = st.navigation(pages, position="top")
+    st.html(_HERE / "style.css")
     sidebar.show()
     page.run()
 

@@ -69,7 +69,7 @@ def _what_to_see(shown: Current, chosen: state.Selection) -> None:
 def _one_head(shown: Current, chosen: state.Selection) -> None:
     trace, layer = shown.trace, shown.trace.layers[chosen.layer]
     st.subheader(f"Layer {chosen.layer}, head {chosen.head}", anchor=False)
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
         common.head_pickers(trace.layers, chosen)
         _choice("Show", "show", state.SHOWS, chosen.show)
         if chosen.show == "weights":

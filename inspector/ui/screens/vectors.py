@@ -61,7 +61,7 @@ def _numbers(found: dict[str, np.ndarray], labels: list[str]) -> None:
     st.markdown("#### Numbers: a row per token, a column per dimension")
     names = list(found)
     which = st.segmented_control("Vectors", names, default=names[0], required=True, key="numbers")
-    frame = metrics.vector_frame(found[which if which in found else names[0]], labels)
+    frame = metrics.vector_frame(found[which if which in found else names[0]], labels).rename_axis("position")
     numbers = {name: st.column_config.NumberColumn(format="%.5f") for name in frame.columns[1:]}
     st.dataframe(frame, column_config={"token": st.column_config.TextColumn(pinned=True), **numbers})
 
@@ -70,8 +70,10 @@ def _lengths(found: dict[str, np.ndarray], labels: list[str]) -> None:
     st.markdown("**How long each vector is**")
     before = {name: values for name, values in found.items() if "before" in name}
     st.caption("RoPE turns query and key vectors and keeps their lengths." if before else "Euclidean length.")
-    frame = metrics.lengths({name: v for name, v in found.items() if name not in before}, labels)
-    numbers = {name: st.column_config.NumberColumn(format="%.3f", width="small") for name in frame.columns[1:]}
+    frame = metrics.lengths({name: v for name, v in found.items() if name not in before}, labels).rename_axis(
+        "position"
+    )
+    numbers = {name: st.column_config.NumberColumn(format="%.3f", width=130) for name in frame.columns[1:]}
     config = {"token": st.column_config.TextColumn(pinned=True), **numbers}
     st.dataframe(frame, height=min(320, 37 + 35 * len(frame)), column_config=config)
 

@@ -1,4 +1,4 @@
-"""The screen Verification: the report for the prompt on screen, in a big sentence and in full."""
+"""The screen Verification: the report for the prompt on screen, in one sentence and in full."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import pandas as pd
 import streamlit as st
 
 from inspector.compare import STAGE_NAMES
+from inspector.store import memory_budget
 from inspector.ui import cached
 from inspector.ui.running import attempt, current
 from inspector.ui.screens import common
 from inspector.ui.text import count, plain
 
 if TYPE_CHECKING:
-    from inspector import VerificationReport
+    from inspector import Trace, VerificationReport
     from inspector.splice import SplicedResult
     from inspector.ui.state import Request
+
+TABLE_BYTES = 80  # measured: for each of a layer's (head, query, key) triples
+LOGIT_BYTES = 32  # measured: for each logit
 
 _WANTED = "verification_wanted"
 _NUMBERS = {
@@ -48,9 +52,18 @@ def show() -> None:
     common.facts(shown)
     report = cached.finished_report(shown.request)
     if report is None and st.session_state.get(_WANTED) != shown.request:
+        needed, allowed = _memory(shown.trace), memory_budget()
+        if needed > allowed:
+            st.info(
+                f"A verification keeps every head's whole {shown.trace.n:,} × {shown.trace.n:,} table at once, for "
+                f"this prompt about {needed / 2**30:.1f} GB; this server may use {allowed / 2**30:.1f} GB "
+                "(`ATTENTION_INSPECTOR_MEMORY_GB` sets it). Verify a shorter prompt.",
+                icon=":material/memory:",
+            )
+            return
         st.markdown(
-            f"Not verified yet for this prompt of {count(shown.trace.n, 'token')}. It runs the model many "
-            "times over, so it takes longer than looking: about 15 seconds for a small model."
+            f"Not verified yet for this prompt of {count(shown.trace.n, 'token')}. It runs the model many times "
+            "over, so it takes longer than looking: about 15 seconds for a small model and a short prompt."
         )
         # Remembered: a button alone is forgotten when anything else is clicked while it runs.
         st.button("Verify this prompt", type="primary", key="verify", on_click=_want, args=(shown.request,))
@@ -67,12 +80,20 @@ def show() -> None:
     _controls(report.controls)
 
 
+def _memory(trace: Trace) -> int:
+    """About how many bytes verifying this prompt takes: one layer's n x n tables (scores, mask, weights; ours, the
+    library's, and in float64) and all logits of three runs."""
+    n, heads = trace.n, max(layer.heads for layer in trace.layers)
+    vocabulary = 0 if trace.last_logits is None else trace.last_logits.shape[-1]
+    return TABLE_BYTES * heads * n * n + LOGIT_BYTES * n * vocabulary
+
+
 def _want(request: Request) -> None:
     st.session_state[_WANTED] = request
 
 
 def _verdict(report: VerificationReport) -> None:
-    words = f"### {plain(report.summary())}"
+    words = f"**{plain(report.summary())}**"
     if report.ok:
         st.success(words, icon=":material/check_circle:")
     else:
@@ -80,7 +101,7 @@ def _verdict(report: VerificationReport) -> None:
 
 
 def _stages(report: VerificationReport) -> None:
-    st.markdown("#### Stage by stage")
+    st.subheader("Stage by stage", anchor=False)
     st.caption(
         "Each stage in the order of computation; of all layers the one with the largest difference. "
         "0 means the same number to the last bit."
@@ -110,7 +131,7 @@ def _stage(stage: str) -> str:
 
 
 def _spliced(spliced: SplicedResult) -> None:
-    st.markdown("#### Put in the model's place")
+    st.subheader("Put in the model's place", anchor=False)
     st.caption(
         "The reimplementation takes the place of every attention layer of the library's model. Errors that "
         "are small at each layer could add up here."
@@ -132,7 +153,7 @@ def _controls(controls: pd.DataFrame) -> None:
     controls = controls.assign(stage=controls["stage"].map(_stage))
     applies = controls[controls["applies"].astype(bool)]
     caught = int(applies["caught"].astype(bool).sum())
-    st.markdown(f"#### Planted mistakes: {len(applies)} planted, {caught} caught")
+    st.subheader(f"Planted mistakes: {len(applies)} planted, {caught} caught", anchor=False)
     st.caption(
         "Each is one thing people get wrong in attention. A check that could not tell it from the right way "
         "would prove nothing; the stage is the first at which it shows."
