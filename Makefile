@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup app test check fix bench screenshots wheel browser clean
+.PHONY: help setup app test check fix bench coverage screenshots wheel browser clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ fix: setup ## mend what the linter can, format
 
 bench: setup ## benchmarks against what one would use instead, as ratios
 	$(BIN)/python -m benchmarks.capture
+
+coverage: setup ## every decoder type of the installed transformers: captured, reimplemented, verified?
+	$(BIN)/attention-inspector coverage --write docs/architectures.md
 
 screenshots: setup browser ## pictures of every screen into docs/images
 	$(BIN)/python -m tests.screenshots

@@ -7,7 +7,8 @@ model, its config and everybody else's calls stay untouched; with one, the answe
 reference and then calls the same implementation. No n x n tensor is kept: a mask is kept as a rule.
 
 What the function does not see (a layer's input and output, the residual) comes from hooks that are installed once
-per model and do nothing without a recorder.
+per model and do nothing without a recorder. Modules that attend in their own code are watched from such hooks
+(hooked.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import functools
 import inspect
 import re
 import threading
+from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,10 +26,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.cache_utils import Cache
 from transformers.modeling_utils import AttentionInterface
 
-from inspector.masks import Mask, additive_mask, as_additive, mask_rule
-from reimpl.attention import attention_weights, context_vectors, scaled_scores
+from inspector.hooked import Attended, Watch, computes_attention
+from inspector.masks import KeptMask, Mask, additive_mask, as_additive, masked_weights, read_mask
+from reimpl.attention import context_vectors, scaled_scores
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
 
@@ -48,16 +52,50 @@ class Call:
     scale: float
     mask: Mask
     softcap: float | None
-    sinks: Tensor | None  # [h]
+    sinks: Tensor | None  # [h], or [h, t] where they depend on the input
     window: int | None
+    bias: Tensor | None = None  # [h or 1, t or 1, s], added to the scaled scores
+    ordinal: int = 0  # which of the calls that its module makes in one run of itself, from 0
+    key_of: Call | None = None  # the earlier call whose key this is, where layers share keys
     weights: Tensor | None = None  # [h, t, s] and
     context: Tensor | None = None  # [h, t, d]: only from the module's own eager function, when a recorder asks for it
     input: Tensor | None = None  # [t, m]
     output: Tensor | None = None  # [t, m]
     residual: Tensor | None = None  # [t, m], what the block received
-    arguments: Mapping[str, Any] = field(default_factory=dict)  # the module's other arguments, to run it again
-    rotates: bool = False  # the module was given position embeddings
+    entered: Entered | None = None  # how the module was called, to run it again
     unexplained: str = ""  # why this record does not account for what the library computed; empty: it does
+
+
+@dataclass(frozen=True)
+class Entered:
+    """The arguments an attention module was called with, by name: kept so that nothing n x n is among them and that
+    nothing the pass writes later changes them."""
+
+    hidden_states: Tensor  # [1, t, m], one of the arguments
+    kept: Mapping[str, Any]
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments as they were, ready to be given once more."""
+
+        def given(value: Any) -> Any:
+            if isinstance(value, KeptMask):
+                return value.tensor()
+            return _each(given, value)
+
+        return {name: given(value) for name, value in self.kept.items()}
+
+
+class Enough(Exception):
+    """Raised out of a module that is run again once the recorder has what it was after."""
+
+
+@dataclass
+class _Visit:
+    """One run of an attention module, while it lasts."""
+
+    hidden_states: Tensor
+    entered: Entered | None
+    calls: list[Call] = field(default_factory=list)
 
 
 class Recorder:
@@ -66,6 +104,7 @@ class Recorder:
     keep:     what to keep beyond q, k, v: any of "input", "output", "residual".
     eager:    attend with the module's own eager function instead of the configured one.
     stages:   with `eager`, also keep its weights and context (n x n: for one layer at a time).
+    stop_at:  raise Enough once a module has made this one of its calls.
     on_layer: called with (calls so far, total or 0) after each attention call; what it raises ends the pass.
     """
 
@@ -76,14 +115,28 @@ class Recorder:
         record: bool = True,
         eager: bool = False,
         stages: bool = False,
+        stop_at: int | None = None,
         on_layer: OnLayer | None = None,
         total: int = 0,
     ) -> None:
-        self.keep, self.record, self.eager, self.stages = keep, record, eager, stages
+        self.keep, self.record, self.eager, self.stages, self.stop_at = keep, record, eager, stages, stop_at
         self.on_layer, self.total = on_layer, total
-        self.calls: list[Call] = []
-        self._entered: dict[int, tuple[Tensor, Mapping[str, Any]]] = {}
-        self._residual: Tensor | None = None
+        self._asked: list[Call] = []  # through the seam
+        self._own: list[Call] = []  # seen in modules' own code
+        self._visits: dict[int, _Visit] = {}
+        self._residuals: dict[int, Tensor] = {}
+        self._masks: dict[int, tuple[Tensor, KeptMask | Tensor]] = {}  # one mask serves many layers
+        self._keys: dict[tuple[int, torch.Size], Call] = {}
+        self._watched: list[nn.Module] = []
+        self._watch: Watch | None = None
+
+    @property
+    def calls(self) -> list[Call]:
+        """The attention calls so far. A model that asks the interface attends there: what else looks like attention in
+        it (a mixture of earlier layers, pooling) is not of tokens to tokens."""
+        return self._asked or self._own
+
+    # -- the seam -----------------------------------------------------------------------------------------------
 
     def attend(
         self,
@@ -99,62 +152,133 @@ class Recorder:
         """Stands in for the attention function during one pass."""
         call = self._note(module, query, key, value, attention_mask, kwargs) if self.record else None
         if self.eager:
-            rule = call.mask if call else mask_rule(module, query, key, attention_mask, kwargs)
-            mask = additive_mask(rule, query, key) if attention_mask is None else as_additive(attention_mask, query)
-            result = own_eager(module, query, key, value, mask, **kwargs)
+            mask = attention_mask
+            if mask is None:
+                mask = additive_mask(read_mask(module, query, key, None, kwargs)[0], query, key)
+            result = own_eager(module, query, key, value, as_additive(mask, query), **kwargs)
             if call and self.stages:
-                call.weights, call.context = result[1][0], result[0][0].transpose(0, 1)
+                call.context = result[0][0].transpose(0, 1)
+                call.weights = None if result[1] is None else _with_sinks_share(result[1][0], call)
         else:
             result = configured(module, query, key, value, attention_mask, **kwargs)
         if call:
-            call.unexplained = unexplained(call, result[0], kwargs)
-            if self.on_layer:
-                self.on_layer(len(self.calls), self.total)
+            call.unexplained = unexplained(call, result[0][0, -1], kwargs)
+            self._done()
         return result
 
     def _note(
         self, module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, kwargs: Mapping[str, Any]
     ) -> Call:
         scale = kwargs.get("scaling")
+        rule, bias = read_mask(module, q, k, mask, kwargs)
+        given = kwargs.get("position_bias")
+        if given is not None:
+            bias = given[0] if bias is None else given[0] + bias
+        sinks = kwargs.get("s_aux") if kwargs.get("s_aux") is not None else kwargs.get("sinks")
         call = Call(
             module=module,
             query=q[0],
             key=k[0],
             value=v[0],
             scale=float(scale) if scale is not None else q.shape[-1] ** -0.5,
-            mask=mask_rule(module, q, k, mask, kwargs),
+            mask=rule,
             softcap=kwargs.get("softcap"),
-            sinks=kwargs.get("s_aux"),
+            sinks=sinks if sinks is None or sinks.ndim == 1 else sinks.reshape(q.shape[1], -1),
             window=kwargs.get("sliding_window"),
-            residual=self._residual,
+            bias=bias,
         )
-        if entered := self._entered.get(id(module)):
-            call.rotates = entered[1].get("position_embeddings") is not None
-            if "input" in self.keep:
-                call.input, call.arguments = entered[0][0], entered[1]
-        self.calls.append(call)
+        return self._keep(call, self._asked)
+
+    def _keep(self, call: Call, calls: list[Call]) -> Call:
+        """Put a call in its place: among this run's of its module, and among all."""
+        call.residual = self._residuals.get(id(call.module))
+        if visit := self._visits.get(id(call.module)):
+            call.ordinal = len(visit.calls)
+            visit.calls.append(call)
+            if visit.entered is not None:
+                call.input, call.entered = visit.hidden_states[0], visit.entered
+        place = (call.key.data_ptr(), call.key.shape)
+        call.key_of = self._keys.setdefault(place, call)
+        if call.key_of is call:
+            call.key_of = None
+        calls.append(call)
+        if self.stop_at == call.ordinal:
+            raise Enough
         return call
 
-    def enter_attention(self, module: nn.Module, hidden_states: Tensor, others: Mapping[str, Any]) -> None:
-        """The attention module was called with this input."""
-        # The mask may be n x n and is known as a rule; the cache would hold more than this layer. Dictionaries are
-        # copied: some models hand one from layer to layer and write into it.
-        kept = {name: v for name, v in others.items() if name not in ("attention_mask", "past_key_values")}
-        self._entered[id(module)] = (hidden_states, own_dicts(kept))
+    def _done(self) -> None:
+        if self.on_layer:
+            self.on_layer(len(self.calls), self.total)
+
+    # -- around a module ------------------------------------------------------------------------------------------
+
+    def enter_attention(self, module: nn.Module, hidden_states: Tensor, arguments: Mapping[str, Any]) -> None:
+        """The attention module was called with these arguments, `hidden_states` among them."""
+        entered = None
+        if "input" in self.keep:
+            entered = Entered(hidden_states, {name: self._kept(value) for name, value in arguments.items()})
+        self._visits[id(module)] = _Visit(hidden_states, entered)
+
+    def _kept(self, value: Any) -> Any:
+        """An argument as it is worth keeping: masks as rules, no cache (it would hold more than this layer), and
+        dictionaries copied (some models hand one from layer to layer and write into it)."""
+        if isinstance(value, Tensor) and value.ndim == 4:
+            if id(value) not in self._masks:
+                self._masks[id(value)] = (value, KeptMask.of(value))
+            return self._masks[id(value)][1]
+        return None if isinstance(value, Cache) else _each(self._kept, value)
 
     def leave_attention(self, module: nn.Module, output: Any) -> None:
         """The attention module returned this."""
-        self._entered.pop(id(module), None)
-        if "output" in self.keep:
-            tensor = output[0] if isinstance(output, tuple) else output
-            call = next((call for call in reversed(self.calls) if call.module is module), None)
-            if call is not None:
+        visit = self._visits.pop(id(module), None)
+        tensor = output[0] if isinstance(output, tuple | list) else output
+        if visit is not None and "output" in self.keep and isinstance(tensor, Tensor):
+            for call in visit.calls:
                 call.output = tensor[0]
 
-    def enter_block(self, hidden_states: Tensor) -> None:
-        """The decoder block that holds the next attention was called with this."""
+    def enter_block(self, attention: nn.Module, hidden_states: Tensor) -> None:
+        """The decoder block that holds this attention was called with this."""
         if "residual" in self.keep:
-            self._residual = hidden_states[0]
+            self._residuals[id(attention)] = hidden_states[0]
+
+    # -- modules that attend in their own code ----------------------------------------------------------------------
+
+    def watch(self, module: nn.Module) -> None:
+        """Watch what this module computes, until `unwatch`. The innermost module watched is the one that attends."""
+        if not self.record and not self.eager:
+            return
+        self._watched.append(module)
+        if self._watch is None:
+            self._watch = Watch(self._seen if self.record else None, shown=self.eager)
+            self._watch.__enter__()
+
+    def unwatch(self, module: nn.Module) -> None:
+        """The module has returned, or something was raised in it."""
+        if not self._watched or self._watched[-1] is not module:
+            return
+        self._watched.pop()
+        if not self._watched and self._watch is not None:
+            watch, self._watch = self._watch, None
+            watch.__exit__(None, None, None)
+
+    def _seen(self, found: Attended) -> None:
+        call = Call(
+            module=self._watched[-1],
+            query=found.query,
+            key=found.key,
+            value=found.value,
+            scale=found.scale,
+            mask=found.mask,
+            softcap=None,
+            sinks=None,
+            window=None,
+            bias=found.bias,
+            weights=found.weights if self.stages else None,
+            context=found.context if self.stages else None,
+        )
+        self._keep(call, self._own)
+        call.unexplained = unexplained(call, found.context[:, -1], {})
+        self._done()
 
 
 @contextmanager
@@ -188,21 +312,29 @@ def install_seam() -> None:
 def install_hooks(model: nn.Module) -> dict[str, nn.Module]:
     """Hooks on every attention module and its block, doing nothing without a recorder. Returns attention by name.
 
-    An attention module is one whose forward asks the interface for its function; its block is the module around it.
+    An attention module is one whose forward asks the interface for its function, or one that computes a softmax in its
+    own code (which need not be attention: that is seen when it runs); its block is the module around it.
     """
-    found = {name: module for name, module in model.named_modules() if _asks_interface(module)}
+    modules = dict(model.named_modules())
+    asking = {name: module for name, module in modules.items() if _asks_interface(module)}
+    # Neither what is inside a module that asks the interface (it may choose keys by a softmax) nor what is around one.
+    around = {place for name in asking for place in _places(name)}
+    apart = [name for name in modules if name not in around and not any(place in asking for place in _places(name))]
+    own = {name: modules[name] for name in apart if computes_attention(modules[name])}
     with _install_lock:
         if getattr(model, "_attention_inspector_hooks", False):
-            return found
-        modules = dict(model.named_modules())
-        for name, module in found.items():
+            return asking | own
+        for name, module in (asking | own).items():
             module.register_forward_pre_hook(_before_attention, with_kwargs=True)
             module.register_forward_hook(_after_attention)
+            if name in own:
+                module.register_forward_pre_hook(_before_own_code)
+                module.register_forward_hook(_after_own_code, always_call=True)
             block = modules.get(name.rpartition(".")[0])
             if block is not None and not isinstance(block, nn.ModuleList):
-                block.register_forward_pre_hook(_before_block, with_kwargs=True)
+                block.register_forward_pre_hook(functools.partial(_before_block, module), with_kwargs=True)
         model._attention_inspector_hooks = True  # type: ignore[assignment]
-    return found
+    return asking | own
 
 
 def block_number(name: str) -> int:
@@ -211,11 +343,11 @@ def block_number(name: str) -> int:
     return int(numbers[-1]) if numbers else -1
 
 
-def unexplained(call: Call, output: Tensor, kwargs: Mapping[str, Any]) -> str:
+def unexplained(call: Call, found: Tensor, kwargs: Mapping[str, Any]) -> str:
     """Why this record would give other weights than the library used, judged on the last query's context; else empty.
 
-    A model may do what the record does not hold (a bias on scores, keys chosen elsewhere): better no picture than a
-    wrong one. The check costs one row of weights. `output` is the attention function's own, [1, t, h, d].
+    A model may do what the record does not hold (a term in its scores, keys chosen elsewhere): better no picture than a
+    wrong one. The check costs one row of weights. `found` is what the model made of the last query, [h, d].
     """
     t, s = call.query.shape[1], call.key.shape[1]
     positions = torch.arange(s, device=call.key.device)
@@ -224,13 +356,14 @@ def unexplained(call: Call, output: Tensor, kwargs: Mapping[str, Any]) -> str:
     else:
         may = call.mask[..., t - 1 : t, :]
     with torch.inference_mode():
-        scores = scaled_scores(call.query[:, -1:], call.key, scale=call.scale, softcap=call.softcap)
-        context = context_vectors(attention_weights(scores, may, sinks=call.sinks), call.value)[:, 0].float()
-        found = output[0, -1].reshape(context.shape).float()
+        last, bias = call.query[:, -1:], None if call.bias is None else call.bias[:, -1:]
+        sinks = call.sinks if call.sinks is None or call.sinks.ndim == 1 else call.sinks[:, -1:]
+        weights = masked_weights(last, call.key, may, scale=call.scale, softcap=call.softcap, bias=bias, sinks=sinks)
+        context = context_vectors(weights.to(call.value.dtype), call.value)[:, 0].float()
         # Room for rounding, in half precision too; what a forgotten term changes is of the values' own size.
-        steep = 1 + float(scores.abs().max())
+        steep = 1 + float(scaled_scores(last, call.key, scale=call.scale, softcap=call.softcap).abs().max())
         room = min(0.25, 16 * torch.finfo(call.value.dtype).eps * steep) * float(call.value.abs().max())
-        if float((context - found).abs().nan_to_num(torch.inf).max()) <= room:
+        if float((context - found.reshape(context.shape).float()).abs().nan_to_num(torch.inf).max()) <= room:
             return ""
     usual = {"dropout", "scaling", "is_causal", "sliding_window", "softcap", "s_aux", "position_ids", "use_cache"}
     others = sorted(name for name, value in kwargs.items() if value is not None and name not in usual)
@@ -238,8 +371,26 @@ def unexplained(call: Call, output: Tensor, kwargs: Mapping[str, Any]) -> str:
     return f"{kind} does more than query·key, mask and softmax ({', '.join(others) or 'inside its function'})"
 
 
-def own_dicts(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: dict(value) if isinstance(value, dict) else value for name, value in arguments.items()}
+def _with_sinks_share(weights: Tensor, call: Call) -> Tensor:
+    """Weights [h, t, s] as they multiply values. A function may return them before its sinks took their share, which it
+    takes off the context instead: rows then sum to 1, and their context is too large."""
+    if call.sinks is None or call.context is None:
+        return weights
+    whole = context_vectors(weights, call.value).float()
+    rounding = 32 * torch.finfo(weights.dtype).eps * float(call.value.abs().max())
+    if float((whole - call.context.float()).abs().max()) <= rounding:
+        return weights
+    share = (whole * call.context.float()).sum(-1, keepdim=True) / (whole * whole).sum(-1, keepdim=True)
+    return (weights * share).to(weights.dtype)
+
+
+def _each(change: Callable[[Any], Any], value: Any) -> Any:
+    """The value, or a copy of a tuple or dictionary with `change` made to each of its items."""
+    if type(value) is tuple:
+        return tuple(change(item) for item in value)
+    if type(value) is dict or isinstance(value, UserDict):
+        return type(value)({name: change(item) for name, item in value.items()})
+    return value
 
 
 def _asks_interface(module: nn.Module) -> bool:
@@ -249,16 +400,14 @@ def _asks_interface(module: nn.Module) -> bool:
 
 def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
     """What a module was given to work on; None where that cannot be told. A hook must never end a forward pass."""
-    first = kwargs["hidden_states"] if "hidden_states" in kwargs else next(iter(args), None)
-    return first if isinstance(first, Tensor) else None
+    given = [kwargs["hidden_states"]] if "hidden_states" in kwargs else [*args, *kwargs.values()]
+    return next((x for x in given if isinstance(x, Tensor) and x.ndim == 3 and x.is_floating_point()), None)
 
 
 def _before_attention(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if (recorder := _active.get()) is not None and (given := _hidden_states(args, kwargs)) is not None:
         forward: Callable[..., Any] = type(module).forward
-        named = dict(zip(_parameters(forward), args, strict=False)) | kwargs
-        named.pop("hidden_states", None)
-        recorder.enter_attention(module, given, named)
+        recorder.enter_attention(module, given, dict(zip(_parameters(forward), args, strict=False)) | kwargs)
 
 
 def _after_attention(module: nn.Module, _: Any, output: Any) -> None:
@@ -266,9 +415,27 @@ def _after_attention(module: nn.Module, _: Any, output: Any) -> None:
         recorder.leave_attention(module, output)
 
 
-def _before_block(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _before_own_code(module: nn.Module, _: Any) -> None:
+    if (recorder := _active.get()) is not None:
+        recorder.watch(module)
+
+
+def _after_own_code(module: nn.Module, _: Any, __: Any) -> None:
+    if (recorder := _active.get()) is not None:
+        recorder.unwatch(module)
+
+
+def _before_block(attention: nn.Module, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if (recorder := _active.get()) is not None and (given := _hidden_states(args, kwargs)) is not None:
-        recorder.enter_block(given)
+        recorder.enter_block(attention, given)
+
+
+def _places(name: str) -> Iterator[str]:
+    """This module's name, and the names of all modules around it: a.b.c, a.b, a and the model's own, empty one."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+    yield ""
 
 
 @functools.cache

@@ -60,6 +60,8 @@ def refuse_other_kinds(folder: Path, name: str, *, trust_remote_code: bool) -> N
     from transformers.models.auto import modeling_auto
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
+    from inspector.classes import decoder_class, is_causal
+
     try:
         raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind, code = raw.get("model_type"), raw.get("auto_map") or {}
@@ -72,15 +74,15 @@ def refuse_other_kinds(folder: Path, name: str, *, trust_remote_code: bool) -> N
             f"The config.json of '{name}' could not be read ({first_sentence(error)}): "
             "restore it from where the model came."
         ) from error
-    causal = kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    causal = is_causal(kind)
     masked = kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     wanted = "choose a decoder (a causal language model)"
     if getattr(config, "is_encoder_decoder", False):
         raise InspectorError(f"'{name}' ({kind}) is a sequence-to-sequence model, with an encoder: {wanted}.")
     # Of an encoder that can also be used as a decoder the settings say which of the two it is.
-    if masked and not (causal and getattr(config, "is_decoder", False)):
+    if masked and not (causal and (getattr(config, "is_decoder", False) or getattr(config, "causal", False))):
         raise InspectorError(f"'{name}' ({kind}) is an encoder, whose tokens see those after them: {wanted}.")
-    if causal:
+    if causal or (config is not None and decoder_class(config) is not None):
         return
     if "AutoModelForCausalLM" in code:
         file = str(code["AutoModelForCausalLM"]).split(".")[0] + ".py"

@@ -98,6 +98,16 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", parents=[common], help="what is packaged and cached on this machine")
     models.add_argument("--check-hub", metavar="ID", help="also ask the hub about this model")
     models.set_defaults(run=_models)
+
+    coverage = commands.add_parser(
+        "coverage", parents=[common], help="every decoder type of the library: captured, reimplemented, verified?"
+    )
+    coverage.add_argument("types", nargs="*", metavar="TYPE", help="model types such as llama (all, unless told)")
+    coverage.add_argument("--rope", action="store_true", help="only types with rotary positions")
+    coverage.add_argument("--jobs", type=int, default=2, help="how many to examine at once (2)")
+    coverage.add_argument("--json", metavar="FILE", help='write the rows as JSON ("-": to standard output)')
+    coverage.add_argument("--write", type=Path, metavar="FILE", help="write the rows as a Markdown document")
+    coverage.set_defaults(run=_coverage)
     return parser
 
 
@@ -153,6 +163,33 @@ def _models(options: argparse.Namespace) -> int:
     if options.check_hub:
         print(hub.check_hub(options.check_hub))
     return 0
+
+
+def _coverage(options: argparse.Namespace) -> int:
+    listed = Path(options.json) if options.json not in (None, "-") else None
+    for place in (options.write, listed):  # refused before the minutes of work
+        if place is not None:
+            _refuse_place(place)
+    from inspector.coverage.document import document
+    from inspector.coverage.sweep import summary, sweep
+    from inspector.coverage.tiny import types
+    from reimpl.families import FAMILIES
+
+    without_rope = {name for name, entry in types().items() if entry.rope is False} if options.rope else set()
+    names = [name for name in options.types or types() if name not in without_rope]
+    told = sys.stderr if options.json == "-" else sys.stdout
+    rows = sweep(names, jobs=options.jobs, on_done=lambda row: print(row, file=told, flush=True))
+    print(f"\n{summary(rows)}", file=told)
+    text = json.dumps([row.to_dict() for row in rows], indent=1)
+    if options.json == "-":
+        print(text)
+    if listed is not None:
+        _write(listed, text)
+    if options.write is not None:
+        _write(options.write, document(rows))
+    if any(row.failed for row in rows):
+        return 1
+    return 2 if any(row.broken and (row.alias_of or row.model_type) in FAMILIES for row in rows) else 0
 
 
 def _load(options: argparse.Namespace) -> Model:

@@ -26,9 +26,10 @@ from reimpl.spec import MaskRule
 if TYPE_CHECKING:
     from inspector.model import Model
 
-FORMAT = "attention-inspector trace 1"
+FORMAT = "attention-inspector trace 2"
+READABLE = ("attention-inspector trace 1", FORMAT)  # 1 knew no biases and no chunks
 _VECTORS = ("query", "key", "value")
-_OPTIONAL = ("sinks", "input", "output", "residual")
+_OPTIONAL = ("sinks", "bias", "input", "output", "residual")
 
 
 @contextmanager
@@ -87,7 +88,7 @@ def open_trace(path: str | Path, model: Model | None = None) -> Trace:
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["trace"])
-            if facts["format"] != FORMAT:
+            if facts["format"] not in READABLE:
                 raise InspectorError(f'{path} is in the format "{facts["format"]}"; this version reads "{FORMAT}".')
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         for name in facts["token_first"]:
@@ -125,6 +126,7 @@ def _trace(facts: dict[str, Any], tensors: dict[str, Tensor], model: Model | Non
                 key=tensors[place + "key"],
                 value=tensors[place + "value"],
                 sinks=tensors.get(place + "sinks"),
+                bias=tensors.get(place + "bias"),
                 input=tensors.get(place + "input"),
                 output=tensors.get(place + "output"),
                 residual=tensors.get(place + "residual"),

@@ -86,7 +86,7 @@ def load_library_model(
     `device_map` (accelerate's, such as "auto") overrides `device`. Raises InspectorError for a dtype or
     device this machine lacks, unreadable files, and weights the checkpoint does not hold.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     folder, name = source.folder, source.name
     if folder is None:
@@ -109,7 +109,7 @@ def load_library_model(
         if len(tokenizer) == 0:  # the library makes an empty one of a tokenizer_config.json alone
             raise InspectorError(no_tokenizer(name, folder))
         try:
-            model, loading_info = AutoModelForCausalLM.from_pretrained(
+            model, loading_info = _loader(folder, trust_remote_code=trust_remote_code).from_pretrained(
                 folder,
                 dtype=wanted,
                 device_map=device_map,
@@ -125,6 +125,17 @@ def load_library_model(
             ) from error
     refuse_unread_weights(name, loading_info)
     return model.eval().requires_grad_(False), tokenizer
+
+
+def _loader(folder: Path, *, trust_remote_code: bool) -> Any:
+    """The library's class that loads this folder's model; the automatic one where the repository brings its code."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from inspector.classes import decoder_class
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    own_code = trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    return AutoModelForCausalLM if own_code else decoder_class(config) or AutoModelForCausalLM
 
 
 def models_known() -> list[dict[str, Any]]:

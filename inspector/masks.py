@@ -1,43 +1,111 @@
 """A mask tensor as the library made it goes in; the rule behind it comes out, so that no n x n table is kept. And back:
-a rule as the float table that eager functions add to their scores, for as long as it is needed.
+a rule as the tensor it came from, for as long as it is needed.
+
+Libraries add masks to scores: 0 where a query may look, a very low number elsewhere. Some add other numbers by the
+same tensor, a bias on scores (by distance, or learned); what is neither 0 nor very low is kept as that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from reimpl.attention import attention_weights, scaled_scores
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
 
 Mask = MaskRule | Tensor  # a rule, or (where none fits) the table of yes and no, [t, s] or [h, t, s]
 
+# What is added to a score to forbid it: at least this low even in float16 and divided by a scale; no bias is so low
+# but for keys thousands of positions away, whose weight is 0 in either reading.
+FORBIDS = -5000.0
 
-def mask_rule(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: Mapping[str, Any]) -> Mask:
-    """The rule behind this call's mask, proven on some of its rows; the table itself only where no rule fits."""
+
+def read_mask(
+    module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: Mapping[str, Any]
+) -> tuple[Mask, Tensor | None]:
+    """The mask of an attention call, as a rule where one fits, and the bias that its tensor adds: [h or 1, t, s], or
+    None where it adds nothing but permission. query is [..., t, d], key [..., s, d], mask [1, h or 1, t, s or more]."""
     t, s = query.shape[-2], key.shape[-2]
     window = kwargs.get("sliding_window")
     if mask is None:
         causal = kwargs.get("is_causal")
         causal = getattr(module, "is_causal", True) if causal is None else causal
         if t > 1 and not causal:
-            return torch.ones(1, 1, dtype=torch.bool, device=query.device).expand(t, s)  # everyone sees everyone
+            return torch.ones(1, 1, dtype=torch.bool, device=query.device).expand(t, s), None  # everyone sees everyone
         # The library leaves a mask out only while no window bites, so the window's rule says the same.
-        return MaskRule(window=window)
-    table = mask[0] if mask.dtype == torch.bool else mask[0] == 0  # (1 or h, t, s)
-    rows = sorted({0, 1, t // 3, t // 2, t - 2, t - 1, *([window - 1, window, window + 1] if window else [])})
-    rows = [row for row in rows if 0 <= row < t]
-    positions = torch.arange(s, device=mask.device)
-    shown = table[:, rows, :s]
-    plain = mask.dtype == torch.bool or bool(((mask[0][:, rows] == 0) | (mask[0][:, rows] < -1e4)).all())
-    seen = int(shown[0, -1].sum())  # what the last query sees tells the window, whatever the model calls it
-    for rule in (MaskRule(), MaskRule(window=window), MaskRule(window=seen)):
-        if plain and bool((shown == allowed(rule, positions[s - t :][rows], positions)).all()):
-            return rule
+        return MaskRule(window=window), None
+    table = mask.reshape(-1, *mask.shape[-2:])[..., :s]  # a batch of one; a mask may be wider than the keys
+    table = table.expand(-1, t, s)
+    if table.dtype == torch.bool:
+        return find_rule(table, window), None
+    may = table > FORBIDS
+    return find_rule(may, window), bias_of(table, may)
+
+
+def find_rule(table: Tensor, window: int | None = None) -> Mask:
+    """The rule behind a table of yes and no [1 or h, t, s], proven on some of its rows; where none fits, the table."""
+    _, t, s = table.shape
+    if s >= t:
+        positions = torch.arange(s, device=table.device)
+        rows = sorted({0, 1, t // 3, t // 2, t - 2, t - 1, *([window - 1, window, window + 1] if window else [])})
+        rows = [row for row in rows if 0 <= row < t]
+        shown = table[:, rows]
+        seen = int(shown[0, -1].sum())  # what the last query sees tells the window, whatever the model calls it
+        rules = [MaskRule(), MaskRule(window=window), MaskRule(window=seen)]
+        if seen < s:
+            rules.append(MaskRule(window=seen, both_sides=True))
+        for rule in rules:
+            if bool((shown == allowed(rule, positions[s - t :][rows], positions)).all()):
+                return rule
+        # The first query that does not see all before it tells a chunk's length: it begins the second one.
+        short = (table[0].sum(-1) <= positions[s - t :]).nonzero()
+        if len(short) and (length := int(short[0]) + s - t) > 0:
+            rule = MaskRule(chunk=length)
+            if bool((table == allowed(rule, positions[s - t :], positions)).all()):
+                return rule
     return table[0] if table.shape[0] == 1 else table
+
+
+def bias_of(added: Tensor, may: Tensor, *, noise: Tensor | float = 0.0) -> Tensor | None:
+    """What `added` [h or 1, t, s] adds to the scores a query may look at, [h or 1, t or 1, s]; None where that is
+    nothing but `noise`, given for each score or for all."""
+    rest = torch.where(may, added, 0)
+    if bool((rest.abs() <= noise).all()):
+        return None
+    # ALiBi and its like add the same to a key whichever query asks: then one row says all of them.
+    row = rest[:, -1:]
+    if isinstance(noise, Tensor):  # the mean of what rounding left of it
+        row = rest.sum(1, keepdim=True) / may.sum(1, keepdim=True).clamp_min(1)
+    same = ((rest - row).abs() <= noise) | ~may
+    return row.clone() if bool(same.all()) else rest
+
+
+def masked_weights(
+    query: Tensor,
+    key: Tensor,
+    may: Tensor | None,
+    *,
+    scale: float,
+    softcap: float | None = None,
+    bias: Tensor | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """Attention weights [h, t, s] of query [h, t, d] and key [g, s, d]; bias [h or 1, t or 1, s], sinks [h] or [h, t].
+
+    `reimpl`'s functions, with what a few models have besides: a bias on scores, and a sink of each query's own.
+    """
+    scores = scaled_scores(query, key, scale=scale, softcap=softcap)
+    if bias is not None:
+        scores = scores + bias
+    if sinks is not None and sinks.ndim == 2:
+        # A row's softmax does not change when its scores and its sink are all moved by one number: to a sink of 0.
+        scores, sinks = scores - sinks[..., None].to(scores.dtype), torch.zeros_like(sinks[:, 0])
+    return attention_weights(scores, may, sinks=sinks)
 
 
 def additive_mask(mask: Mask, query: Tensor, key: Tensor) -> Tensor:
@@ -55,3 +123,36 @@ def as_additive(mask: Tensor, query: Tensor) -> Tensor:
         return mask
     zero = torch.zeros((), dtype=query.dtype, device=mask.device)
     return torch.where(mask, zero, torch.finfo(query.dtype).min)
+
+
+@dataclass(frozen=True)
+class KeptMask:
+    """A mask tensor [1, 1, n, n] kept as its rule: true or 0 where it allows, false or `low` elsewhere."""
+
+    rule: MaskRule
+    n: int
+    dtype: torch.dtype
+    device: torch.device
+    low: float
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> KeptMask | Tensor:
+        """The tensor's rule, if it is nothing but that (every element is compared), else the tensor itself."""
+        if tensor.ndim != 4 or tensor.shape[:2] != (1, 1) or tensor.shape[2] != tensor.shape[3]:
+            return tensor
+        if tensor.dtype != torch.bool and not tensor.is_floating_point():
+            return tensor
+        rule = find_rule(tensor[0] if tensor.dtype == torch.bool else tensor[0] > FORBIDS)
+        if not isinstance(rule, MaskRule):
+            return tensor
+        low = 0.0 if tensor.dtype == torch.bool else float(tensor.min())
+        kept = cls(rule, tensor.shape[-1], tensor.dtype, tensor.device, low)
+        return kept if torch.equal(kept.tensor(), tensor) else tensor
+
+    def tensor(self) -> Tensor:
+        """The mask as it was."""
+        positions = torch.arange(self.n, device=self.device)
+        may = allowed(self.rule, positions, positions)[None, None]
+        if self.dtype == torch.bool:
+            return may
+        return torch.zeros((), dtype=self.dtype, device=self.device).where(may, self.low)

@@ -151,7 +151,8 @@ def strongest_pairs(trace: Trace, layer: int, head: int, *, count: int = 50, fir
 def vectors(trace: Trace, layer: int, head: int) -> dict[str, npt.NDArray[np.float32]]:
     """Query and key before and after rotation, and value, of one head: each [n, d_head] float32.
 
-    In a layer without RoPE there is no "before": query and key come once.
+    In a layer without RoPE there is no "before", and where rotation cannot be switched off it is not known: query and
+    key come once.
     """
     found: dict[str, torch.Tensor] = {}
     if trace.layers[layer].rope:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from inspector.special import SPECIAL
 from reimpl.attention import CausalSelfAttention, context_vectors
-from reimpl.project import Projected, RMSNorm
+from reimpl.norm import head_first
+from reimpl.project import Projected
 from reimpl.rope import rotate
 from reimpl.spec import AttentionSpec, MaskRule, RopeSpec
 
@@ -154,37 +156,46 @@ class _QueriesOnly(CausalSelfAttention):
 
 
 class _ValuesTurned(CausalSelfAttention):
-    def project(self, x: Tensor) -> Projected:
-        right = super().project(x)
+    def project(self, x: Tensor, shared: tuple[Tensor, Tensor] | None = None) -> Projected:
+        right = super().project(x, shared)
         positions = torch.arange(x.shape[-2], device=x.device)
         return right._replace(value=rotate(right.value, positions, self.spec.rope))
 
 
+def permitted(may: Tensor) -> Tensor:
+    """True where looking is allowed, of a table that says so or that adds -inf elsewhere."""
+    return may if may.dtype == torch.bool else may > -torch.inf
+
+
 class _NoMask(CausalSelfAttention):
-    def mask(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        return torch.ones_like(super().mask(query_positions, key_positions))
+    def mask(self, query_positions: Tensor, key_positions: Tensor, given: Tensor | None = None) -> Tensor:
+        return torch.ones_like(super().mask(query_positions, key_positions, given))
 
 
 class _SeesNext(CausalSelfAttention):
-    def mask(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
+    def mask(self, query_positions: Tensor, key_positions: Tensor, given: Tensor | None = None) -> Tensor:
+        if given is not None:  # each query with the table of the next
+            return torch.cat((given[..., 1:, :], given[..., -1:, :]), dim=-2)
         return super().mask(query_positions + 1, key_positions)
 
 
 class _NotItself(CausalSelfAttention):
-    def mask(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        may = super().mask(query_positions, key_positions) & (query_positions[:, None] != key_positions[None, :])
-        may[query_positions == 0] = key_positions == 0  # the first token has nobody else to look at
-        return may
+    def mask(self, query_positions: Tensor, key_positions: Tensor, given: Tensor | None = None) -> Tensor:
+        itself = query_positions[:, None] == key_positions[None, :]
+        may = super().mask(query_positions, key_positions, given)
+        others = permitted(may) & ~itself
+        alone = ~others.any(-1, keepdim=True)  # a token with nobody else keeps itself
+        return may & (others | alone) if may.dtype == torch.bool else may.masked_fill(~(others | alone), -torch.inf)
 
 
 class _MaskedAfterwards(CausalSelfAttention):
     def weigh(self, scores: Tensor, may: Tensor) -> Tensor:
-        return scores.float().softmax(-1).to(scores.dtype) * may
+        return scores.float().softmax(-1).to(scores.dtype) * permitted(may)
 
 
 class _SoftmaxOverQueries(CausalSelfAttention):
     def weigh(self, scores: Tensor, may: Tensor) -> Tensor:
-        return scores.masked_fill(~may, float("-inf")).float().softmax(-2).to(scores.dtype)
+        return scores.masked_fill(~permitted(may), float("-inf")).float().softmax(-2).to(scores.dtype)
 
 
 class _ScaledTwice(CausalSelfAttention):
@@ -214,19 +225,19 @@ class _FirstGroupForAll(CausalSelfAttention):
 
 
 class _KeyValueSwapped(CausalSelfAttention):
-    def project(self, x: Tensor) -> Projected:
-        right = super().project(x)
+    def project(self, x: Tensor, shared: tuple[Tensor, Tensor] | None = None) -> Projected:
+        right = super().project(x, shared)
         return right._replace(key=right.value, value=right.key)
 
 
 class _HeadsCutWrongly(CausalSelfAttention):
-    def project(self, x: Tensor) -> Projected:
+    def project(self, x: Tensor, shared: tuple[Tensor, Tensor] | None = None) -> Projected:
         t = x.shape[-2]
 
         def cut(y: Tensor) -> Tensor:  # [..., h, t, d] laid out as [..., t, h*d], then read as [..., h, t, d]
-            return y.transpose(-3, -2).flatten(-3).unflatten(-1, (-1, t, self.spec.d_head))
+            return y.transpose(-3, -2).flatten(-3).unflatten(-1, (-1, t, y.shape[-1]))
 
-        right = super().project(x)
+        right = super().project(x, shared)
         return right._replace(query=cut(right.query), key=cut(right.key), value=cut(right.value))
 
 
@@ -241,21 +252,28 @@ class _NoBlend(CausalSelfAttention):
         return context.transpose(-3, -2).flatten(-2)
 
 
-class _NormAfterRope(CausalSelfAttention):
-    def project(self, x: Tensor) -> Projected:
-        return Projected(*(self.projections.cut(y, None) for y in self.projections.project(x)))
+class _NormMoved(CausalSelfAttention):
+    """Queries and keys normalised after rotation instead of before it, or the reverse."""
+
+    def project(self, x: Tensor, shared: tuple[Tensor, Tensor] | None = None) -> Projected:
+        right = super().project(x, shared)
+        if self._late():
+            return right._replace(query=self._normed(right.query, "q"), key=self._normed(right.key, "k"))
+        bare = CausalSelfAttention.like(self, replace(self.spec, query_norm=None, key_norm=None)).project(x, shared)
+        return right._replace(query=bare.query, key=bare.key)
 
     def rotate(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         query, key = super().rotate(query, key, positions)
-        return self._normed(query, self.projections.q_norm), self._normed(key, self.projections.k_norm)
+        return (query, key) if self._late() else (self._normed(query, "q"), self._normed(key, "k"))
 
-    @staticmethod
-    def _normed(x: Tensor, norm: RMSNorm | None) -> Tensor:
-        if norm is None:
-            return x
-        if norm.norm.whole:  # over all heads: put them side by side, and apart again
-            return norm(x.transpose(-3, -2).flatten(-2)).unflatten(-1, (x.shape[-3], -1)).transpose(-3, -2)
-        return norm(x)
+    def finish(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        return (query, key) if self._late() else super().finish(query, key, positions)
+
+    def _late(self) -> bool:
+        return self.spec.query_norm is not None and self.spec.query_norm.after_rope
+
+    def _normed(self, x: Tensor, which: str) -> Tensor:
+        return head_first(getattr(self.projections, f"{which}_norm", None), x)
 
 
 def _step(
@@ -270,6 +288,10 @@ def _step(
 
 def _without_rope(spec: AttentionSpec) -> str | None:
     return "this layer has no RoPE" if spec.rope is None else None
+
+
+def _turns_no_keys(spec: AttentionSpec) -> str | None:
+    return "its keys are another layer's, turned already" if spec.shares is not None else _without_rope(spec)
 
 
 def _without_groups(spec: AttentionSpec) -> str | None:
@@ -287,14 +309,23 @@ def _one_head(spec: AttentionSpec) -> str | None:
 
 
 def _width_changes(spec: AttentionSpec) -> str | None:
-    if spec.heads * spec.d_head != spec.d_model:
+    if spec.heads * spec.d_value != spec.d_model:
         return "W_o changes the width, so leaving it out cannot go unnoticed"
     return None
 
 
+def _not_swappable(spec: AttentionSpec) -> str | None:
+    if spec.shares is not None or spec.latent is not None or spec.value_is_key:
+        return "this layer has no W_k and W_v of its own to exchange"
+    return "keys and values have different widths" if spec.d_value != spec.d_head else None
+
+
 def _no_norms(spec: AttentionSpec) -> str | None:
+    norm = spec.query_norm or spec.key_norm
+    if norm is not None and not norm.weight:
+        return "a norm without weight gives the same before and after rotation"
     reason = _no_norm(spec)
-    return reason if isinstance(reason, str) else None
+    return reason if isinstance(reason, str) else _without_rope(spec)
 
 
 # Where several mistakes give the same numbers at a stage, the first in this list is named as the likely cause.
@@ -309,8 +340,8 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("rope scaling ignored", "the rule that scales RoPE frequencies left out", _rope(_unscaled)),
     Mistake("rope backwards", "rotation in the opposite direction", _step(_TurnedBackwards, unless=_without_rope)),
     Mistake("positions from one", "positions counted from 1", _step(_CountFromOne, unless=_without_rope)),
-    Mistake("keys shifted", "key positions one too high", _step(_KeysShifted, unless=_without_rope)),
-    Mistake("keys not rotated", "only queries rotated, not keys", _step(_QueriesOnly, unless=_without_rope)),
+    Mistake("keys shifted", "key positions one too high", _step(_KeysShifted, unless=_turns_no_keys)),
+    Mistake("keys not rotated", "only queries rotated, not keys", _step(_QueriesOnly, unless=_turns_no_keys)),
     Mistake("values rotated", "values rotated as well", _step(_ValuesTurned, unless=_without_rope)),
     Mistake("no scale", "scores not scaled", _spec(_no_scale)),
     Mistake("scale of d_model", "scores divided by sqrt(d_model) instead of sqrt(d_head)", _spec(_model_width_scale)),
@@ -328,7 +359,7 @@ MISTAKES: tuple[Mistake, ...] = (
             _step(_GroupsTiled, unless=_without_groups)),
     Mistake("one key/value head for all", "the first key/value head used for all query heads",
             _step(_FirstGroupForAll, unless=_one_kv_head)),
-    Mistake("keys and values swapped", "W_k and W_v exchanged", _step(_KeyValueSwapped)),
+    Mistake("keys and values swapped", "W_k and W_v exchanged", _step(_KeyValueSwapped, unless=_not_swappable)),
     Mistake("heads cut wrongly", "vectors cut into heads without exchanging the token and head axes",
             _step(_HeadsCutWrongly, unless=_one_head)),
     Mistake("heads not put back", "context vectors joined without exchanging the head and token axes",
@@ -337,6 +368,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("qkv bias dropped", "the biases of queries, keys and values dropped", _spec(_no_qkv_bias)),
     Mistake("output bias dropped", "the bias of W_o dropped", _spec(_no_output_bias)),
     Mistake("query/key norm dropped", "queries and keys not normalised", _spec(_no_norm)),
-    Mistake("norm after rope", "queries and keys normalised after rotation instead of before",
-            _step(_NormAfterRope, unless=_no_norms)),
+    Mistake("norm on the other side of rope", "queries and keys normalised after rotation instead of before, or the "
+            "reverse", _step(_NormMoved, unless=_no_norms)),
+    *(Mistake(*special) for special in SPECIAL),
 )  # fmt: skip

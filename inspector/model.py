@@ -7,8 +7,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -21,12 +22,16 @@ from transformers import PreTrainedModel
 import reimpl
 from inspector import hub
 from inspector.capture import Call, OnLayer, Recorder, block_number, install_hooks, install_seam, recording
+from inspector.checks import first_sentence
 from inspector.errors import InspectorError
+from inspector.pairing import pair
+from inspector.replay import turns
 from inspector.tokens import Tokens, tokenize
 from inspector.trace import Layer, LayerInfo, Trace
 from reimpl.spec import MaskRule
 
 KEEP = frozenset({"input", "output", "residual"})
+PROBE = 8  # tokens on which it is measured which layers turn by position
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,7 @@ class Model:
         self._attention = install_hooks(model)
         install_seam()
         if not self._attention:
-            raise InspectorError(
-                f"{source.name} ({model.config.model_type}) has no attention layer that can be recorded; "
-                "choose a decoder with softmax attention, such as smollm2-135m-instruct."
-            )
+            raise self._nothing_to_record()
         self._names = {id(module): name for name, module in self._attention.items()}
         # RoPE rules that adapt to the length change buffers while the model runs: one prompt at a time there.
         adaptive = any(getattr(m, "rope_type", None) in ("dynamic", "longrope") for m in model.modules())
@@ -69,7 +71,18 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return self.model.get_input_embeddings().weight.device
+        try:
+            return self.model.get_input_embeddings().weight.device  # where ids go, of a model on several devices
+        except (AttributeError, NotImplementedError):
+            return self.model.device
+
+    @property
+    def _text_config(self) -> Any:
+        """The settings of the language model, within those of a model of several modalities."""
+        try:
+            return self.model.config.get_text_config()
+        except ValueError:  # it holds more than one
+            return self.model.config
 
     @cached_property
     def layers(self) -> tuple[LayerInfo, ...]:
@@ -78,13 +91,16 @@ class Model:
 
     @cached_property
     def reimplementation(self) -> list[reimpl.CausalSelfAttention]:
-        """Our own attention layers, read from the checkpoint's files (or, for a model given as an object, from its
-        state dict), in this model's dtype and device. Raises InspectorError where the family is not reimplemented."""
+        """Our own attention layers, one for each of `layers`, read from the checkpoint's files (or, for a model given
+        as an object, from its state dict), in this model's dtype and device. Raises InspectorError where the family
+        is not reimplemented."""
         try:
             if self.source.folder is not None:
-                return reimpl.load_layers(self.source.folder, dtype=self.dtype, device=self.device)
-            config = {**self.model.config.to_dict(), "model_type": self.model.config.model_type}
-            return reimpl.build_layers(config, self.model.state_dict(), dtype=self.dtype, device=self.device)
+                ours = reimpl.load_layers(self.source.folder, dtype=self.dtype, device=self.device)
+            else:
+                config = {**self.model.config.to_dict(), "model_type": self.model.config.model_type}
+                ours = reimpl.build_layers(config, self.model.state_dict(), dtype=self.dtype, device=self.device)
+            return pair(ours, self.layers, self.name)
         except reimpl.CheckpointError as error:
             raise InspectorError(str(error)) from error
 
@@ -98,7 +114,10 @@ class Model:
             raise InspectorError(
                 f"Head {head} does not exist: layer {layer} has heads 0 to {attention.spec.heads - 1}."
             )
-        return HeadParameters(*attention.head_matrices(head))
+        try:
+            return HeadParameters(*attention.head_matrices(head))
+        except reimpl.UnsupportedError as error:
+            raise InspectorError(str(error)) from error
 
     @overload
     def trace(self, prompt: str | list[int], **options: Any) -> Trace: ...
@@ -131,11 +150,15 @@ class Model:
         length = len(tokens)
         if generate:
             tokens = self.tokenize([*tokens.ids, *self.continuation(tokens.ids, generate)])
-        recorder = Recorder(keep=kept, on_layer=on_layer, total=len(self._attention))
+        turning = self._turning
+        recorder = Recorder(keep=kept, on_layer=on_layer, total=len(turning))
         last = self._run(tokens.ids, recorder)
-        layers = [self._layer(index, call) for index, call in enumerate(recorder.calls)]
+        same = len(turning) == len(recorder.calls)
+        layers = [self._layer(i, call, turning[i] if same else None) for i, call in enumerate(recorder.calls)]
+        for layer, repeat in zip(layers, _repeats(recorder.calls), strict=True):
+            layer.info = replace(layer.info, repeat=repeat)
         if not layers:
-            raise InspectorError(f"{self.name} ran without calling attention; nothing can be shown of it.")
+            raise self._nothing_to_record()
         for layer in layers:
             shape = layer.query.shape[1], layer.key.shape[1]
             if shape != (len(tokens), len(tokens)):
@@ -163,25 +186,55 @@ class Model:
                 raise InspectorError(f"The tokenizer of {self.name} has no chat template; use chat=False.")
             turns = [{"role": "user", "content": prompt}]
             prompt = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True)["input_ids"]
-        vocabulary = self.model.get_input_embeddings().num_embeddings
-        return tokenize(prompt, self.tokenizer, vocabulary=vocabulary, limit=self.positions)
+        return tokenize(prompt, self.tokenizer, vocabulary=self.vocabulary, limit=self.positions)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids the model knows."""
+        with contextlib.suppress(AttributeError, NotImplementedError):
+            return int(self.model.get_input_embeddings().num_embeddings)
+        size = _setting(self._text_config, "vocab_size")  # its embeddings are a module of its own
+        return int(size) if size is not None else len(self.tokenizer)
 
     @property
     def positions(self) -> int | None:
         """How many positions the model has; None where its config sets no limit."""
-        config = self.model.config.get_text_config()
-        limit: int | None = getattr(config, "max_position_embeddings", None)
-        rope = getattr(config, "rope_parameters", None) or {}
-        if limit and rope.get("rope_type") == "dynamic":  # made to go on past its trained length
-            return int(limit * rope["factor"])
-        return limit
+        config = self._text_config
+        limit: int | None = _setting(config, "max_position_embeddings")
+        limit = limit if limit is None or limit > 0 else None
+        rope = _setting(config, "rope_parameters") or {}
+        rules = [rope, *rope.values()]  # one rule, or one for each kind of layer
+        factors = [r["factor"] for r in rules if isinstance(r, dict) and r.get("rope_type") == "dynamic"]
+        return int(limit * factors[0]) if limit and factors else limit  # made to go on past its trained length
+
+    @cached_property
+    def _turning(self) -> tuple[bool | None, ...]:
+        """For each attention call whether positions turn its queries, measured once on a few tokens."""
+        ids = [1 + i % (self.vocabulary - 1) for i in range(min(PROBE, self.positions or PROBE))]
+        recorder = Recorder(keep=frozenset({"input"}))
+        try:
+            self._run(ids, recorder)
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+            raise InspectorError(
+                f"{self.name} ({type(self.model).__name__}) cannot run on token ids alone ({first_sentence(error)}); "
+                "choose a model that needs no images, no sound and one id for each token, or another dtype."
+            ) from error
+        return tuple(turns(call) if call.entered is not None else None for call in recorder.calls)
+
+    def _nothing_to_record(self) -> InspectorError:
+        return InspectorError(
+            f"{self.name} ({self.model.config.model_type}) has no attention layer that can be recorded; "
+            "choose a decoder with softmax attention, such as smollm2-135m-instruct."
+        )
 
     @property
     def provenance(self) -> dict[str, Any]:
         """Where this model's numbers come from, for files and reports."""
         return {
             "kind": self.source.kind,
-            "model_type": self.model.config.get_text_config().model_type,
+            "model_type": self._text_config.model_type,
             "revision": self.source.revision,
             "note": self.source.note,
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -211,14 +264,13 @@ class Model:
             # number, some models leave out the last layers' other queries too.
             arguments["logits_to_keep"] = torch.tensor([len(ids) - 1], device=self.device)
         with self._turn, torch.inference_mode(), recording(recorder):
-            logits: Tensor | None = getattr(
-                self.model(torch.tensor([ids], device=self.device), **arguments), "logits", None
-            )
+            found = self.model(torch.tensor([ids], device=self.device), **arguments)
+        logits: Tensor | None = getattr(found, "logits", None)
         if logits is None:
             return None
         return logits[0] if every else logits[0, -1:]
 
-    def _layer(self, index: int, call: Call) -> Layer:
+    def _layer(self, index: int, call: Call, turning: bool | None) -> Layer:
         name = self._names.get(id(call.module), f"attention {index}")
         info = LayerInfo(
             index=index,
@@ -229,10 +281,12 @@ class Model:
             d_head=call.query.shape[-1],
             d_value=call.value.shape[-1],
             window=call.mask.window if isinstance(call.mask, MaskRule) else call.window,
+            chunk=call.mask.chunk if isinstance(call.mask, MaskRule) else None,
             scale=call.scale,
             softcap=call.softcap,
             sinks=call.sinks is not None,
-            rope=call.rotates,
+            bias=call.bias is not None,
+            rope=turning,
         )
         replayable = call if call.input is not None else None
         return Layer(
@@ -242,6 +296,7 @@ class Model:
             value=call.value,
             mask=call.mask,
             sinks=call.sinks,
+            bias=call.bias,
             input=call.input,
             output=call.output,
             residual=call.residual,
@@ -250,21 +305,45 @@ class Model:
         )
 
     def __repr__(self) -> str:
-        config = self.model.config.get_text_config()
+        config = self._text_config
         return f"Model {self.name} ({config.model_type}, {self.dtype}, {self.device}): {self.source.note}"
 
 
+def _setting(config: Any, name: str) -> Any:
+    """A setting of a model's config; None where there is none, or where it differs from layer to layer (the library
+    then raises an error of its own kind)."""
+    try:
+        return getattr(config, name, None)
+    except Exception:
+        return None
+
+
+def _repeats(calls: Sequence[Call]) -> list[int]:
+    """For each call how often its module has attended before."""
+    seen: Counter[int] = Counter()
+    found = []
+    for call in calls:
+        found.append(seen[id(call.module)])
+        seen[id(call.module)] += 1
+    return found
+
+
 def greedy(model: PreTrainedModel, ids: Sequence[int], count: int) -> list[int]:
-    """The `count` most probable next tokens, one after the other, with the model's key/value cache on."""
+    """The `count` most probable next tokens, one after the other, with the model's key/value cache on; without it
+    where the model hands none back."""
     new: list[int] = []
-    step = torch.tensor([list(ids)], device=model.get_input_embeddings().weight.device)
+    step = whole = torch.tensor([list(ids)], device=model.device)
     cache = None
     with torch.inference_mode():
         for _ in range(count):
             result = model(step, past_key_values=cache, use_cache=True)
-            cache = result.past_key_values
-            step = result.logits[:, -1:].argmax(-1)
-            new.append(int(step))
+            cache = getattr(result, "past_key_values", None)
+            if getattr(result, "logits", None) is None:
+                raise InspectorError(f"{type(model).__name__} predicts no next token; load it with its head.")
+            chosen = result.logits[:, -1:].argmax(-1)
+            new.append(int(chosen))
+            whole = torch.cat((whole, chosen), dim=-1)
+            step = whole if cache is None else chosen
     return new
 
 

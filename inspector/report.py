@@ -66,6 +66,7 @@ class VerificationReport:
     first_difference: Check | None
     likely_causes: tuple[str, ...]
     seconds: float
+    remarks: tuple[str, ...] = ()  # what was not computed by the reimplementation itself, or not run
 
     @property
     def stages_ok(self) -> bool:
@@ -160,7 +161,8 @@ class VerificationReport:
             held = "yes" if row["ok"] else "NO"
             name = STAGE_NAMES[str(row["stage"])]
             lines.append(f"  {name:<20}{size:>20}{differing:>22}{row['tolerance']:>11.1e}  {held}")
-        lines += ["", *self._spliced_lines(), *self._rounding_lines(), *self._control_lines(), self.summary()]
+        lines += ["", *self.remarks, *self._spliced_lines(), *self._rounding_lines(), *self._control_lines()]
+        lines.append(self.summary())
         lines += [f"Likely cause: {cause}." for cause in self.likely_causes]
         return "\n".join(lines)
 

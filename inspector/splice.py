@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
+from inspector.errors import InspectorError
 from inspector.model import Model, greedy
 from reimpl.attention import CausalSelfAttention
 
@@ -50,12 +51,17 @@ class SplicedResult:
     reason: str
 
 
+class Unspliceable(InspectorError):
+    """Ours cannot take the place of this model's attention: says why."""
+
+
 class SplicedAttention(nn.Module):
     """Stands where the library's attention module stood: same arguments, same kind of result, our computation."""
 
-    def __init__(self, ours: CausalSelfAttention, theirs: nn.Module, layer_idx: int) -> None:
+    def __init__(self, ours: CausalSelfAttention, theirs: nn.Module, layer_idx: int, others: int | None) -> None:
         super().__init__()
         self.ours = ours
+        self.others = others  # how many Nones follow the output in the tuple it returns; None: no tuple
         self.layer_idx = layer_idx
         self.calls = 0
         # The decoder block may read attributes of its attention; parameters are not kept twice.
@@ -71,27 +77,37 @@ class SplicedAttention(nn.Module):
                 return kept[name]
             raise
 
-    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         bound = self._signature.bind(self, *args, **kwargs).arguments
         x: Tensor = bound["hidden_states"]
-        cache = bound.get("past_key_values")
+        everything = [*bound.values(), *bound.get("kwargs", {}).values()]
+        cache = next((item for item in everything if isinstance(item, Cache)), None)
         self.calls += 1
         seen = int(cache.get_seq_length(self.layer_idx)) if cache is not None else 0
         t = x.shape[-2]
         positions = torch.arange(seen, seen + t, device=x.device)
+        told = bound.get("position_ids", bound.get("kwargs", {}).get("position_ids"))
+        # What the library counts is what it turns by, though with some caches it counts otherwise than we would.
+        turned_by = told.reshape(-1, t)[0] if isinstance(told, Tensor) else positions
         projected = self.ours.project(x)
-        query, key = self.ours.rotate(projected.query, projected.key, positions)
+        turned = self.ours.rotate(projected.query, projected.key, turned_by)
+        query, key = self.ours.finish(*turned, turned_by)
         value = projected.value
         if cache is not None:
             key, value = cache.update(key, value, self.layer_idx)
         # A sliding cache hands back only its last keys: count their positions from the end.
         key_positions = torch.arange(seen + t - key.shape[-2], seen + t, device=x.device)
         _, _, output = self.ours.attend(query, key, value, positions, key_positions, projected.gate)
-        return output, None
+        return output if self.others is None else (output, *[None] * self.others)
 
 
-def splice(model: PreTrainedModel, ours: Mapping[str, CausalSelfAttention]) -> PreTrainedModel:
-    """A copy of `model`'s structure, sharing every parameter, with `ours` in place of the modules so named."""
+def splice(
+    model: PreTrainedModel, ours: Mapping[str, CausalSelfAttention], others: Mapping[str, int | None] | None = None
+) -> PreTrainedModel:
+    """A copy of `model`'s structure, sharing every parameter, with `ours` in place of the modules so named.
+
+    others: what follows the output in the tuple that each module returns (one None, unless told).
+    """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     twin = copy.deepcopy(model, shared)
     for name, attention in ours.items():
@@ -99,25 +115,65 @@ def splice(model: PreTrainedModel, ours: Mapping[str, CausalSelfAttention]) -> P
         place, _, last = name.rpartition(".")
         layer_idx = getattr(theirs, "layer_idx", None)
         number = layer_idx if isinstance(layer_idx, int) else list(ours).index(name)
-        setattr(twin.get_submodule(place), last, SplicedAttention(attention, theirs, number))
+        following = 1 if others is None else others[name]
+        setattr(twin.get_submodule(place), last, SplicedAttention(attention, theirs, number, following))
     return twin
+
+
+def _returned(model: Model, names: Collection[str]) -> dict[str, int | None]:
+    """How many Nones follow the output that each attention module returns; None where it returns the output alone.
+
+    Raises Unspliceable where it returns more than its output: others go on with what only the library's computes.
+    """
+    found: dict[str, int | None] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, __: Any, result: Any) -> None:
+            found[name] = len(result) - 1 if isinstance(result, tuple) else None
+            if isinstance(result, tuple) and any(item is not None for item in result[2:]):
+                raise Unspliceable("its attention modules hand more than their output to the layers after them")
+
+        return hook
+
+    handles = [model.model.get_submodule(name).register_forward_hook(note(name)) for name in names]
+    try:
+        with torch.inference_mode():
+            model.model(torch.tensor([[0, 0]], device=model.device), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _refuse(ours: Collection[CausalSelfAttention], model: Model) -> None:
+    if any(layer.spec.mask.given for layer in ours):
+        raise Unspliceable("the model chooses keys itself, inside the modules that ours would replace")
+    if any(layer.spec.shares is not None for layer in ours):
+        raise Unspliceable("layers use each other's keys and values")
+    head = getattr(model.model, "lm_head", None) or model.model.get_output_embeddings()
+    if head is None:
+        raise Unspliceable("the model has no language-model head to compare by")
 
 
 def compare_spliced(
     model: Model, ids: tuple[int, ...], attention: list[CausalSelfAttention], *, generated: int = GENERATED
 ) -> SplicedResult:
     """Run the prompt and a greedy continuation through the spliced model and through the library's."""
+    _refuse(attention, model)
     names = [info.name for info in model.layers]
-    twin = splice(model.model, dict(zip(names, attention, strict=True)))
+    if len(set(names)) < len(names):
+        raise Unspliceable("its attention modules run several times in one pass")
+    by_name = dict(zip(names, attention, strict=True))
+    twin = splice(model.model, by_name, _returned(model, by_name))
     with torch.inference_mode():
         spliced = twin(torch.tensor([ids], device=model.device), use_cache=False).logits[0]
     eager, sdpa = model.logits(ids, eager=True), model.logits(ids)
     difference = (spliced.double() - eager.double()).abs()
     noise = float((sdpa.double() - eager.double()).abs().max())
     # Errors add up over the layers. The yardstick is what the library's own two forms of the same attention differ
-    # by; where it has but one, a few roundings of the largest logit.
+    # by; where it has but one, a few roundings of the largest logit for each layer.
     unit = torch.finfo(spliced.dtype).eps
-    tolerance = max(2 * noise, 4 * unit * float(eager.abs().max()))
+    tolerance = max(2 * noise, 4 * unit * float(eager.abs().max()) * len(names))
     room = generated if model.positions is None else max(0, min(generated, model.positions - len(ids)))
     ours = greedy(twin, ids, room)
     equal = _equal_from_start(ours, model.continuation(ids, room, eager=True))

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from inspector.capture import Call
 from inspector.errors import InspectorError
-from inspector.masks import Mask
+from inspector.masks import Mask, masked_weights
 from inspector.replay import replay
 from inspector.tokens import Tokens
-from reimpl.attention import attention_weights, context_vectors, scaled_scores
+from reimpl.attention import context_vectors, scaled_scores
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
 
@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 class LayerInfo:
     """One attention call of the model. `index` counts calls from 0; `block` is the decoder block it stands in.
 
-    window: how many tokens back a query may look, itself counted (None: to the first). rope: positions turn
-    queries and keys here. scale multiplies scores. d_value is the value vectors' width.
+    name:   the attention module's. repeat: how often that module has attended before, in this pass.
+    window: how many tokens back a query may look, itself counted (None: to the first).
+    chunk:  queries look at their own stretch of so many positions only (None: there are no stretches).
+    rope:   positions turn queries here, as measured (None: it cannot be told).
+    scale multiplies scores; bias: the model adds to them. d_value is the value vectors' width.
     """
 
     index: int
@@ -48,7 +51,10 @@ class LayerInfo:
     scale: float
     softcap: float | None
     sinks: bool
-    rope: bool
+    rope: bool | None
+    chunk: int | None = None
+    bias: bool = False
+    repeat: int = 0
 
     def kv_head(self, head: int) -> int:
         """Which key/value head this query head uses."""
@@ -64,7 +70,8 @@ class Layer:
     key: Tensor  # [g, s, d]
     value: Tensor  # [g, s, d_value]
     mask: Mask
-    sinks: Tensor | None = None
+    sinks: Tensor | None = None  # [h], or [h, t] where they depend on the input
+    bias: Tensor | None = None  # [h or 1, t or 1, s], added to the scaled scores
     input: Tensor | None = None  # [t, m]
     output: Tensor | None = None  # [t, m]
     residual: Tensor | None = None  # [t, m]
@@ -131,9 +138,12 @@ class Trace:
         return scores if head is None else scores[0]
 
     def scaled_scores(self, layer: int, head: int | None = None, queries: slice | None = None) -> Tensor:
-        """Scaled scores [t, s] (soft-capped where the model does), before the mask. Unlike weights, any number."""
-        kept, query, key, _ = self._heads(layer, head, queries)
+        """Scaled scores [t, s] (soft-capped, and with a bias added, where the model does), before the mask. Unlike
+        weights, any number."""
+        kept, query, key, rows = self._heads(layer, head, queries)
         scores = scaled_scores(query, key, scale=kept.info.scale, softcap=kept.info.softcap)
+        if kept.bias is not None:
+            scores = scores + _part(kept.bias, head, rows)
         return scores if head is None else scores[0]
 
     def weights(self, layer: int, head: int | None = None, queries: slice | None = None) -> Tensor:
@@ -146,16 +156,22 @@ class Trace:
             raise InspectorError(
                 f"Layer {layer}'s weights cannot be shown: {kept.unexplained}; a picture without that would be wrong."
             )
-        scores = scaled_scores(query, key, scale=kept.info.scale, softcap=kept.info.softcap)
-        sinks = kept.sinks if kept.sinks is None or head is None else kept.sinks[head : head + 1]
-        weights = attention_weights(scores, self._allowed(kept, rows), sinks=sinks)
+        weights = masked_weights(
+            query,
+            key,
+            self._allowed(kept, rows, head),
+            scale=kept.info.scale,
+            softcap=kept.info.softcap,
+            bias=None if kept.bias is None else _part(kept.bias, head, rows),
+            sinks=None if kept.sinks is None else _sinks_part(kept.sinks, head, rows),
+        ).to(kept.value.dtype)  # some models score in float32 and mix in their own dtype
         return weights if head is None else weights[0]
 
-    def allowed(self, layer: int, queries: slice | None = None) -> Tensor:
-        """True where a query may look at a key: bool [t, s]."""
-        kept = self._layer(layer)
-        may = self._allowed(kept, queries or slice(None))
-        return may if may.ndim == 2 else may[0]
+    def allowed(self, layer: int, queries: slice | None = None, head: int | None = None) -> Tensor:
+        """True where a query may look at a key: bool [t, s], in this head; without one, in any."""
+        kept = self._layer(layer) if head is None else self._head(layer, head)[0]
+        may = self._allowed(kept, queries or slice(None), head)
+        return may if may.ndim == 2 else may.any(0)
 
     def context(self, layer: int, head: int | None = None) -> Tensor:
         """Context vectors [t, d_value]: each query token's sum of weighted values."""
@@ -221,7 +237,7 @@ class Trace:
         tensors = [self.last_logits, self._logits]
         for kept in self.kept:
             tensors += [kept.query, kept.key, kept.value, kept.input, kept.output, kept.residual, *(kept.before or ())]
-            tensors.append(kept.mask if isinstance(kept.mask, Tensor) else None)
+            tensors += [kept.mask if isinstance(kept.mask, Tensor) else None, kept.bias, kept.sinks]
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
     def save(self, path: str | Path) -> Path:
@@ -264,9 +280,10 @@ class Trace:
         group = kept.info.kv_head(head)
         return kept, kept.query[head : head + 1, rows], kept.key[group : group + 1], rows
 
-    def _allowed(self, kept: Layer, rows: slice) -> Tensor:
+    def _allowed(self, kept: Layer, rows: slice, head: int | None) -> Tensor:
+        """Where these query rows may look: [t, s], or where heads differ [h, t, s] ([1, t, s] for one head)."""
         if not isinstance(kept.mask, MaskRule):
-            return kept.mask[..., rows, :]
+            return kept.mask[rows] if kept.mask.ndim == 2 else _part(kept.mask, head, rows)
         positions = torch.arange(kept.key.shape[1], device=kept.key.device)
         return allowed(kept.mask, positions[rows], positions)
 
@@ -274,7 +291,14 @@ class Trace:
         if kept.before is None:
             self._kept(kept.info.index, "input")
             if kept.call is None:
-                raise InspectorError("This trace was saved without vectors before rotation; capture the prompt again.")
+                if self.model is None:
+                    raise InspectorError(
+                        "This trace was saved without vectors before rotation; capture the prompt again."
+                    )
+                self._fetch("input")  # opened from a file with its inputs, and with its model
+            if kept.call is None:
+                name = kept.info.name
+                raise InspectorError(f"{name} cannot be run again, so its vectors before rotation are not shown.")
             again = replay(kept.call, rotate=False)
             kept.before = (again.query, again.key)
         return kept.before
@@ -285,7 +309,9 @@ class Trace:
             with self._lock:
                 if getattr(kept, what) is None:
                     self._fetch(what)
-        found: Tensor = getattr(kept, what)
+        found: Tensor | None = getattr(kept, what)
+        if found is None:
+            raise InspectorError(f"The {what} of {kept.info.name} could not be read from the model as it ran.")
         return found
 
     def _fetch(self, what: str) -> None:
@@ -314,3 +340,16 @@ class Trace:
             "layers": [asdict(layer.info) for layer in self.kept],
             "unexplained": [layer.unexplained for layer in self.kept],
         }
+
+
+def _part(table: Tensor, head: int | None, rows: slice) -> Tensor:
+    """One head's share (all heads' for None) of a table [h or 1, t or 1, s], and these query rows of it."""
+    if head is not None and table.shape[0] > 1:
+        table = table[head : head + 1]
+    return table[:, rows] if table.shape[1] > 1 else table
+
+
+def _sinks_part(sinks: Tensor, head: int | None, rows: slice) -> Tensor:
+    """The same of sinks [h] or [h, t]."""
+    sinks = sinks if head is None else sinks[head : head + 1]
+    return sinks if sinks.ndim == 1 else sinks[:, rows]

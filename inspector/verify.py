@@ -27,11 +27,12 @@ from inspector.compare import STAGE_NAMES, STAGES, Check, compare, judge_twins, 
 from inspector.errors import InspectorError
 from inspector.mistakes import MISTAKES, Mistake
 from inspector.model import Model
+from inspector.pairing import given_to, pair
 from inspector.replay import replay
 from inspector.report import ControlResult, RoundingError, VerificationReport
-from inspector.splice import compare_spliced
+from inspector.splice import Unspliceable, compare_spliced
 from inspector.trace import Layer, LayerInfo, Trace
-from reimpl.attention import AttentionTrace, CausalSelfAttention, attention_weights
+from reimpl.attention import AttentionTrace, CausalSelfAttention, Given, attention_weights
 from reimpl.rope import rotate
 
 # Somebody's attention: (attention input [n, d_model], layer) -> any of the stages by name, head-first.
@@ -72,11 +73,7 @@ def verify(
     trace = prompt if isinstance(prompt, Trace) else model.trace(prompt, keep=("input",))
     trace.input(0)  # a trace that did not keep the attention inputs fetches them now
     ours = _layers(model, checkpoint, needed=attention is None)
-    if ours and len(ours) != len(trace.layers):
-        raise InspectorError(
-            f"The checkpoint describes {len(ours)} attention layers and {model.name} ran {len(trace.layers)}; "
-            "compare a model with its own checkpoint."
-        )
+    remarks = list(_remarks(ours))
     spliced = spliced and attention is None
     controls = controls and bool(ours)
     total = len(trace.layers) + spliced + (len(MISTAKES) + spliced if controls else 0)
@@ -88,25 +85,30 @@ def verify(
 
     checks: list[Check] = []
     rounding: list[RoundingError] = []
-    judged: OwnAttention = attention or (lambda x, layer: vars(ours[layer].stages(x)))
+    given = [given_to(layer, trace, index) for index, layer in enumerate(ours)]
+    judged: OwnAttention = attention or (lambda x, layer: vars(ours[layer].stages(x, given=given[layer])))
     for index, (reference, kept) in enumerate(_references(trace)):
         x = _input(kept)
         with torch.inference_mode():
             chained = _readable(judged(x, index), reference)
-            found = chained if attention is not None else _each_from_reference(ours[index], x, reference)
+            found = chained if attention is not None else _each_from_reference(ours[index], x, reference, given[index])
         checks += _compare(kept.info, x, found, reference, chained=attention is not None)
-        rounding += _rounding(chained, reference, ours[index], x) if ours else []
+        rounding += _rounding(chained, reference, ours[index], x, given[index]) if ours else []
         step()
     if attention is None:
         checks = judge_twins(checks, [layer.spec for layer in ours])
     first = _first(checks)
     right = ours if checkpoint is None else model.reimplementation
     causes = _causes(trace, right, judged, first) if attention is not None and ours and first is not None else ()
-    in_place = compare_spliced(model, trace.tokens.ids, ours) if spliced else None
+    in_place = None
     if spliced:
+        try:
+            in_place = compare_spliced(model, trace.tokens.ids, ours)
+        except Unspliceable as reason:
+            remarks.append(f"Not run inside the library's model: {reason}.")
         step()
     control_results = []
-    for result in run_controls(model, right, splice_too=spliced) if controls else ():
+    for result in run_controls(model, right, splice_too=in_place is not None) if controls else ():
         control_results.append(result)
         step()
     return VerificationReport(
@@ -124,7 +126,21 @@ def verify(
         first_difference=first,
         likely_causes=tuple(causes),
         seconds=time.perf_counter() - started,
+        remarks=tuple(remarks),
     )
+
+
+def _remarks(ours: Sequence[CausalSelfAttention]) -> Iterator[str]:
+    """What the reimplementation did not compute itself."""
+    chosen = sum(layer.spec.mask.given for layer in ours)
+    if chosen:
+        yield (
+            f"In {chosen} of {len(ours)} layers the model chooses the keys that a query may look at by a part that is "
+            "not attention: that choice is the model's own, not reimplemented."
+        )
+    sharing = sum(layer.spec.shares is not None for layer in ours)
+    if sharing:
+        yield f"{sharing} of {len(ours)} layers use the keys and values of an earlier layer: compared with that one's."
 
 
 def run_controls(
@@ -136,8 +152,9 @@ def run_controls(
     for index, layer in enumerate(ours):
         kinds.setdefault(layer.spec, index)
     references = {index: _reference(trace.kept[index]) for index in kinds.values()}
+    given = {index: given_to(ours[index], trace, index) for index in references}
     for mistake in MISTAKES:
-        yield _control(mistake, trace, ours, references)
+        yield _control(mistake, trace, ours, references, given)
     if splice_too:
         mistake = MISTAKES[0] if ours[0].spec.rope is not None else next(m for m in MISTAKES if m.name == "no mask")
         planted = [mistake.plant(layer, trace.n) for layer in ours]
@@ -165,7 +182,11 @@ def control_ids(model: Model) -> list[int]:
 
 
 def _control(
-    mistake: Mistake, trace: Trace, ours: Sequence[CausalSelfAttention], references: Mapping[int, AttentionTrace]
+    mistake: Mistake,
+    trace: Trace,
+    ours: Sequence[CausalSelfAttention],
+    references: Mapping[int, AttentionTrace],
+    given: Mapping[int, Given],
 ) -> ControlResult:
     reason = ""
     for index, reference in references.items():
@@ -175,7 +196,7 @@ def _control(
             continue
         x = _input(trace.kept[index])
         with torch.inference_mode():
-            found = _each_from_reference(planted, x, reference)
+            found = _each_from_reference(planted, x, reference, given[index])
             checks = _compare(trace.layers[index], x, found, reference)
         first = _first(checks)
         seen = first or max(checks, key=lambda check: check.max_abs)
@@ -197,7 +218,8 @@ def _layers(model: Model, checkpoint: str | Path | None, *, needed: bool) -> lis
             return model.reimplementation
         return []
     try:
-        return reimpl.load_layers(checkpoint, dtype=model.dtype, device=model.device)
+        loaded = reimpl.load_layers(checkpoint, dtype=model.dtype, device=model.device)
+        return pair(loaded, model.layers, model.name)
     except reimpl.CheckpointError as error:
         raise InspectorError(str(error)) from error
 
@@ -256,15 +278,27 @@ def _readable(stages: Mapping[str, Tensor], reference: AttentionTrace) -> dict[s
     return readable
 
 
-def _each_from_reference(ours: CausalSelfAttention, x: Tensor, reference: AttentionTrace) -> dict[str, Tensor]:
-    """Every stage computed by `ours` from the library's numbers of the stage before, so that none hides another."""
+def _each_from_reference(
+    ours: CausalSelfAttention, x: Tensor, reference: AttentionTrace, given: Given
+) -> dict[str, Tensor]:
+    """Every stage computed by `ours` from the library's numbers of the stage before, so that none hides another.
+
+    Where something comes between rotation and scores, the library's vectors "before RoPE" have it too (it is run with
+    no rotation), so rotation starts from our own: they have just been compared.
+    """
     positions = torch.arange(x.shape[-2], device=x.device)
-    query_pre, key_pre, value, gate = ours.project(x)
-    query, key = ours.rotate(reference.query_pre, reference.key_pre, positions)
-    weights = ours.weigh(ours.score(reference.query, reference.key), ours.mask(positions, positions))
+    raw_query, raw_key, value, gate = ours.project(x, given.shared)
+    query_pre, key_pre = ours.finish(raw_query, raw_key, positions)
+    plain = query_pre is raw_query and key_pre is raw_key
+    start = (reference.query_pre, reference.key_pre) if plain else (raw_query, raw_key)
+    query, key = ours.finish(*ours.rotate(*start, positions), positions)
+    weights = ours.weigh(ours.score(reference.query, reference.key), ours.mask(positions, positions, given.mask))
     context = ours.mix(reference.weights, reference.value)
     output = ours.blend(reference.context, gate)
-    return vars(AttentionTrace(query_pre, key_pre, query, key, value, weights, context, output))
+    stages = vars(AttentionTrace(query_pre, key_pre, query, key, value, weights, context, output))
+    if given.shared is not None:  # handed in rotated: there is nothing before it
+        return {**stages, "key": given.shared[0], "key_pre": reference.key_pre}
+    return stages
 
 
 def _compare(
@@ -282,13 +316,14 @@ def _compare(
 
 
 def _rounding(
-    found: Mapping[str, Tensor], reference: AttentionTrace, ours: CausalSelfAttention, x: Tensor
+    found: Mapping[str, Tensor], reference: AttentionTrace, ours: CausalSelfAttention, x: Tensor, given: Given
 ) -> list[RoundingError]:
     """Both implementations' distance from the same layer computed in float64."""
     if x.dtype == torch.float64 or x.device.type == "mps":  # nothing more exact at hand
         return []
     with torch.inference_mode():
-        exact = _Exact.like(ours).double().stages(x.double())
+        shared = None if given.shared is None else (given.shared[0].double(), given.shared[1].double())
+        exact = _Exact.like(ours).double().stages(x.double(), given=Given(shared, given.mask))
 
     def distance(tensor: Tensor, stage: str) -> float:
         truth: Tensor = getattr(exact, stage)
@@ -305,11 +340,12 @@ class _Exact(CausalSelfAttention):
     """The layer for float64: angles (from the model's float32 frequencies) and softmax in float64 as well."""
 
     def rotate(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        rope = self.spec.rope
-        return tuple(rotate(x, positions, rope, angles=torch.float64) for x in (query, key))  # type: ignore[return-value]
+        rope, shares = self.spec.rope, self.spec.shares is not None
+        turned = rotate(query, positions, rope, angles=torch.float64)
+        return turned, key if shares else rotate(key, positions, rope, angles=torch.float64)
 
     def weigh(self, scores: Tensor, may: Tensor) -> Tensor:
-        return attention_weights(scores, may, precision=torch.float64)
+        return attention_weights(scores, may, sinks=self.sinks, precision=torch.float64)
 
 
 def _worst(rounding: list[RoundingError]) -> Iterator[RoundingError]:
@@ -333,7 +369,8 @@ def _causes(trace: Trace, ours: Sequence[CausalSelfAttention], judged: OwnAttent
             planted = mistake.plant(ours[first.layer], trace.n)
             if isinstance(planted, str):
                 continue
-            wrong = getattr(planted.stages(x), first.stage)
+            given = given_to(ours[first.layer], trace, first.layer)
+            wrong = getattr(planted.stages(x, given=given), first.stage)
             same = compare(first.layer, first.stage, found, wrong, tolerance=first.tolerance, reason="")
             if same.ok and not torch.equal(wrong, getattr(reference, first.stage)):
                 yield f"your {STAGE_NAMES[first.stage]} equals ours with {mistake.meaning}"

@@ -5,16 +5,18 @@ with its learned parameters, comes out. Loading is strict: every tensor by name,
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from reimpl.attention import CausalSelfAttention
-from reimpl.families import Family, family_of
+from reimpl.families import family_of
+from reimpl.families.family import Family
 from reimpl.spec import AttentionSpec, CheckpointError
 
 
@@ -37,10 +39,10 @@ def build_layers(
     device: torch.device | str = "cpu",
 ) -> list[CausalSelfAttention]:
     """The same from a config and any mapping of tensor names to tensors (a state dict in memory, say)."""
-    family = family_of(config)
+    family, config = family_of(config)
     specs = family.specs(config)
-    prefix = find_prefix(family, tensors)
-    return [_layer(family, spec, prefix, i, tensors, dtype, device) for i, spec in enumerate(specs)]
+    where = find_prefix(next(iter(specs)), tensors)
+    return [_layer(family, spec, where, place, tensors, dtype, device) for place, spec in specs.items()]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -97,43 +99,83 @@ class TensorFiles(Mapping[str, Tensor]):
         return len(self.files)
 
 
-def find_prefix(family: Family, tensors: Mapping[str, Tensor]) -> str:
-    """What stands before the first layer's attention in this checkpoint's names: "model." for most."""
-    first = family.attention.format(i=0)
-    prefixes = {name[: name.index(first)] for name in tensors if first in name}
+class Where(NamedTuple):
+    """What stands before the layers' places in a checkpoint's names ("model." for most), and which of a place's
+    alternative names it uses."""
+
+    prefix: str
+    alternative: int
+
+
+def find_prefix(place: str, tensors: Mapping[str, Tensor]) -> Where:
+    """Find the first attention layer in the checkpoint's names.
+
+    Where several parts of a model have such a place (an image encoder beside the language model), the language
+    model's is the one without a word for the others in it.
+    """
+    prefixes: set[Where] = set()
+    for number, name in enumerate(place.split("|")):
+        wanted = re.compile(rf"(?:^|(?<=\.)){re.escape(name)}\.")
+        prefixes |= {Where(tensor[: at.start()], number) for tensor in tensors if (at := wanted.search(tensor))}
+    if len(prefixes) > 1:
+        prefixes = {where for where in prefixes if not any(word in where.prefix for word in OTHER_PARTS)}
     if len(prefixes) != 1:
-        found = "none" if not prefixes else " and ".join(sorted(f'"{prefix}"' for prefix in prefixes))
-        raise CheckpointError(f"The tensors of {first}* were looked for under one prefix, found: {found}.")
+        found = "none" if not prefixes else " and ".join(sorted(f'"{where.prefix}"' for where in prefixes))
+        raise CheckpointError(f"The tensors of {place}.* were looked for under one prefix, found: {found}.")
     return prefixes.pop()
+
+
+# Parts of multimodal models that also have layers, and stages that only training uses.
+OTHER_PARTS = ("vision", "visual", "audio", "image", "encoder", "talker", "depth", "mtp", "draft", "code2wav")
 
 
 def _layer(
     family: Family,
     spec: AttentionSpec,
-    prefix: str,
-    i: int,
+    where: Where,
+    place: str,
     tensors: Mapping[str, Tensor],
     dtype: torch.dtype,
     device: torch.device | str,
 ) -> CausalSelfAttention:
     with torch.device("meta"):  # shapes without memory; the checkpoint's tensors are put in below
-        layer = CausalSelfAttention(spec)
-    place = prefix + family.attention.format(i=i)
+        layer = CausalSelfAttention(spec, place.rpartition("|")[2])
+    within = f"{where.prefix}{place.split('|')[where.alternative]}."
     state: dict[str, Tensor] = {}
+    used: set[str] = set()
     for ours, parameter in layer.state_dict().items():
-        module, kind = ours.rsplit(".", 1)
-        name = f"{place}{family.tensors[module]}.{kind}"
-        if name not in tensors:
-            raise CheckpointError(f"The checkpoint has no tensor {name}, which its config.json calls for.")
-        tensor = tensors[name]
+        names = _names(_present(within, family.tensor(ours), tensors), spec, ours)
+        if missing := [name for name in names if name not in tensors]:
+            raise CheckpointError(f"The checkpoint has no tensor {missing[0]}, which its config.json calls for.")
+        parts = [tensors[name] for name in names]
+        tensor = parts[0] if len(parts) == 1 else torch.stack(parts)
         if tensor.shape != parameter.shape:
             raise CheckpointError(
-                f"Tensor {name} has shape {list(tensor.shape)}; config.json calls for {list(parameter.shape)}."
+                f"Tensor {names[0]} has shape {list(tensor.shape)}; config.json calls for {list(parameter.shape)}."
             )
         state[ours] = tensor.to(device=device, dtype=dtype)
-    theirs = {name for name in tensors if name.startswith(place)}
-    used = {f"{place}{family.tensors[ours.rsplit('.', 1)[0]]}.{ours.rsplit('.', 1)[1]}" for ours in state}
-    if unread := sorted(name for name in theirs - used if not name.endswith("rotary_emb.inv_freq")):
-        raise CheckpointError(f"The checkpoint has tensors that were not read: {', '.join(unread[:3])}.")
+        used.update(names)
+    theirs = {name.removeprefix(within) for name in tensors if name.startswith(within) and name not in used}
+    ignored = (*family.ignored, *SHARED_LEFTOVERS * (spec.shares is not None), "rotary_emb.inv_freq")
+    if unread := sorted(name for name in theirs if not name.startswith(ignored)):
+        raise CheckpointError(f"The checkpoint has tensors that were not read: {within}{', '.join(unread[:3])}.")
     layer.load_state_dict(state, assign=True)
     return layer.requires_grad_(False).eval()
+
+
+# A layer that uses another's keys and values may still carry matrices of its own, which nothing reads.
+SHARED_LEFTOVERS = ("k_proj.", "v_proj.", "k_norm.", "v_norm.")
+
+
+def _present(within: str, alternatives: str, tensors: Mapping[str, Tensor]) -> str:
+    """The first of several names that the checkpoint has; the first of all where it has none."""
+    names = [within + name for name in alternatives.split("|")]
+    return next((name for name in names if name in tensors), names[0])
+
+
+def _names(name: str, spec: AttentionSpec, ours: str) -> list[str]:
+    """The checkpoint's tensors that make one parameter: one, or one for each head."""
+    if "{head}" not in name:
+        return [name]
+    heads = spec.kv_heads if ".k_norm." in ours else spec.heads
+    return [name.format(head=head) for head in range(heads)]

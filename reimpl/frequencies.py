@@ -95,7 +95,9 @@ def _longrope(rope: RopeSpec, numbers: dict[str, Any], length: int) -> Frequenci
     attention_factor = numbers.get("attention_factor")
     if attention_factor is None:
         attention_factor = 1.0 if factor <= 1.0 else math.sqrt(1 + math.log(factor) / math.log(original))
-    chosen = numbers["long_factor"] if length > original else numbers["short_factor"]
+    which = "long" if length > original else "short"
+    attention_factor = numbers.get(f"{which}_mscale") or attention_factor  # Phi-3.5-MoE states both
+    chosen = numbers[f"{which}_factor"]
     stretch = torch.tensor(chosen, dtype=torch.float32)
     exponent = torch.arange(0, rope.dim, 2, dtype=torch.int64).float() / rope.dim
     return 1.0 / (stretch * rope.theta**exponent), float(attention_factor)

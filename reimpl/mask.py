@@ -14,7 +14,9 @@ def allowed(rule: MaskRule, query_positions: Tensor, key_positions: Tensor) -> T
     cached generation, use the same function.
     """
     t, s = query_positions[:, None], key_positions[None, :]
-    may = s <= t
+    may = s <= (t + rule.window - 1 if rule.both_sides and rule.window is not None else t)
     if rule.window is not None:
         may = may & (s > t - rule.window)
+    if rule.chunk is not None:
+        may = may & (s // rule.chunk == t // rule.chunk)
     return may

@@ -6,33 +6,15 @@ x·Wᵀ, so a slice W[h·d:(h+1)·d] of shape [d, m] is head h's own matrix.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from reimpl.spec import AttentionSpec, NormSpec
-
-
-class RMSNorm(nn.Module):
-    """Divide by the root mean square over the last dimension, in float32, then multiply by a learned weight.
-
-    Zhang & Sennrich 2019, https://arxiv.org/abs/1910.07467; order of rounding as transformers' `LlamaRMSNorm`, or
-    with `plus_one` as its `GemmaRMSNorm`.
-    """
-
-    def __init__(self, width: int, norm: NormSpec) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(width))
-        self.norm = norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x if x.dtype == torch.float64 else x.float()
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.norm.eps)
-        if self.norm.plus_one:
-            return (wide * (1.0 + self.weight.to(wide.dtype))).to(x.dtype)
-        return self.weight * wide.to(x.dtype)
+from reimpl.norm import Norm, head_first, make_norm
+from reimpl.spec import AttentionSpec, GateSpec
 
 
 class Projected(NamedTuple):
@@ -41,49 +23,151 @@ class Projected(NamedTuple):
     query: Tensor  # [..., h, t, d]
     key: Tensor  # [..., g, t, d]
     value: Tensor  # [..., g, t, d_value]
-    gate: Tensor | None = None  # [..., t, h*d], what the joined context vectors are multiplied by, if anything
+    gate: Tensor | None = None  # [..., t, h*d_value], what the joined context vectors are multiplied by, if anything
 
 
 class Projections(nn.Module):
-    """W_q, W_k, W_v, separate or one below the other, with biases and norms where the model has them."""
+    """W_q, W_k, W_v in one of four layouts, with biases, norms and a gate where the model has them."""
 
     def __init__(self, spec: AttentionSpec) -> None:
         super().__init__()
         self.spec = spec
-        h, g, d, m = spec.heads, spec.kv_heads, spec.d_head, spec.d_model
-        self.widths = (h * d, g * d, g * d)
-        if spec.fused:
-            self.qkv_proj = nn.Linear(m, sum(self.widths), bias=spec.qkv_bias)
+        h, g, d, m = spec.heads, spec.kv_heads, spec.d_head, spec.d_input
+        self.widths = (h * d, g * d, g * spec.d_value)
+        if spec.layout == "separate":
+            doubled = 2 if spec.gate is not None and spec.gate.source == "query" else 1
+            self.q_proj = nn.Linear(m, doubled * h * d, bias=spec.qkv_bias)
+            if spec.shares is None:
+                self.k_proj = nn.Linear(m, g * d, bias=spec.qkv_bias)
+                if not spec.value_is_key:
+                    self.v_proj = nn.Linear(m, g * spec.d_value, bias=spec.qkv_bias)
         else:
-            self.q_proj, self.k_proj, self.v_proj = (nn.Linear(m, width, bias=spec.qkv_bias) for width in self.widths)
-        self.q_norm = self._norm(spec.query_norm, h)
-        self.k_norm = self._norm(spec.key_norm, g)
+            gate = h * spec.d_value if spec.gate is not None and spec.gate.source == "matrix" else 0
+            self.qkv_proj = nn.Linear(m, gate + sum(self.widths), bias=spec.qkv_bias)
+        self.q_norm = make_norm(spec.query_norm, d, h)
+        self.k_norm = make_norm(spec.key_norm, d, g) if spec.shares is None else None
+        self.v_norm = make_norm(spec.value_norm, spec.d_value, g) if spec.shares is None else None
+        self.gate = None if spec.gate is None else Gate(spec.gate, spec)
 
-    def _norm(self, norm: NormSpec | None, heads: int) -> RMSNorm | None:
-        return None if norm is None else RMSNorm(self.spec.d_head * (heads if norm.whole else 1), norm)
+    def forward(self, x: Tensor, shared: tuple[Tensor, Tensor] | None = None) -> Projected:
+        """Attention input x [..., t, m] -> query, key and value vectors, and the gate.
 
-    def forward(self, x: Tensor) -> Projected:
-        """Attention input x [..., t, m] -> query, key and value vectors."""
-        query, key, value = self.project(x)
-        return Projected(self.cut(query, self.q_norm), self.cut(key, self.k_norm), self.cut(value, None))
+        `shared`: key (rotated) and value of the layer named by `spec.shares`, where there is one.
+        """
+        raw_query, *others = self.project(x)
+        gate = None
+        if self.gate is not None:
+            raw_query, gate = self.gate(x, raw_query, others[2] if len(others) > 2 else None)
+        query = self.cut(raw_query, self.q_norm, self.spec.query_factor)
+        if self.spec.shares is not None:
+            if shared is None:
+                raise ValueError(f"This layer has no keys of its own: hand it those of {self.spec.shares}.")
+            return Projected(query, *shared, gate)
+        key = self.cut(others[0], self.k_norm, self.spec.key_factor)
+        value = self.cut(others[1], self.v_norm, self.spec.value_factor, width=self.spec.d_value)
+        return Projected(query, key, value, gate)
 
     def project(self, x: Tensor) -> Sequence[Tensor]:
-        """The matrix products alone: three tensors [..., t, heads·d]."""
-        if self.spec.fused:
-            return self.qkv_proj(x).split(self.widths, dim=-1)
-        return self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        """The matrix products alone: up to three tensors [..., t, heads·d]."""
+        if self.spec.layout != "separate":
+            return LAYOUTS[self.spec.layout](self.qkv_proj(x), self.spec)
+        if self.spec.shares is not None:
+            return (self.q_proj(x),)
+        key = self.k_proj(x)
+        return self.q_proj(x), key, key if self.spec.value_is_key else self.v_proj(x)
 
-    def cut(self, x: Tensor, norm: RMSNorm | None) -> Tensor:
-        """[..., t, heads·d] -> [..., heads, t, d], normalised over all of it or over each head."""
-        if norm is not None and norm.norm.whole:
-            x = norm(x)
-        x = x.unflatten(-1, (-1, self.spec.d_head))  # (..., t, heads, d)
-        if norm is not None and not norm.norm.whole:
-            x = norm(x)
-        return x.transpose(-3, -2)
+    def cut(self, x: Tensor, norm: Norm | None, factor: float = 1.0, *, width: int | None = None) -> Tensor:
+        """[..., t, heads·d] -> [..., heads, t, d], normalised over all of it or over each head, and clipped."""
+        early = norm if norm is not None and not norm.norm.after_rope else None
+        if early is not None and early.norm.over == "whole":
+            x, early = early(x), None
+        if self.spec.clip is not None:
+            x = x.clamp(-self.spec.clip, self.spec.clip)
+        x = x.unflatten(-1, (-1, width or self.spec.d_head))  # (..., t, heads, d)
+        if early is not None:
+            x = early(x)
+        return (x if factor == 1.0 else x * factor).transpose(-3, -2)
+
+    def norm_after_rope(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the norms come after rotation: query [..., h, t, d] and key [..., g, s, d] normalised."""
+        late_q, late_k = ((n if n is not None and n.norm.after_rope else None) for n in (self.q_norm, self.k_norm))
+        return head_first(late_q, query), head_first(late_k, key)
 
     def matrices(self) -> Sequence[Tensor]:
-        """W_q [h·d, m], W_k and W_v [g·d, m]."""
-        if self.spec.fused:
-            return self.qkv_proj.weight.split(self.widths)
-        return self.q_proj.weight, self.k_proj.weight, self.v_proj.weight
+        """W_q [h·d, m], W_k and W_v [g·d, m]; fewer where the layer has fewer of its own."""
+        if self.spec.layout != "separate":
+            return [part.T for part in LAYOUTS[self.spec.layout](self.qkv_proj.weight.T, self.spec)[:3]]
+        w_q = self.q_proj.weight
+        if self.gate is not None:
+            w_q = self.gate.query_part(w_q.T)[0].T
+        if self.spec.shares is not None:
+            return (w_q,)
+        return w_q, self.k_proj.weight, (self.k_proj if self.spec.value_is_key else self.v_proj).weight
+
+
+class Gate(nn.Module):
+    """What the joined context vectors are multiplied by: from the attention input, or from W_q's second half."""
+
+    def __init__(self, gate: GateSpec, spec: AttentionSpec) -> None:
+        super().__init__()
+        self.spec, self.heads, self.d_head, self.d_value = gate, spec.heads, spec.d_head, spec.d_value
+        if gate.source == "gate":
+            width = spec.heads * (1 if gate.per_head else spec.d_value)
+            self.proj = nn.Linear(spec.d_input, width, bias=False)
+        self.head_bias = nn.Parameter(torch.empty(spec.heads)) if gate.bias else None
+
+    def forward(self, x: Tensor, query: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x [..., t, m] and W_q·x -> the queries alone [..., t, h·d] and the gate [..., t, h·d_value]."""
+        query, gate = self.query_part(query)
+        if gate is None:
+            gate = self.proj(x) if given is None else given
+        return query, self.activate(gate)
+
+    def query_part(self, query: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Split what W_q gave into queries and, where it holds them, the gate's numbers: each head's halves."""
+        if self.spec.source != "query":
+            return query, None
+        wanted, gate = query.unflatten(-1, (self.heads, 2 * self.d_head)).chunk(2, dim=-1)
+        return wanted.flatten(-2), gate.flatten(-2)
+
+    def activate(self, gate: Tensor) -> Tensor:
+        if self.head_bias is not None:
+            gate = (gate.unflatten(-1, (self.heads, -1)) + self.head_bias[:, None]).flatten(-2)
+        wide = gate if gate.dtype == torch.float64 else gate.float()
+        gate = ACTIVATIONS[self.spec.activation](wide).to(gate.dtype)
+        return gate.repeat_interleave(self.d_value, dim=-1) if self.spec.per_head else gate
+
+
+def _stacked(x: Tensor, spec: AttentionSpec) -> Sequence[Tensor]:
+    """All queries, all keys, all values."""
+    return x.split((spec.heads * spec.d_head, spec.kv_heads * spec.d_head, spec.kv_heads * spec.d_value), dim=-1)
+
+
+def _gate_first(x: Tensor, spec: AttentionSpec) -> Sequence[Tensor]:
+    """The gate, then all queries, all keys, all values."""
+    gate, rest = x.tensor_split((spec.heads * spec.d_value,), dim=-1)
+    return *_stacked(rest, spec), gate
+
+
+def _grouped(x: Tensor, spec: AttentionSpec) -> Sequence[Tensor]:
+    """For each key/value head: its query heads, its key, its value."""
+    groups = x.unflatten(-1, (spec.kv_heads, spec.group + 2, spec.d_head))
+    query, key, value = groups.split((spec.group, 1, 1), dim=-2)
+    return query.flatten(-3), key.flatten(-3), value.flatten(-3)
+
+
+def _quarters(x: Tensor, spec: AttentionSpec) -> Sequence[Tensor]:
+    """Four blocks (one for each device it was trained on) of queries, values, keys."""
+    blocks = x.unflatten(-1, (4, -1))
+    query, value, key = blocks.split(spec.heads * spec.d_head // 4, dim=-1)
+    return query.flatten(-2), key.flatten(-2), value.flatten(-2)
+
+
+# How one matrix holds W_q, W_k and W_v: [..., N] -> query, key, value [..., heads·d].
+LAYOUTS: dict[str, Callable[[Tensor, AttentionSpec], Sequence[Tensor]]] = {
+    "stacked": _stacked,
+    "gate first": _gate_first,
+    "grouped": _grouped,
+    "quarters": _quarters,
+}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "softplus": F.softplus}

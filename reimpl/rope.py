@@ -21,10 +21,11 @@ def rotate(x: Tensor, positions: Tensor, rope: RopeSpec | None, *, angles: torch
         return x
     working = torch.promote_types(x.dtype, torch.float32) if rope.wide else x.dtype
     cos, sin = cos_sin(positions, rope, dtype=working, angles=angles)  # [t, dim/2]
-    turned, passed = x[..., : rope.dim].to(working), x[..., rope.dim :]
-    first, second = split_planes(turned, rope.style)  # each [..., t, dim/2]
+    passed_first = x.shape[-1] - rope.dim if rope.last else 0
+    before, turned, after = x.split((passed_first, rope.dim, x.shape[-1] - passed_first - rope.dim), dim=-1)
+    first, second = split_planes(turned.to(working), rope.style)  # each [..., t, dim/2]
     turned = join_planes(first * cos - second * sin, second * cos + first * sin, rope.style).to(x.dtype)
-    return torch.cat((turned, passed), dim=-1) if passed.shape[-1] else turned
+    return turned if rope.dim == x.shape[-1] else torch.cat((before, turned, after), dim=-1)
 
 
 def cos_sin(
@@ -41,7 +42,8 @@ def cos_sin(
     """
     per_position, factor = frequencies(rope, length=int(positions.max()) + 1)
     turned = positions.to(angles)[:, None] * per_position.to(positions.device, angles)[None, :]  # (t, dim/2)
-    return (turned.cos() * factor).to(dtype), (turned.sin() * factor).to(dtype)
+    sin = -turned.sin() if rope.backwards else turned.sin()
+    return (turned.cos() * factor).to(dtype), (sin * factor).to(dtype)
 
 
 def split_planes(x: Tensor, style: str) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """One layer's attention as frozen data: what goes in is a model's configuration, what comes out is all that
-`CausalSelfAttention` needs to know beside the weights.
+`CausalSelfAttention` needs to know beside the weights. Defaults are Llama's attention; every other field is something
+that some family of models does differently.
 
 The letters used for dimensions in all of `reimpl`:
 
@@ -10,7 +11,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["AttentionSpec", "CheckpointError", "MaskRule", "NormSpec", "RopeSpec", "UnsupportedError", "replace"]
+__all__ = [
+    "AttentionSpec",
+    "CheckpointError",
+    "GateSpec",
+    "LatentSpec",
+    "MaskRule",
+    "NormSpec",
+    "RopeSpec",
+    "TemperatureSpec",
+    "UnsupportedError",
+    "replace",
+]
 
 
 class CheckpointError(ValueError):
@@ -29,6 +41,8 @@ class RopeSpec:
     dim:   how many of the d dimensions turn; the rest pass unchanged.
     style: which two dimensions make a plane: "halves" (i, i + dim/2), as Llama's files store them,
            or "pairs" (2i, 2i + 1), as the paper writes them.
+    last:  the last `dim` dimensions turn, instead of the first.
+    backwards: turned in the opposite direction: other queries and keys, the same scores.
     wide:  rotate in float32 whatever the model's dtype, and round afterwards; else in the dtype, as Llama does.
     rule:  how planes are slowed down for longer texts (frequencies.py); `scaling` holds that rule's own numbers.
     """
@@ -36,6 +50,8 @@ class RopeSpec:
     theta: float
     dim: int
     style: str = "halves"
+    last: bool = False
+    backwards: bool = False
     wide: bool = False
     rule: str = "default"
     scaling: tuple[tuple[str, float | bool | tuple[float, ...]], ...] = ()
@@ -43,22 +59,93 @@ class RopeSpec:
 
 @dataclass(frozen=True)
 class NormSpec:
-    """RMSNorm of queries or keys before rotation, with a learned weight.
+    """Normalisation of queries, keys, values or context vectors.
 
-    whole:    over all heads' dimensions together, instead of over each head's.
-    plus_one: the factor is 1 + weight, and rounding to the dtype comes after it (Gemma).
+    kind:       "rms" (divide by the root mean square) or "layer" (subtract the mean first).
+    over:       "head" (each head by itself, one weight for all), "each" (a weight for each head) or "whole" (all
+                heads' dimensions together).
+    weight:     it has a learned factor; bias: and a learned addend.
+    plus_one:   the factor is 1 + weight, and rounding to the dtype comes after it (Gemma).
+    after_rope: queries and keys are normalised after rotation instead of before.
     """
 
     eps: float
-    whole: bool = False
+    kind: str = "rms"
+    over: str = "head"
+    weight: bool = True
+    bias: bool = False
     plus_one: bool = False
+    after_rope: bool = False
 
 
 @dataclass(frozen=True)
 class MaskRule:
-    """Which keys a query may look at: never later ones; with a window only the last `window`, itself counted."""
+    """Which keys a query may look at: never later ones.
+
+    window: only the last `window` tokens, the query itself counted.
+    both_sides: later ones too, as far as the window reaches: not causal.
+    chunk:  only tokens of the query's own stretch of `chunk` positions (0 to chunk-1, chunk to 2·chunk-1, ...).
+    given:  the model chooses keys itself, by a part that is not attention; its table is handed in from outside.
+    """
 
     window: int | None = None
+    chunk: int | None = None
+    given: bool = False
+    both_sides: bool = False
+
+
+@dataclass(frozen=True)
+class GateSpec:
+    """What the joined context vectors are multiplied by before W_o, computed from the attention input.
+
+    source:     "gate" (a projection of its own), "query" (the second half of each head's rows in W_q) or "matrix"
+                (the first rows of the one matrix that also holds W_q, W_k and W_v).
+    activation: "sigmoid" or "softplus".
+    per_head:   one number a head, instead of one a dimension.
+    bias:       a learned number a head is added before the activation.
+    """
+
+    source: str = "gate"
+    activation: str = "sigmoid"
+    per_head: bool = False
+    bias: bool = False
+
+
+@dataclass(frozen=True)
+class TemperatureSpec:
+    """Queries grow with their position, so that attention stays sharp in long texts: query · factor(position).
+
+    rule "steps": 1 + scale · log(1 + floor((position + first) / every)) (Llama 4);
+    rule "power": (1 + (position + first) / every) ** scale.
+    """
+
+    scale: float
+    every: float
+    first: int = 0
+    rule: str = "steps"
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """Multi-head latent attention (DeepSeek-V2, https://arxiv.org/abs/2405.04434): latent.py.
+
+    query_rank: width of the queries' latent vector (None: W_q straight from the input); key_value_rank: of the one
+    that keys and values share. rope_dim: how many dimensions turn; a key's are the same for all heads.
+    stored_in_pairs: the files hold the turning dimensions as pairs (2i, 2i+1); they are read as halves.
+    query_factor, key_value_factor: multiply the latent vectors. rope_norm: the turning part of keys is normalised.
+    gated: W_q's second step also gives the gate, and reads the latent before its norm as well.
+    """
+
+    query_rank: int | None
+    key_value_rank: int
+    rope_dim: int
+    eps: float = 1e-6
+    stored_in_pairs: bool = True
+    query_factor: float = 1.0
+    key_value_factor: float = 1.0
+    factor_on_latent: bool = False
+    rope_norm: bool = False
+    gated: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,8 +154,17 @@ class AttentionSpec:
 
     Query head h uses key/value head h // (heads // kv_heads). `scale` multiplies each query·key product.
     `softcap` c bends scaled scores to c·tanh(score/c). `rope` None: a layer without positions.
-    `fused`: W_q, W_k and W_v stand in one matrix, one below the other.
     `dropout` is applied to the weights at training time only, as the papers do; inference never drops.
+
+    layout: where W_q, W_k and W_v stand: "separate"; "stacked" in one matrix, one below the other; "grouped" by
+            key/value head (its queries, its key, its value, the next); "quarters" of (queries, values, keys);
+            "gate first", then stacked.
+    clip:   projected numbers are limited to ±clip.
+    *_factor: constants on projected queries, keys, values.
+    value_is_key: there is no W_v; values are the keys before norm and rotation.
+    shares: the place of the layer whose keys and values this one uses; it has none of its own.
+    sinks:  a learned score per head joins each softmax and takes its share away.
+    d_value: width of a value vector (0: as d_head). d_input: of the attention input (0: as d_model).
     """
 
     heads: int
@@ -78,13 +174,27 @@ class AttentionSpec:
     scale: float
     rope: RopeSpec | None
     mask: MaskRule = MaskRule()
-    fused: bool = False
+    layout: str = "separate"
     qkv_bias: bool = False
     output_bias: bool = False
     query_norm: NormSpec | None = None
     key_norm: NormSpec | None = None
     softcap: float | None = None
     dropout: float = 0.0
+    d_value: int = 0
+    d_input: int = 0
+    clip: float | None = None
+    query_factor: float = 1.0
+    key_factor: float = 1.0
+    value_factor: float = 1.0
+    temperature: TemperatureSpec | None = None
+    value_norm: NormSpec | None = None
+    value_is_key: bool = False
+    shares: str | None = None
+    sinks: bool = False
+    gate: GateSpec | None = None
+    output_norm: NormSpec | None = None
+    latent: LatentSpec | None = None
 
     def __post_init__(self) -> None:
         if min(self.heads, self.kv_heads, self.d_head, self.d_model) < 1:
@@ -102,6 +212,10 @@ class AttentionSpec:
                 f"RoPE turns pairs of dimensions: {self.rope.dim} of d_head={self.d_head} is not an even number "
                 "within it; check head_dim and partial_rotary_factor in config.json."
             )
+        if not self.d_value:
+            object.__setattr__(self, "d_value", self.d_head)
+        if not self.d_input:
+            object.__setattr__(self, "d_input", self.d_model)
 
     @property
     def group(self) -> int:

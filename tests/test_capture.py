@@ -2,16 +2,20 @@
 
 import gc
 import threading
+from dataclasses import replace
 
 import pytest
 import tiny
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
 
 import inspector
-from inspector.capture import Recorder, block_number, recording
+import inspector.capture
+import inspector.masks
+from inspector.capture import Recorder, block_number, recording, unexplained
+from inspector.coverage import tiny as types
 from inspector.errors import InspectorError
-from inspector.replay import replay
+from inspector.replay import replay, turns
 from reimpl.spec import MaskRule
 
 EVERY_KIND = pytest.mark.parametrize("tiny_model", list(tiny.KINDS), indirect=True)
@@ -182,17 +186,235 @@ def library_model(folder, model_type, **changes):
     return inspector.load(folder)
 
 
-def test_weights_that_the_record_does_not_explain_are_refused(tmp_path):
-    """A bias on the scores that the seam does not hold: no picture rather than a wrong one."""
+def test_a_bias_that_comes_with_the_mask_is_held(tmp_path):
+    """Other numbers than 0 and the lowest in a float mask are added to the scores, head by head."""
     model = tiny.load("grouped", tmp_path)
-    recorder = Recorder()
-    bias = torch.randn(1, 4, 6, 6).masked_fill(
-        ~torch.ones(6, 6, dtype=torch.bool).tril(), torch.finfo(torch.float32).min
-    )
+    recorder = Recorder(keep=frozenset({"input"}))
+    bias = torch.randn(1, 4, 6, 6)
+    lowest = torch.finfo(torch.float32).min
+    mask = bias.masked_fill(~torch.ones(6, 6, dtype=torch.bool).tril(), lowest)
     with torch.inference_mode(), recording(recorder):
-        model.model(torch.tensor([tiny.ids(6)]), attention_mask=bias, use_cache=False)
-    assert all("does more than query·key, mask and softmax" in call.unexplained for call in recorder.calls)
-    assert [layer.unexplained for layer in model.trace(tiny.ids(6)).kept] == ["", "", ""]
+        model.model(torch.tensor([tiny.ids(6)]), attention_mask=mask, use_cache=False)
+    for call in recorder.calls:
+        assert call.unexplained == ""
+        assert call.mask == MaskRule()
+        assert torch.equal(call.bias.tril(), bias[0].tril())
+    alike = (torch.arange(6.0) * 0.5).expand(1, 1, 6, 6).masked_fill(~torch.ones(6, 6, dtype=torch.bool).tril(), lowest)
+    with torch.inference_mode(), recording(recorder):
+        model.model(torch.tensor([tiny.ids(6)]), attention_mask=alike, use_cache=False)
+    assert recorder.calls[-1].bias.shape == (1, 1, 6)  # the same for every query: one row says it
+
+
+@pytest.mark.parametrize(
+    ("name", "forgotten"),
+    [
+        ("doge", "bias"),
+        ("inkling2_text", "bias"),
+        ("inkling2_text", "sinks"),
+        ("gpt_oss", "sinks"),
+        ("gemma2", "softcap"),
+        ("bloom", "bias"),
+    ],
+)
+def test_a_record_that_forgets_something_does_not_explain_the_context(tmp_path, name, forgotten):
+    """The check that stands between a wrong picture and the reader: each term of the record is needed."""
+    trace = type_of_the_library(name, tmp_path).trace(tiny.ids(20), keep=("input",))
+    for kept in trace.kept:
+        found = replay(kept.call).context[:, -1]
+        assert unexplained(kept.call, found, {}) == ""
+        forgetful = replace(kept.call, **{forgotten: None})
+        assert "does more than query·key, mask and softmax" in unexplained(forgetful, found, {})
+
+
+def test_weights_that_the_record_does_not_explain_are_refused(tmp_path, monkeypatch):
+    """No picture rather than a wrong one."""
+    model = type_of_the_library("doge", tmp_path)
+    read = inspector.masks.read_mask
+    monkeypatch.setattr(inspector.capture, "read_mask", lambda *given: (read(*given)[0], None))
+    trace = model.trace(tiny.ids(20))
+    for show in (trace.weights, trace.context):
+        with pytest.raises(InspectorError, match="weights cannot be shown: DogeAttention does more than"):
+            show(0)
+
+
+# Every mechanism by a type that has it, with what is measured of its attention calls: 1 where positions turn queries.
+MECHANISMS = {
+    "doge": "1111",  # a bias of its own on each key and head, in the mask
+    "minimax_m3_vl_text": "1111",  # keys chosen head by head
+    "deepseek_v32": "1111",  # keys chosen by an indexer, which is handed the position embeddings too
+    "llama4_text": "1010",  # chunks; complex position embeddings; layers without RoPE
+    "deepseek_v2": "1111",  # complex position embeddings, latent keys
+    "gpt_oss": "1111",  # sinks
+    "granite_swa": "1111",  # sinks whose share is taken off the context
+    "inkling2_text": "0000",  # a bias by distance, sinks that depend on the input, three inputs
+    "gemma3_text": "1111",  # position embeddings by kind of layer
+    "gemma4_text": "11111111",  # keys shared across layers, by a dictionary that layers write into
+    "hrm_text": "1" * 32,  # the same modules again and again
+    "diffllama": "1" * 8,  # two calls a module
+    "longcat_flash": "1" * 8,  # two modules a block
+    "zamba2": "11",  # one module in several blocks
+    "zaya": "1111",  # masks in a dictionary; convolutions before rotation
+    "smollm3": "1101",
+    "muse_spark": "1110",
+    "mistral_large4": "1110",
+    "moshi": "1111",  # rotates inside itself
+    "recurrent_gemma": "11",
+    "openai_privacy_filter": "1111",  # looks to both sides
+    "qwen3_vl": "1111",  # no language-model head
+    "ctrl": "0000",  # its arguments are called otherwise
+}
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_every_mechanism_is_captured_with_the_librarys_own_numbers(tmp_path, name):
+    model = type_of_the_library(name, tmp_path)
+    ids = tiny.ids(30)
+    trace = model.trace(ids, keep=("input", "output"))
+    assert "".join("?" if info.rope is None else str(int(info.rope)) for info in trace.layers) == MECHANISMS[name]
+    for layer, kept in enumerate(trace.kept):
+        assert kept.unexplained == ""
+        eager = replay(kept.call)
+        assert torch.equal(eager.query, kept.query)
+        torch.testing.assert_close(trace.weights(layer), eager.weights, atol=1e-5, rtol=0)
+        torch.testing.assert_close(trace.context(layer), eager.context, atol=1e-5, rtol=0)
+        torch.testing.assert_close(eager.output, kept.output, atol=1e-4, rtol=0)
+        for head in (0, kept.info.heads - 1):
+            torch.testing.assert_close(trace.weights(layer, head), eager.weights[head], atol=1e-5, rtol=0)
+        rows = trace.weights(layer, 0, queries=slice(5, 9))
+        torch.testing.assert_close(rows, eager.weights[0, 5:9], atol=1e-5, rtol=0)
+        assert torch.equal(trace.query(layer, 0, rope=False), kept.query[0]) == (not kept.info.rope)
+        assert not (trace.weights(layer).sum((0, 1)) > 0)[~trace.allowed(layer).any(0)].any()
+    trace.save(tmp_path / "t.safetensors")
+    again = inspector.open_trace(tmp_path / "t.safetensors")
+    assert all(torch.equal(again.weights(layer), trace.weights(layer)) for layer in range(len(trace.kept)))
+    if trace.last_logits is None:
+        with pytest.raises(InspectorError, match="predicts no next token"):
+            trace.next_tokens()
+
+
+def test_masks_of_every_kind(tmp_path):
+    trace = type_of_the_library("llama4_text", tmp_path / "c").trace(tiny.ids(30))
+    assert [kept.mask for kept in trace.kept] == [MaskRule(chunk=5), MaskRule()] * 2
+    assert [info.chunk for info in trace.layers] == [5, None] * 2
+    chosen = type_of_the_library("deepseek_v32", tmp_path / "d").trace(tiny.ids(30))
+    assert all(kept.mask.dtype == torch.bool and kept.mask.shape == (30, 30) for kept in chosen.kept)
+    assert not torch.equal(chosen.kept[0].mask, chosen.kept[1].mask)
+    heads = type_of_the_library("minimax_m3_vl_text", tmp_path / "m").trace(tiny.ids(30))
+    assert heads.kept[1].mask.shape == (4, 30, 30)
+    assert torch.equal(heads.allowed(1, head=2), heads.kept[1].mask[2])
+    assert heads.allowed(1).sum() > heads.allowed(1, head=2).sum()  # in any head
+
+
+def test_a_module_that_attends_again_is_told_apart(tmp_path):
+    layers = type_of_the_library("diffllama", tmp_path).trace(tiny.ids(9)).layers
+    assert [(info.block, info.repeat) for info in layers[:4]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert layers[0].name == layers[1].name
+
+
+def test_keys_before_rotation_of_a_layer_that_shares_them_are_the_first_ones(tmp_path):
+    model = type_of_the_library("gemma3n_text", tmp_path)
+    trace = model.trace(tiny.ids(20), keep=("input",))
+    shared = [(i, kept.call.key_of) for i, kept in enumerate(trace.kept) if kept.call.key_of is not None]
+    assert shared
+    for layer, source in shared:
+        first = next(i for i, kept in enumerate(trace.kept) if kept.call is source)
+        assert torch.equal(trace.key(layer, 0), trace.key(first, 0))
+        assert torch.equal(trace.key(layer, 0, rope=False), trace.key(first, 0, rope=False))
+        assert not torch.equal(trace.key(layer, 0, rope=False), trace.key(layer, 0))
+
+
+def test_rotation_that_cannot_be_switched_off_is_said(tmp_path, monkeypatch):
+    """Never vectors that were turned, under the name of those that were not."""
+    model = tiny.load("grouped", tmp_path)
+    trace = model.trace(tiny.ids(9), keep=("input",))
+    monkeypatch.setattr("inspector.replay._still", lambda arguments, n, *, also_ids: arguments)
+    with pytest.raises(InspectorError, match="rotation cannot be switched off from outside"):
+        trace.query(0, 0, rope=False)
+    assert turns(trace.kept[0].call) is None
+
+
+def test_switching_rotation_off_disturbs_nobody(tmp_path):
+    """Modules that rotate inside themselves are not touched: a twin of theirs is run."""
+    model = type_of_the_library("moshi", tmp_path)
+    ids = tiny.ids(20)
+    logits = library_logits(model, ids)
+    trace = model.trace(ids, keep=("input",))
+    module = model.model.get_submodule(trace.layers[1].name)
+    rotary = module.rotary_emb
+    before = trace.query(1, 2, rope=False)
+    with torch.inference_mode():
+        projected = module.q_proj(trace.input(1)).view(20, trace.layers[1].heads, -1)
+    assert torch.equal(before, projected[:, 2])
+    assert module.rotary_emb is rotary
+    assert torch.equal(library_logits(model, ids), logits)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("csm", "cannot run on token ids alone"),
+        ("voxtral_realtime", "cannot run on token ids alone"),
+        ("deepseek_v4", "attended from 30 to 45 positions where the prompt has 30 tokens"),
+        ("mamba2", "has no attention layer that can be recorded"),
+    ],
+)
+def test_what_cannot_be_captured_is_said_in_a_sentence(tmp_path, name, words):
+    with pytest.raises(InspectorError, match=words):
+        type_of_the_library(name, tmp_path).trace(tiny.ids(30, vocabulary=100))
+
+
+def test_a_model_of_images_and_text_reads_text(tmp_path):
+    """Only its language model attends; it is loaded by the class that its config names."""
+    text = {
+        **tiny.SIZES,
+        "head_dim": 16,
+        "sliding_window": 5,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+    }
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "image_size": 8, "patch_size": 4}  # fmt: skip
+    config = Gemma3Config(
+        text_config={**text, "num_hidden_layers": 4}, vision_config=vision, mm_tokens_per_image=1,
+        image_token_index=120, boi_token_index=121, eoi_token_index=122,
+    )  # fmt: skip
+    Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path)
+    tiny.word_tokenizer(tmp_path)
+    model = inspector.load(tmp_path)
+    trace = model.trace(tiny.ids(20, vocabulary=100))
+    assert isinstance(model.model, Gemma3ForConditionalGeneration)
+    assert [info.name for info in trace.layers] == [f"model.language_model.layers.{i}.self_attn" for i in range(4)]
+    assert [kept.unexplained for kept in trace.kept] == [""] * 4
+    assert (model.vocabulary, model.positions) == (128, 256)
+    assert trace.last_logits.shape == (1, 128)
+
+
+def test_half_precision_is_explained_too(tmp_path):
+    """A bias of ALiBi is not lost in the rounding of the scores, and no rounding is taken for a bias."""
+    for name, biased in (("bloom", True), ("gptj", False), ("roformer", False)):
+        folder = tmp_path / name
+        types.save(types.types()[name], folder)
+        trace = inspector.load(folder, dtype="bfloat16").trace(tiny.ids(30), keep=("input",))
+        for layer, kept in enumerate(trace.kept):
+            assert (kept.unexplained, kept.info.bias) == ("", biased)
+            weights = replay(kept.call).weights
+            torch.testing.assert_close(trace.weights(layer).float(), weights.float(), atol=0.01, rtol=0)
+
+
+def test_a_bare_model_is_loaded_without_a_head(tmp_path):
+    AutoModel.from_config(AutoConfig.for_model("llama", **tiny.SIZES)).save_pretrained(tmp_path)
+    tiny.word_tokenizer(tmp_path)
+    model = inspector.load(tmp_path)
+    trace = model.trace(tiny.ids(9))
+    assert trace.last_logits is None
+    with pytest.raises(InspectorError, match="predicts no next token"):
+        model.trace(tiny.ids(9), generate=2)
+    assert [info.name for info in trace.layers] == [f"layers.{i}.self_attn" for i in range(3)]
+
+
+def type_of_the_library(name, folder):
+    """A tiny random model of any type that the installed library knows, saved and loaded."""
+    folder.mkdir(exist_ok=True)
+    return inspector.load(types.save(types.types()[name], folder))
 
 
 def test_layers_that_share_keys_keep_every_query(tmp_path):

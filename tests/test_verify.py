@@ -87,7 +87,7 @@ def test_every_kind(tiny_model):
         ("mistral", {"window ignored", "window off by one"}),
         ("qwen2", {"qkv bias dropped"}),
         ("biases", {"qkv bias dropped", "output bias dropped"}),
-        ("qwen3", {"query/key norm dropped", "norm after rope"}),
+        ("qwen3", {"query/key norm dropped", "norm on the other side of rope"}),
         ("llama3", {"rope scaling ignored"}),
         ("linear", {"rope scaling ignored"}),
         ("dynamic", {"rope scaling ignored"}),
@@ -100,7 +100,7 @@ def test_every_kind(tiny_model):
         ("helium", {"rope style swapped"}),
         ("ernie4_5", {"rope style swapped", "qkv bias dropped", "output bias dropped"}),
         ("mixtral", {"window ignored"}),
-        ("olmo2", {"query/key norm dropped", "norm after rope"}),
+        ("olmo2", {"query/key norm dropped", "norm on the other side of rope"}),
         ("phi3", {"window ignored", "keys and values swapped"}),
         ("phi3 partial", {"rope on all dimensions"}),
         ("seed_oss", {"qkv bias dropped"}),
@@ -202,7 +202,7 @@ def test_each_mistake_is_recognised_in_somebodys_numbers(mistake, tmp_path):
     """On the kind of model that can have it."""
     kind = {"window ignored": "mistral", "window off by one": "mistral", "rope scaling ignored": "llama3",
             "qkv bias dropped": "biases", "output bias dropped": "biases", "query/key norm dropped": "qwen3",
-            "norm after rope": "qwen3", "rope base 10000": "llama3", "soft-cap left out": "gemma2",
+            "norm on the other side of rope": "qwen3", "rope base 10000": "llama3", "soft-cap left out": "gemma2",
             "rope on all dimensions": "glm", "scale of d_head": "granite", "rope everywhere": "smollm3"}  # fmt: skip
     model, n = tiny.load(kind.get(mistake.name, "grouped"), tmp_path), 40
     planted = [mistake.plant(layer, n) for layer in model.reimplementation]

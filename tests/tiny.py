@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import inspector
+from inspector.coverage.tiny import word_tokenizer
 from inspector.model import Model
 
 SIZES: dict[str, Any] = {
@@ -143,13 +143,6 @@ def save(kind: str, folder: Path, *, tokenizer: bool = True) -> Path:
     if tokenizer:
         word_tokenizer(folder)
     return folder
-
-
-def word_tokenizer(folder: Path) -> None:
-    """A tokenizer of 128 made-up words w0 ... w127 split at spaces."""
-    made = Tokenizer(models.WordLevel({f"w{i}": i for i in range(128)}, unk_token="w0"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=made, unk_token="w0").save_pretrained(folder)
 
 
 def load(kind: str, folder: Path, **options: Any) -> Model:

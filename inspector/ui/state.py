@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -35,12 +35,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Selection:
-    """What is looked at. Field names are the names in the address."""
+    """What is looked at. Field names are the names in the address; what is at its default is left out there.
+
+    query, key: positions of the query token and the key token that were chosen; -1: none.
+    """
 
     layer: int
     head: int
     show: str = "weights"
     scale: str = "sqrt"
+    query: int = -1
+    key: int = -1
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,12 @@ def fail(sentence: str) -> None:
 # -- the selection ---------------------------------------------------------------------------------------
 
 
-def selection(layers: Sequence[LayerInfo], default: Callable[[], tuple[int, int]]) -> Selection:
-    """The present selection, fitted to this model's layers, written to the address.
+# Field -> what it may be; the first is its default.
+CHOICES: dict[str, dict[str, str]] = {"show": SHOWS, "scale": SCALES}
+
+
+def selection(layers: Sequence[LayerInfo], tokens: int, default: Callable[[], tuple[int, int]]) -> Selection:
+    """The present selection, fitted to this model's layers and the prompt's tokens, written to the address.
 
     `default` gives the (layer, head) to show where neither the visitor nor the address says one that exists.
     """
@@ -96,10 +105,13 @@ def selection(layers: Sequence[LayerInfo], default: Callable[[], tuple[int, int]
         layer, head = default()
     elif not 0 <= head < layers[layer].heads:
         head = 0
-    show, scale = chosen.get("show"), chosen.get("scale")
     fitted = Selection(layer, head)
-    fitted = replace(fitted, show=show) if show in SHOWS else fitted
-    fitted = replace(fitted, scale=scale) if scale in SCALES else fitted
+    for name, options in CHOICES.items():
+        if chosen.get(name) in options:
+            fitted = replace(fitted, **{name: chosen[name]})
+    for name in ("query", "key"):
+        if 0 <= chosen.get(name, -1) < tokens:
+            fitted = replace(fitted, **{name: chosen[name]})
     st.session_state[_SELECTION] = asdict(fitted)
     _to_address(fitted)
     return fitted
@@ -114,11 +126,11 @@ def _from_address() -> dict[str, Any]:
     """What the address says, where it is not what this app itself wrote there: a link, or the Back button."""
     found: dict[str, Any] = {}
     written = st.session_state.get(_WRITTEN, {})
-    for name in ("layer", "head", "show", "scale"):
+    for name in (field.name for field in fields(Selection)):
         text = st.query_params.get(name)
         if text is None or text == written.get(name):
             continue
-        if name in ("show", "scale"):
+        if name in CHOICES:
             found[name] = text
         elif re.fullmatch(r"[0-9]{1,4}", text):
             found[name] = int(text)
@@ -128,7 +140,11 @@ def _from_address() -> dict[str, Any]:
 
 
 def _to_address(chosen: Selection) -> None:
-    said = {name: str(value) for name, value in asdict(chosen).items()}
+    usual = asdict(Selection(-1, -1))
+    said = {name: str(value) for name, value in asdict(chosen).items() if value != usual[name]}
+    for name in usual:
+        if name not in said and name in st.query_params:
+            del st.query_params[name]
     for name, value in said.items():
         if st.query_params.get(name) != value:
             st.query_params[name] = value

@@ -35,7 +35,9 @@ def show() -> None:
     with st.container(horizontal=True):
         common.head_pickers(trace.layers, chosen)
     st.caption(common.sharing(layer, chosen.head))
-    if not layer.rope:
+    if layer.rope is None:
+        st.info("This layer's rotation cannot be switched off: its vectors are shown after it.", icon=":material/info:")
+    elif not layer.rope:
         st.info("This layer does not use RoPE: queries and keys are compared as they are.", icon=":material/info:")
     found = attempt(lambda report: cached.vectors(shown.request, chosen.layer, chosen.head, report))
     if found is None:

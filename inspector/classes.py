@@ -1,0 +1,69 @@
+"""A config goes in; the library's class to load the model with comes out: one that reads token ids by itself.
+
+Besides causal language models these are text models saved without a head, and models of several modalities, whose
+language model is all that runs for a prompt of text. No weights are read here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from types import ModuleType
+from typing import Any
+
+import transformers
+from transformers import PreTrainedModel
+from transformers.models.auto import modeling_auto
+
+# What a class that is no decoder is called: TypeForSequenceClassification, TypeForMaskedLM and so on.
+_DECODERS_FOR = ("ForCausalLM", "ForConditionalGeneration")
+
+
+def is_causal(model_type: str) -> bool:
+    """Is this type in the library's list of causal language models?"""
+    return model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+
+def decoder_class(config: Any) -> type[PreTrainedModel] | None:
+    """The class that loads a model of this config and reads token ids; None where the library has none.
+
+    A causal language model's is the library's own choice, unless the config names the bare model without its head.
+    Otherwise it is the class that the config names, or the library's for models that read images and text.
+    """
+    kind = config.model_type
+    named = next(iter(getattr(config, "architectures", None) or []), None)
+    bare = modeling_auto.MODEL_MAPPING_NAMES.get(kind)
+    listed = [
+        names.get(kind)
+        for names in (
+            modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+            modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+            modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+        )
+    ]
+    wanted = [named, *listed] if not is_causal(kind) or named == bare else listed
+    found = (_class(name, config) for name in wanted if isinstance(name, str) and _may_decode(name, listed))
+    return next((kind for kind in found if kind is not None), None)
+
+
+def _may_decode(name: str, listed: list[Any]) -> bool:
+    return name in listed or name.endswith(_DECODERS_FOR) or (name.endswith("Model") and "For" not in name)
+
+
+def _class(name: str, config: Any) -> type[PreTrainedModel] | None:
+    """The class of this name for such a config, from transformers or the file of its type, if it reads token ids."""
+    found: Any = getattr(transformers, name, None) or getattr(_modeling_file(config), name, None)
+    is_model = isinstance(found, type) and issubclass(found, PreTrainedModel)
+    if not is_model or not isinstance(config, found.config_class or ()):
+        return None
+    return found if "input_ids" in inspect.signature(found.forward).parameters else None
+
+
+def _modeling_file(config: Any) -> ModuleType | None:
+    package, _, file = type(config).__module__.rpartition(".")
+    if not package.startswith("transformers.models.") or not file.startswith("configuration_"):
+        return None
+    try:
+        return importlib.import_module(f"{package}.{file.replace('configuration_', 'modeling_', 1)}")
+    except ImportError:
+        return None

@@ -1,0 +1,62 @@
+"""Rows of a sweep go in; docs/architectures.md comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+
+from inspector.coverage.sweep import TOKENS, Row, summary
+from inspector.report import versions
+
+HEADING = """# The decoder types of the library
+
+Made by `make coverage`: a tiny model with random weights of each decoder type that the installed transformers has was
+saved, loaded, traced on {tokens} tokens and verified, stage by stage and with planted mistakes, on {day} (transformers
+{transformers}, torch {torch}, Python {python}).
+
+*How to read a line*: **captured** gives the number of attention layers that were recorded, **verified** says that our
+reimplementation, read from the checkpoint's files, gave the library's numbers at every stage within its tolerance and
+that every planted mistake was noticed, **largest difference** is that of any element at any stage in float32, and
+**mistakes** are those noticed of those planted.
+
+{totals}
+"""
+
+COLUMNS = ("type", "RoPE", "captured", "verified", "largest difference", "mistakes", "remarks")
+
+
+def document(rows: Sequence[Row], *, day: date | None = None) -> str:
+    """The whole document, in Markdown."""
+    heading = HEADING.format(tokens=TOKENS, day=(day or date.today()).isoformat(), totals=summary(rows), **versions())
+    ruled = [_line(COLUMNS), _line("---" for _ in COLUMNS)]
+    return "\n".join([heading, *ruled, *(_line(_cells(row)) for row in rows)])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        f"`{row.model_type}`",
+        "yes" if row.rope else "no",
+        f"{row.layers} layers" if row.captured else "no",
+        "yes" if row.reimplemented else "no",
+        "" if row.largest is None else f"{row.largest:.3g}",
+        f"{row.caught} of {row.planted}" if row.planted else "",
+        _remarks(row),
+    )
+
+
+def _remarks(row: Row) -> str:
+    parts = [
+        f"Its text model is `{row.alias_of}`'s." if row.alias_of else "",
+        "" if row.known else "New since the survey.",
+        f"In place of one softmax: {row.otherwise}." if row.otherwise else "",
+        f"Not drawn: {row.unexplained}." if row.unexplained else "",
+        row.reason,
+        f"Missed: {', '.join(row.missed)}." if row.missed else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _line(cells: Iterable[str]) -> str:
+    """One line of a table: nothing in a cell can end the cell or the line, or be read as HTML."""
+    escaped = (" ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;") for cell in cells)
+    return "| " + " | ".join(escaped) + " |"

@@ -1,0 +1,226 @@
+"""The decoder types of the installed transformers go out, as entries; an entry goes in, and a tiny random model of it,
+or a checkpoint with a tokenizer, comes out.
+
+Weights are large enough, and norms, biases, sinks and gates far enough from 1 and 0, that leaving any out shows.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
+from transformers import CONFIG_MAPPING, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from inspector.coverage import table
+
+MOST_PARAMETERS = 4_000_000  # more means that a size is missing in the table, and the class's own was taken
+
+# Parameters of recurrences, whose initial values keep a state from growing without bound: by last name, or by part.
+LEFT_ALONE = ("A_log", "D", "dt_bias")
+LEFT_ALONE_PARTS = (".mamba", "rg_lru", "recurrent")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One decoder type.
+
+    name:       the library's model type.
+    class_name: its class; `package` is its place in transformers.models, "" where transformers itself exports it.
+    alias_of:   the entry whose text model this one has, under another name; "" for an entry of its own.
+    rope:       whether it rotates queries and keys; None where the table does not know the type.
+    options:    what its attention needs, as in table.CLASSES; None where that list cannot say it.
+    otherwise:  what it has in place of one softmax over queries and keys; "" where it has just that.
+    needs:      what it cannot run without, beside a prompt; "" where a prompt is enough.
+    """
+
+    name: str
+    class_name: str
+    package: str = ""
+    alias_of: str = ""
+    rope: bool | None = None
+    options: str | None = None
+    otherwise: str = ""
+    needs: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Is this type in the table? A later transformers may bring types that are not."""
+        return self.rope is not None
+
+
+def types() -> dict[str, Entry]:
+    """Every decoder type of the installed transformers, by name: its own list of causal language models, and the text
+    models of larger models that this list leaves out."""
+    found = {name: _entry(name, class_name) for name, class_name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items()}
+    for name, place in table.BACKBONES.items():
+        package, class_name = place.split(".")
+        if name not in found and importlib.util.find_spec(f"transformers.models.{package}") is not None:
+            found[name] = _entry(name, class_name, package)
+    return found
+
+
+def equivalence_classes() -> dict[str, tuple[str, ...]]:
+    """Options -> the installed types whose attention needs just these, the one that stands for them first.
+
+    Types that are something else than one softmax over queries and keys are in no class.
+    """
+    installed = types()
+    members = {options: tuple(n for n in names.split() if n in installed) for options, names in table.CLASSES.items()}
+    return {options: names for options, names in members.items() if names}
+
+
+def _entry(name: str, class_name: str, package: str = "") -> Entry:
+    options = _OPTIONS.get(name)
+    otherwise = _OTHERWISE.get(name, "")
+    known = options is not None or bool(otherwise)
+    rope = "ROPE_" in options if options is not None else name not in table.OTHERWISE_WITHOUT_ROPE
+    return Entry(
+        name=name,
+        class_name=class_name,
+        package=package,
+        alias_of=table.ALIASES.get(name, ""),
+        rope=rope if known else None,
+        options=options,
+        otherwise=otherwise,
+        needs=table.NEEDS.get(name, ""),
+    )
+
+
+_OPTIONS = {name: options for options, names in table.CLASSES.items() for name in names.split()}
+_OTHERWISE = table.OTHERWISE_WITH_ROPE | table.OTHERWISE_WITHOUT_ROPE
+
+
+# --- a tiny model ------------------------------------------------------------------------------------
+
+
+def model_class(entry: Entry) -> type[PreTrainedModel]:
+    """The library's class of this type."""
+    place = f"transformers.models.{entry.package}.modeling_{entry.package}" if entry.package else "transformers"
+    found: type[PreTrainedModel] = getattr(importlib.import_module(place), entry.class_name)
+    return found
+
+
+def config_class(entry: Entry) -> Any:
+    """The class of settings that `model_class` takes: the type's own, or the text part of a larger model's."""
+    own = model_class(entry).config_class
+    if entry.package:
+        return own
+    listed = CONFIG_MAPPING[entry.name]
+    return own if own in listed.sub_configs.values() else listed
+
+
+def config(entry: Entry) -> Any:
+    """Settings of a tiny model: table.SIZES where the type has such a field, what the table says of the type, and the
+    class's own defaults for the rest."""
+    made = config_class(entry)
+    default = made()
+    renamed: dict[str, str] = getattr(made, "attribute_map", {})
+    fields = {*default.to_dict(), *inspect.signature(made.__init__).parameters, *renamed}
+    values = {name: value for name, value in table.SIZES.items() if name in fields}
+    for other_name, field in renamed.items():
+        if field in fields:  # never both: which of the two wins differs from class to class
+            values.pop(other_name, None)
+    if "kv_lora_rank" in fields:  # latent keys are made for every head, and head_dim means their rotated part
+        values["num_key_value_heads"] = table.HEADS
+        if "qk_rope_head_dim" in fields:
+            values["head_dim"] = table.SIZES["qk_rope_head_dim"]
+    overrides = table.OVERRIDES.get(entry.name, {})
+    listed = _per_layer(default, layers=overrides.get("num_hidden_layers") or table.LAYERS)
+    if "layers_block_type" not in overrides:  # layer_types under an older name
+        values |= {name: kinds for name, kinds in listed.items() if name in fields}
+    values |= _short_rope(default)
+    values |= overrides
+    settings = made(**copy.deepcopy({name: value for name, value in values.items() if value is not None}))
+    if "is_decoder" in vars(settings):
+        settings.is_decoder = True
+    return settings
+
+
+def _per_layer(default: Any, *, layers: int) -> dict[str, list[str]]:
+    """The class's own lists of one kind a layer, cut down to `layers`: every kind of attention takes its turn."""
+    cut: dict[str, list[str]] = {}
+    if kinds := sorted(set(getattr(default, "layer_types", None) or [])):
+        cut["layer_types"] = [kinds[i % len(kinds)] for i in range(layers)]
+    for name in ("mlp_layer_types", "indexer_types"):  # the first layers are of one kind, all others of another
+        listed = getattr(default, name, None)
+        if isinstance(listed, list):
+            cut[name] = listed[:1] + listed[-1:] * (layers - 1)
+    return cut
+
+
+def _short_rope(default: Any) -> dict[str, Any]:
+    """The class's own scaling rule, with thresholds that a short prompt passes."""
+    rule = getattr(default, "rope_parameters", None)
+    if not isinstance(rule, dict) or "original_max_position_embeddings" not in rule:
+        return {}
+    short = {"original_max_position_embeddings": table.ORIGINAL_POSITIONS}
+    if "max_position_embeddings" in rule:
+        short["max_position_embeddings"] = table.POSITIONS
+    return {"rope_parameters": {**rule, **short}}
+
+
+def build(entry: Entry, seed: int = 0) -> PreTrainedModel:
+    """A tiny model of this type with random weights, float32, in eval mode.
+
+    Raises ValueError where the settings make a large one, and whatever the library raises for settings it refuses.
+    """
+    made, settings = model_class(entry), config(entry)
+    with torch.device("meta"):
+        parameters = sum(parameter.numel() for parameter in made(copy.deepcopy(settings)).parameters())
+    if parameters > MOST_PARAMETERS:
+        raise ValueError(f"a tiny {entry.name} would have {parameters:,} parameters: the table lacks one of its sizes")
+    torch.manual_seed(seed)
+    model = made(settings).float().eval()
+    randomize(model, seed)
+    return model
+
+
+def randomize(model: PreTrainedModel, seed: int = 0) -> None:
+    """Draw every weight anew, and move norms, biases, sinks and gates away from the 1 or 0 they start at."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and not _left_alone(name):  # what a class freezes is no weight: it is a formula
+                drawn = torch.randn(parameter.shape, generator=generator)
+                parameter.copy_(_moved(name, parameter, drawn))
+
+
+def _left_alone(name: str) -> bool:
+    return name.split(".")[-1] in LEFT_ALONE or any(part in name for part in LEFT_ALONE_PARTS)
+
+
+def _moved(name: str, parameter: Tensor, drawn: Tensor) -> Tensor:
+    """The parameter's new value, from `drawn`, of its shape and of variance 1."""
+    if parameter.ndim >= 3:  # experts, stacked
+        return drawn * parameter.shape[-1] ** -0.5
+    if parameter.ndim == 2 and "norm" not in name.lower():
+        if "embed" in name.lower():
+            return drawn * 0.5
+        inputs = parameter.shape[1] if name.endswith("weight") else parameter.shape[0]
+        return drawn * 1.2 * inputs**-0.5
+    start = parameter if bool(torch.isfinite(parameter).all()) else torch.zeros_like(parameter)
+    return start + 0.2 * drawn
+
+
+def save(entry: Entry, folder: Path, seed: int = 0) -> Path:
+    """A checkpoint of a tiny model of this type, with a tokenizer, in `folder`."""
+    build(entry, seed).save_pretrained(folder)
+    word_tokenizer(folder)
+    return folder
+
+
+def word_tokenizer(folder: Path) -> None:
+    """A tokenizer of 128 made-up words w0 ... w127 split at spaces."""
+    unknown = "w0"
+    made = Tokenizer(models.WordLevel({f"w{i}": i for i in range(table.VOCABULARY)}, unk_token=unknown))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=made, unk_token=unknown).save_pretrained(folder)

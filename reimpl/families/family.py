@@ -1,0 +1,218 @@
+"""How one model type's config.json becomes one AttentionSpec per attention layer, and where its tensors lie.
+
+`Family()` is Llama's reading of the standard field names; a row of the tables beside this file states only where a
+model type differs, its class's defaults included, since files on the hub leave defaults out. What a row does not read
+and `config.HARMLESS` does not list is refused by name: an unread field may change the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from reimpl.config import Fields, rope_spec
+from reimpl.families.kinds import ATTENDS, CHOSEN, CHUNKED, FULL, SLIDES, SLIDING, Kind, full
+from reimpl.spec import AttentionSpec, CheckpointError, GateSpec, MaskRule, NormSpec, RopeSpec
+
+
+class At(NamedTuple):
+    """The layer of a config that is being read: its number, and its kind as in kinds.py."""
+
+    fields: Fields
+    layer: int
+    kind: str
+
+
+Which = Callable[[At], bool]  # does this hold for the layer?
+Rope = Callable[[At, int], RopeSpec | None]  # the layer's RoPE, for heads of this width
+Change = Callable[[AttentionSpec, At], AttentionSpec]  # the spec so far -> the spec
+
+
+STANDARD_DEFAULTS: dict[str, Any] = {
+    "num_key_value_heads": None,  # as many as query heads
+    "head_dim": None,  # hidden_size // num_attention_heads
+    "rope_theta": 10000.0,
+    "partial_rotary_factor": 1.0,
+    "rope_scaling": None,
+    "rope_parameters": None,
+    "max_position_embeddings": 2048,
+    "original_max_position_embeddings": None,
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "rms_norm_eps": 1e-6,
+    "sliding_window": None,
+    "attention_chunk_size": None,
+    "layer_types": None,
+}
+
+# Our parameter's module -> the checkpoint's, within the attention module. `{head}`: one tensor for each head.
+STANDARD_TENSORS: dict[str, str] = {
+    "projections.q_proj": "q_proj",
+    "projections.k_proj": "k_proj",
+    "projections.v_proj": "v_proj",
+    "projections.qkv_proj": "qkv_proj",
+    "projections.q_norm": "q_norm",
+    "projections.k_norm": "k_norm",
+    "projections.v_norm": "v_norm",
+    "projections.gate.proj": "gate_proj",
+    "projections.q_a_proj": "q_a_proj",
+    "projections.q_a_norm": "q_a_layernorm",
+    "projections.q_b_proj": "q_b_proj",
+    "projections.kv_a_proj": "kv_a_proj_with_mqa",
+    "projections.kv_a_norm": "kv_a_layernorm",
+    "projections.kv_b_proj": "kv_b_proj",
+    "projections.k_rope_norm": "k_rope_only_layernorm",
+    "projections.gate.head_bias": "gate_bias",
+    "output_norm": "o_norm",
+    "o_proj": "o_proj",
+    "sinks": "sinks",
+}
+
+
+def every_layer(_: At) -> bool:
+    return True
+
+
+def sliding_layers(at: At) -> bool:
+    return at.kind == SLIDING
+
+
+def all_but_full(at: At) -> bool:
+    return at.kind != FULL
+
+
+def ordinary_rope(at: At, d_head: int) -> RopeSpec | None:
+    return rope_spec(at.fields, d_head, at.kind)
+
+
+def unchanged(spec: AttentionSpec, _: At) -> AttentionSpec:
+    return spec
+
+
+@dataclass(frozen=True)
+class Family:
+    """One model type, or several alike.
+
+    defaults:    values of the library's config class for fields that a file may leave out.
+    names:       this type's own names for standard fields.
+    kinds:       what each layer is where the file has no layer_types: full, sliding or chunked attention, or none.
+    window:      the field that holds the sliding window.
+    qkv_bias:    True, False, or the name of the config field that says so; `output_bias` likewise.
+    qk_norm:     the norm of queries and keys, its eps taken from the field `norm_eps`; only where the flag
+                 `qk_norm_if` is on, if one is named. value_norm, output_norm: likewise.
+    scale:       (field, exponent): scores are multiplied by field ** exponent; None: d_head ** -0.5.
+    softcap:     the field that holds the scores' soft-cap.
+    rope, rope_layers: the RopeSpec of a layer, and which layers have one at all.
+    rope_style:  "halves" or "pairs"; rope_wide: rotated in float32, then rounded.
+    change:      a function for what only this type does, applied to each layer's spec last.
+    attention:   the attention module's place, {i} the layer's number; several where a layer has several. Where the
+                 checkpoint's name is not the library's, "checkpoint's|library's"; likewise in `tensors`.
+    tensors:     our parameter's module -> the checkpoint's, where it is not the standard name.
+    ignored:     tensors within the attention module that attention does not use, such as those that choose keys.
+    harmless:    fields of this type that cannot change what attention computes from its input.
+    """
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    kinds: Kind = full
+    window: str = "sliding_window"
+    layout: str = "separate"
+    qkv_bias: bool | str = "attention_bias"
+    output_bias: bool | str = "attention_bias"
+    qk_norm: NormSpec | None = None
+    qk_norm_if: str = ""
+    value_norm: NormSpec | None = None
+    output_norm: NormSpec | None = None
+    norm_eps: str = "rms_norm_eps"
+    scale: tuple[str, float] | None = None
+    softcap: str | None = None
+    rope: Rope = ordinary_rope
+    rope_layers: Which = every_layer
+    rope_style: str = "halves"
+    rope_wide: bool = False
+    gate: GateSpec | None = None
+    sinks: Which | None = None
+    clip: str | None = None
+    change: Change = unchanged
+    attention: str | tuple[str, ...] = "layers.{i}.self_attn"
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    harmless: frozenset[str] = frozenset()
+
+    def specs(self, config: Mapping[str, Any]) -> dict[str, AttentionSpec]:
+        """The AttentionSpec of each attention layer by its place ("layers.3.self_attn"), in the model's order.
+
+        UnsupportedError names any field that is not understood.
+        """
+        fields = Fields({**STANDARD_DEFAULTS, **self.defaults}, config, self.names)
+        places = (self.attention,) if isinstance(self.attention, str) else self.attention
+        specs = {}
+        for layer in range(fields.integer("num_hidden_layers")):
+            kind = self._kind(fields, layer)
+            if kind in ATTENDS:
+                spec = self._spec(At(fields.of_layer(layer), layer, kind))
+                specs.update({place.format(i=layer): spec for place in places})
+        if not specs:
+            raise CheckpointError("config.json describes no layer with attention; check its layer types.")
+        fields.refuse_unread(self.harmless)
+        return specs
+
+    def _kind(self, fields: Fields, layer: int) -> str:
+        default = self.kinds(fields, layer)  # read in any case: what decides is not an unread field
+        types = fields["layer_types"]
+        return str(types[layer]) if types is not None else default
+
+    def _spec(self, at: At) -> AttentionSpec:
+        fields = at.fields
+        heads, d_model = fields.integer("num_attention_heads"), fields.integer("hidden_size")
+        d_head = fields.optional_integer("head_dim") or d_model // heads
+        norm = self.qk_norm if not self.qk_norm_if or fields[self.qk_norm_if] else None
+        dropout = fields["attention_dropout"]
+        spec = AttentionSpec(
+            heads=heads,
+            kv_heads=fields.optional_integer("num_key_value_heads") or heads,
+            d_head=d_head,
+            d_model=d_model,
+            scale=d_head**-0.5 if self.scale is None else fields.number(self.scale[0]) ** self.scale[1],
+            rope=self._rope(at, d_head),
+            mask=self._mask(at),
+            layout=self.layout,
+            qkv_bias=fields.flag(self.qkv_bias),
+            output_bias=fields.flag(self.output_bias),
+            query_norm=self._norm(norm, fields),
+            key_norm=self._norm(norm, fields),
+            value_norm=self._norm(self.value_norm, fields),
+            output_norm=self._norm(self.output_norm, fields),
+            softcap=None if self.softcap is None else fields[self.softcap],
+            clip=None if self.clip is None else fields.get(self.clip),
+            gate=self.gate,
+            sinks=self.sinks is not None and self.sinks(at),
+            dropout=float(dropout or 0.0),
+        )
+        return self.change(spec, at)
+
+    def _rope(self, at: At, d_head: int) -> RopeSpec | None:
+        rope, turns = self.rope(at, d_head), self.rope_layers(at)
+        if rope is None or not turns:
+            return None
+        return replace(rope, style=self.rope_style, wide=self.rope_wide)
+
+    def _mask(self, at: At) -> MaskRule:
+        window, chunk = at.fields.get(self.window), at.fields["attention_chunk_size"]
+        return MaskRule(
+            window=window if at.kind in SLIDES else None,
+            chunk=chunk if at.kind == CHUNKED else None,
+            given=at.kind in CHOSEN,
+        )
+
+    def _norm(self, norm: NormSpec | None, fields: Fields) -> NormSpec | None:
+        return None if norm is None else replace(norm, eps=fields.number(self.norm_eps) if self.norm_eps else norm.eps)
+
+    def tensor(self, ours: str) -> str:
+        """The checkpoint's name for one of our parameters ("projections.q_proj.weight"), within the module."""
+        names = {**STANDARD_TENSORS, **self.tensors}
+        if ours in names:
+            return names[ours]
+        module, _, kind = ours.rpartition(".")
+        return "|".join(f"{name}.{kind}" for name in names[module].split("|"))

@@ -1,0 +1,98 @@
+"""Gemma and its kin: norms with 1 + weight, soft-capped scores, two RoPE bases, keys and values shared by layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reimpl.config import Fields, rope_spec
+from reimpl.families.bases import two_bases
+from reimpl.families.family import At, Change, Family
+from reimpl.families.kinds import FULL, OTHER, SLIDING, every, in_turn, last_full
+from reimpl.spec import AttentionSpec, NormSpec, UnsupportedError
+
+PLUS_ONE = NormSpec(eps=0.0, plus_one=True)
+HEAD_NORM = NormSpec(eps=0.0)
+
+
+def _not_capped(spec: AttentionSpec, at: At) -> AttentionSpec:
+    """Gemma 3's files name a soft-cap that its library class never applies."""
+    at.fields.get("attn_logit_softcapping")
+    if at.fields.get("use_bidirectional_attention"):
+        raise UnsupportedError("use_bidirectional_attention: this model's attention is not causal.")
+    return spec
+
+
+def last_of_kind(layer: int, own: int, kinds: list[str]) -> str | None:
+    """The place of the last layer of the same kind with keys of its own, for a layer behind the first `own`."""
+    if layer < own:
+        return None
+    found = max(i for i in range(own) if kinds[i] == kinds[layer])
+    return f"layers.{found}.self_attn"
+
+
+def _all_kinds(fields: Fields, n: int) -> list[str]:
+    listed, layers = fields["layer_types"], fields.integer("num_hidden_layers")
+    return list(listed) if listed is not None else [last_full(every("", n))(fields, i) for i in range(layers)]
+
+
+def _shared(n: int) -> Change:
+    def change(spec: AttentionSpec, at: At) -> AttentionSpec:
+        own = at.fields.integer("num_hidden_layers") - at.fields.integer("num_kv_shared_layers")
+        shares = last_of_kind(at.layer, own, _all_kinds(at.fields, n))
+        return replace(spec, scale=1.0, shares=shares)
+
+    return change
+
+
+def _gemma4(spec: AttentionSpec, at: At) -> AttentionSpec:
+    """Full layers have wider heads and, perhaps, fewer key/value heads whose values are their keys."""
+    spec = _shared(6)(spec, at)
+    wide, few = at.fields.get("global_head_dim", 512), at.fields.get("num_global_key_value_heads")
+    values_are_keys = bool(at.fields.get("attention_k_eq_v"))
+    if at.fields.get("use_bidirectional_attention") == "all":
+        raise UnsupportedError("use_bidirectional_attention=all: this model's attention is not causal.")
+    if at.kind != FULL:
+        return spec
+    spec = replace(spec, value_is_key=values_are_keys and spec.shares is None)
+    if at.fields.get("per_layer_config") is not None:  # today's files: it has the widths, and they are read already
+        return spec
+    kv_heads = few if few and values_are_keys else spec.kv_heads
+    return replace(spec, d_head=wide, d_value=wide, kv_heads=kv_heads, rope=rope_spec(at.fields, wide, at.kind))
+
+
+GEMMA3 = Family(
+    kinds=every("sliding_window_pattern", 6),
+    scale=("query_pre_attn_scalar", -0.5),
+    qk_norm=PLUS_ONE,
+    rope=two_bases(("rope_local_base_freq", 1e4), ("rope_theta", 1e6)),
+    change=_not_capped,
+)
+GEMMA4 = Family(
+    kinds=last_full(every("", 6)),
+    qk_norm=HEAD_NORM,
+    value_norm=NormSpec(eps=0.0, weight=False),
+    change=_gemma4,
+)
+
+GEMMA: dict[str, Family] = {
+    "gemma": Family(),
+    "gemma2": Family(
+        kinds=in_turn(SLIDING, FULL), scale=("query_pre_attn_scalar", -0.5), softcap="attn_logit_softcapping",
+    ),
+    "gemma3_text": GEMMA3,
+    "gemma3n_text": replace(GEMMA4, kinds=every("", 5), change=_shared(5), rope=GEMMA3.rope),
+    "gemma4_text": GEMMA4,
+    "gemma4_unified_text": GEMMA4,
+    "recurrent_gemma": Family(
+        output_bias=True, window="attention_window_size", attention="layers.{i}.temporal_block",
+        kinds=lambda fields, layer: SLIDING if _block_type(fields, layer) == "attention" else OTHER,
+    ),
+    "vaultgemma": Family(
+        kinds=in_turn(SLIDING, FULL), scale=("query_pre_attn_scalar", -0.5), softcap="attn_logit_softcapping",
+    ),
+}  # fmt: skip
+
+
+def _block_type(fields: Fields, layer: int) -> str:
+    types = fields.get("block_types") or fields.get("_block_types") or ("recurrent", "recurrent", "attention")
+    return str(types[layer % len(types)])

@@ -1,0 +1,76 @@
+"""Families near to Llama: other biases, scales, norms of queries and keys, windows, gates."""
+
+from __future__ import annotations
+
+from reimpl.families.family import Family, all_but_full, every_layer
+from reimpl.families.kinds import FULL, OTHER, SLIDING, behind_max_window_layers, every, in_turn, sliding
+from reimpl.spec import GateSpec, NormSpec
+
+HEAD_NORM = NormSpec(eps=0.0)
+WHOLE_NORM = NormSpec(eps=0.0, over="whole")
+NO_WEIGHT = NormSpec(eps=0.0, weight=False)
+GRANITE = Family(scale=("attention_multiplier", 1.0))
+MISTRAL = Family(qkv_bias=False, output_bias=False, kinds=sliding)
+NO_BIAS = Family(qkv_bias=False, output_bias=False)
+
+LLAMA_LIKE: dict[str, Family] = {
+    "llama": Family(),
+    "afmoe": Family(
+        kinds=every("global_attn_every_n_layers", 4), rope_layers=all_but_full, qk_norm=HEAD_NORM, gate=GateSpec()
+    ),
+    "apertus": Family(qk_norm=HEAD_NORM),
+    "arcee": Family(),
+    "aria_text": Family(),
+    "bitnet": Family(output_norm=WHOLE_NORM, tensors={"output_norm": "attn_sub_norm"}),
+    "cosmos3_edge_text": Family(),
+    "csm": Family(),
+    "cwm": Family(qkv_bias=False, output_bias=False, kinds=in_turn(FULL, SLIDING, SLIDING, SLIDING)),
+    "deepseek_ocr2_text": Family(),
+    "dots1": Family(qk_norm=HEAD_NORM, kinds=behind_max_window_layers),
+    "emu3_text_model": Family(),
+    "flex_olmo": Family(qk_norm=WHOLE_NORM),
+    "glm4_moe": Family(output_bias=False, qk_norm=HEAD_NORM, qk_norm_if="use_qk_norm"),
+    "evolla": Family(harmless=frozenset({"protein_encoder_config"})),
+    "glm4v_moe_text": Family(output_bias=False),
+    "glm_image_text": Family(output_bias=False),
+    "gpt_oss": Family(kinds=in_turn(SLIDING, FULL), sinks=every_layer),
+    "granite": GRANITE,
+    "granite4_vision_text": GRANITE,
+    "granite_docling_text": GRANITE,
+    "granitemoe": GRANITE,
+    "granitemoeshared": GRANITE,
+    "higgs_audio_v2": Family(),
+    "hrm_text": Family(
+        names={"num_hidden_layers": "num_layers_per_stack"}, layout="gate first", gate=GateSpec("matrix"),
+        attention=tuple(f"{part}_module.layers.{{i}}.attn|{part}_module.layers.{{i}}.self_attn" for part in "LH"),
+        tensors={"projections.qkv_proj": "gqkv_proj"},
+    ),
+    "hunyuan_v1_dense": Family(
+        qk_norm=NormSpec(eps=0.0, after_rope=True),
+        tensors={"projections.q_norm": "query_layernorm", "projections.k_norm": "key_layernorm"},
+    ),
+    "hy_v3": Family(qk_norm=HEAD_NORM),
+    "hyperclovax": GRANITE,
+    "internlm3": Family(),
+    "iquestcoder": Family(),
+    "jais2": Family(),
+    "mellum": Family(qk_norm=HEAD_NORM),
+    "minimax_m3_vl_text": Family(
+        qkv_bias=False, output_bias=False, qk_norm=NormSpec(eps=0.0, plus_one=True), ignored=("indexer.",),
+        harmless=frozenset({"rotary_dim"}),  # the library's class reads partial_rotary_factor alone
+    ),
+    "ministral": MISTRAL,
+    "mistral": MISTRAL,
+    "mixtral": MISTRAL,
+    "nemotron": Family(),
+    "olmo": Family(clip="clip_qkv"),
+    "olmo2": Family(qk_norm=WHOLE_NORM, rope_wide=True),
+    "olmo_hybrid": Family(kinds=every("", 4, otherwise=OTHER), qk_norm=WHOLE_NORM, rope_wide=True),
+    "olmoe": Family(qk_norm=WHOLE_NORM, clip="clip_qkv", rope_wide=True),
+    "phimoe": Family(kinds=sliding),
+    "seed_oss": Family(output_bias="attention_out_bias"),
+    "solar_open": Family(),
+    "starcoder2": Family(qkv_bias="use_bias", output_bias="use_bias", kinds=sliding),
+    "voxtral_realtime_text": MISTRAL,
+}  # fmt: skip
+LLAMA_LIKE["hunyuan_v1_moe"] = LLAMA_LIKE["hunyuan_vl_text"] = LLAMA_LIKE["hunyuan_v1_dense"]

@@ -1,0 +1,53 @@
+"""Families that turn neighbouring dimensions (2i, 2i + 1), as RoPE's paper writes it: Cohere, GLM, Ernie, Helium."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reimpl.config import Fields
+from reimpl.families.bases import own_words_only
+from reimpl.families.family import At, Family, all_but_full
+from reimpl.families.kinds import FULL, SLIDING, every
+from reimpl.spec import NormSpec
+
+EACH_HEAD = NormSpec(eps=0.0, kind="layer", over="each")
+
+ERNIE = Family(qkv_bias="use_bias", output_bias="use_bias", rope_style="pairs", rope_wide=True)
+GLM = Family(output_bias=False, rope_style="pairs")
+COHERE = Family(rope_style="pairs", rope_wide=True, norm_eps="layer_norm_eps")
+COHERE2 = replace(
+    COHERE, kinds=every("sliding_window_pattern", 4), rope_layers=all_but_full,
+)  # fmt: skip
+
+
+def _after_prefix(fields: Fields, layer: int) -> str:
+    """The first layers, those without experts, have a pattern of their own."""
+    prefix, period = fields.get("first_k_dense_replace") or 0, fields.get("prefix_dense_sliding_window_pattern") or 1
+    if layer < prefix:
+        return SLIDING if (layer + 1) % period else FULL
+    return every("sliding_window_pattern", 4)(fields, layer - prefix)
+
+
+def _sliding_or_prefix(at: At) -> bool:
+    """Sliding layers have RoPE, and those of a prefix that is full throughout."""
+    types, prefix = at.fields.get("mlp_layer_types"), at.fields.get("first_k_dense_replace") or 0
+    dense = types[at.layer] == "dense" if types is not None else at.layer < prefix
+    whole = (at.fields.get("prefix_dense_sliding_window_pattern") or 1) == 1
+    return at.kind == SLIDING or (dense and whole)
+
+
+PAIRS: dict[str, Family] = {
+    "cohere": replace(COHERE, qk_norm=EACH_HEAD, qk_norm_if="use_qk_norm"),
+    "cohere2": COHERE2,
+    "cohere2_moe": replace(COHERE2, kinds=_after_prefix, rope=own_words_only, rope_layers=_sliding_or_prefix),
+    "cohere_compass_text": Family(rope_wide=True),
+    "ernie4_5": ERNIE,
+    "ernie4_5_moe": ERNIE,
+    "ernie4_5_vl_moe_text": ERNIE,
+    "glm": GLM,
+    "glm4": GLM,
+    "glm4v_text": replace(GLM, qkv_bias=True),
+    "glm_ocr_text": replace(GLM, qkv_bias=False),
+    "helium": Family(output_bias=False, rope_style="pairs"),
+    "paddleocr_vl_text": Family(qkv_bias="use_bias", output_bias="use_bias"),
+}

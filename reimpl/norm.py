@@ -1,0 +1,58 @@
+"""Normalisation of queries, keys, values or context vectors: heads' vectors in, the same shape out.
+
+RMSNorm: Zhang & Sennrich 2019, https://arxiv.org/abs/1910.07467; order of rounding as transformers' `LlamaRMSNorm`, or
+with `plus_one` as its `GemmaRMSNorm`. LayerNorm: Ba et al. 2016.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reimpl.spec import NormSpec
+
+
+class Norm(nn.Module):
+    """x [..., heads, d], or [..., heads·d] where the norm is over the whole; computed in float32 at least."""
+
+    def __init__(self, norm: NormSpec, d: int, heads: int) -> None:
+        super().__init__()
+        shape = {"head": (d,), "each": (heads, d), "whole": (heads * d,)}[norm.over]
+        self.norm = norm
+        self.weight = nn.Parameter(torch.empty(shape)) if norm.weight else None
+        self.bias = nn.Parameter(torch.empty(shape)) if norm.bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._layer(x) if self.norm.kind == "layer" else self._rms(x)
+
+    def _rms(self, x: Tensor) -> Tensor:
+        wide = x if x.dtype == torch.float64 else x.float()
+        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.norm.eps)
+        if self.weight is None:
+            return wide.to(x.dtype)
+        if self.norm.plus_one:
+            return (wide * (1.0 + self.weight.to(wide.dtype))).to(x.dtype)
+        return self.weight * wide.to(x.dtype)
+
+    def _layer(self, x: Tensor) -> Tensor:
+        d = x.shape[-1]
+        if self.norm.over != "each":
+            return F.layer_norm(x, (d,), self.weight, self.bias, self.norm.eps)
+        x = F.layer_norm(x, (d,), None, None, self.norm.eps)
+        x = x if self.weight is None else x * self.weight
+        return x if self.bias is None else x + self.bias
+
+
+def make_norm(norm: NormSpec | None, d: int, heads: int) -> Norm | None:
+    return None if norm is None else Norm(norm, d, heads)
+
+
+def head_first(norm: Norm | None, x: Tensor) -> Tensor:
+    """The norm of x [..., heads, t, d] laid out head-first; None: unchanged."""
+    if norm is None:
+        return x
+    heads = x.transpose(-3, -2)  # (..., t, heads, d)
+    if norm.norm.over == "whole":
+        return norm(heads.flatten(-2)).unflatten(-1, heads.shape[-2:]).transpose(-3, -2)
+    return norm(heads).transpose(-3, -2)
