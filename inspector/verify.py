@@ -177,7 +177,7 @@ def control_ids(model: Model) -> list[int]:
         ids = list(model.tokenize(CONTROL_PROMPT).ids)
         if len(set(ids)) > len(ids) // 3:
             return ids
-    vocabulary = model.model.get_input_embeddings().num_embeddings
+    vocabulary = model.vocabulary
     return [(i * 7 + (i // 5) * 3 + 1) % vocabulary for i in range(min(64, model.positions or 64))]
 
 

@@ -37,6 +37,12 @@ def base_per_layer(at: At, d_head: int) -> RopeSpec | None:
     return replace(rope, theta=float(bases[at.layer])) if bases[at.layer] else None
 
 
+def listed_or_sliding(at: At, d_head: int) -> RopeSpec | None:
+    """The same; where a file has no such list, sliding layers have RoPE and full layers none."""
+    listed = at.fields.get("layer_rope_theta") is not None
+    return base_per_layer(at, d_head) if listed or at.kind != FULL else None
+
+
 def rope_if_said(at: At, d_head: int) -> RopeSpec | None:
     """Granite's hybrids have RoPE only where position_embedding_type says so."""
     rope = rope_spec(at.fields, d_head, at.kind)
@@ -164,7 +170,7 @@ OLMO3_ROPE = two_bases(("", 5e5), ("rope_theta", 5e5))
 MUSE = Family(
     kinds=counted_from_the_last,
     qk_norm=NO_WEIGHT,
-    rope=base_per_layer,
+    rope=listed_or_sliding,
     gate=GateSpec(),
     change=factor("query_factor", "qk_scale_factor"),
 )
@@ -221,8 +227,8 @@ OWN_IDEAS: dict[str, Family] = {
         output_bias=False, layout="stacked", qk_norm=HEAD_NORM, rope=scaled_where_listed, change=molmo_norm,
         tensors={"projections.qkv_proj": "att_proj", "o_proj": "attn_out"},
     ),
-    "muse_glimmer_text": replace(MUSE, rope_layers=all_but_full),
-    "muse_spark_text": replace(MUSE, rope_layers=all_but_full, output_norm=NO_WEIGHT),
+    "muse_glimmer_text": MUSE,
+    "muse_spark_text": replace(MUSE, output_norm=NO_WEIGHT),
     "nanochat": Family(qk_norm=replace(NO_WEIGHT, after_rope=True), rope=backwards),
     "openai_privacy_filter": Family(
         rope_style="pairs", sinks=every_layer, change=privacy_filter,

@@ -20,7 +20,9 @@ def selection(current: Current, pictures: Thumbnails | None = None) -> state.Sel
     """The selection, fitted to the model on screen. Where nothing is chosen yet: a telling head, if the small
     pictures are at hand to tell it from; else the first head of a layer in the middle."""
     layers = current.trace.layers
-    return state.selection(layers, current.trace.n, lambda: pictures.telling(layers) if pictures else (len(layers) // 2, 0))
+    return state.selection(
+        layers, current.trace.n, lambda: pictures.telling(layers) if pictures else (len(layers) // 2, 0)
+    )
 
 
 def facts(current: Current) -> None:

@@ -1,0 +1,246 @@
+"""Planted mistakes: whatever a layer can do otherwise than Llama's, there is a mistake about it, and it changes numbers.
+
+Which options there are is read from the specs' fields: a new field fails here until it is in one of the two lists.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from inspector.compare import STAGES
+from inspector.mistakes import MISTAKES
+from reimpl.attention import CausalSelfAttention, Given
+from reimpl.spec import (
+    AttentionSpec,
+    GateSpec,
+    LatentSpec,
+    MaskRule,
+    NormSpec,
+    RopeSpec,
+    TemperatureSpec,
+    replace,
+)
+
+N = 24  # tokens: longer than every window and chunk here
+PLAIN = AttentionSpec(
+    heads=4, kv_heads=2, d_head=8, d_model=32, scale=8**-0.5, rope=RopeSpec(theta=10000.0, dim=8)
+)  # fmt: skip
+MULTI_HEAD = replace(PLAIN, kv_heads=4)
+
+
+class Option(NamedTuple):
+    """A layer with the option `on`, and the same layer without it.
+
+    by: a mistake that a layer without the option can make, too. Empty: the option has mistakes of its own.
+    """
+
+    on: AttentionSpec
+    off: AttentionSpec = PLAIN
+    by: str = ""
+
+
+def with_rope(**changed) -> AttentionSpec:
+    return replace(PLAIN, rope=RopeSpec(**{"theta": 10000.0, "dim": 8, **changed}))
+
+
+def with_norm(**changed) -> AttentionSpec:
+    norm = NormSpec(**{"eps": 1e-6, **changed})
+    return replace(PLAIN, query_norm=norm, key_norm=norm)
+
+
+def with_gate(**changed) -> AttentionSpec:
+    return replace(PLAIN, gate=GateSpec(**changed))
+
+
+def with_temperature(**changed) -> AttentionSpec:
+    return replace(PLAIN, temperature=TemperatureSpec(**{"scale": 0.3, "every": 4.0, **changed}))
+
+
+def with_latent(**changed) -> AttentionSpec:
+    latent = LatentSpec(**{"query_rank": 12, "key_value_rank": 10, "rope_dim": 4, **changed})
+    rope = RopeSpec(theta=10000.0, dim=latent.rope_dim, last=True) if latent.rope_dim else None
+    return replace(MULTI_HEAD, rope=rope, latent=latent)
+
+
+def with_mask(**changed) -> AttentionSpec:
+    return replace(PLAIN, mask=MaskRule(**changed))
+
+
+LAYER_NORM = {"kind": "layer"}
+NORMED, GATED, GROWING, LATENT = with_norm(), with_gate(), with_temperature(), with_latent()
+SLIDING, PARTIAL = with_mask(window=5), with_rope(dim=4)
+IN_ONE_MATRIX = replace(PLAIN, layout="stacked")
+LINEAR = {"rule": "linear", "scaling": (("factor", 4.0),)}
+
+OPTIONS: dict[str, list[Option]] = {
+    "AttentionSpec.heads": [Option(PLAIN, off=replace(PLAIN, heads=1, kv_heads=1))],
+    "AttentionSpec.kv_heads": [Option(PLAIN, off=MULTI_HEAD)],
+    "AttentionSpec.scale": [Option(replace(PLAIN, scale=0.2))],
+    "AttentionSpec.rope": [Option(PLAIN, off=replace(PLAIN, rope=None)), Option(replace(PLAIN, rope=None))],
+    "AttentionSpec.mask": [Option(SLIDING)],
+    "AttentionSpec.layout": [
+        Option(IN_ONE_MATRIX),
+        Option(replace(PLAIN, layout="grouped")),
+        Option(replace(MULTI_HEAD, layout="quarters"), off=MULTI_HEAD),
+        Option(replace(PLAIN, layout="gate first", gate=GateSpec("matrix")), by="gate left out"),
+    ],
+    "AttentionSpec.qkv_bias": [Option(replace(PLAIN, qkv_bias=True))],
+    "AttentionSpec.output_bias": [Option(replace(PLAIN, output_bias=True))],
+    "AttentionSpec.query_norm": [Option(replace(PLAIN, query_norm=NormSpec(1e-6)))],
+    "AttentionSpec.key_norm": [Option(replace(PLAIN, key_norm=NormSpec(1e-6)))],
+    "AttentionSpec.softcap": [Option(replace(PLAIN, softcap=0.5))],
+    "AttentionSpec.clip": [Option(replace(PLAIN, clip=0.5))],
+    "AttentionSpec.query_factor": [Option(replace(PLAIN, query_factor=1.5))],
+    "AttentionSpec.key_factor": [Option(replace(PLAIN, key_factor=1.5))],
+    "AttentionSpec.value_factor": [Option(replace(PLAIN, value_factor=1.5))],
+    "AttentionSpec.temperature": [Option(GROWING)],
+    "AttentionSpec.value_norm": [Option(replace(PLAIN, value_norm=NormSpec(1e-6, weight=False)))],
+    "AttentionSpec.value_is_key": [Option(replace(NORMED, value_is_key=True), off=NORMED)],
+    "AttentionSpec.shares": [Option(replace(PLAIN, shares="layers.0.self_attn"))],
+    "AttentionSpec.sinks": [Option(replace(PLAIN, sinks=True))],
+    "AttentionSpec.gate": [Option(GATED)],
+    "AttentionSpec.output_norm": [Option(replace(PLAIN, output_norm=NormSpec(1e-6, over="whole")))],
+    "AttentionSpec.latent": [Option(LATENT, off=MULTI_HEAD)],
+    "RopeSpec.theta": [Option(with_rope(theta=500.0))],
+    "RopeSpec.dim": [Option(PARTIAL)],
+    "RopeSpec.style": [Option(with_rope(style="pairs"), by="rope style swapped")],
+    "RopeSpec.last": [Option(with_rope(dim=4, last=True), off=PARTIAL, by="rope on the other end")],
+    "RopeSpec.backwards": [Option(with_rope(backwards=True), by="rope backwards")],
+    "RopeSpec.rule": [Option(with_rope(**LINEAR))],
+    "RopeSpec.scaling": [Option(with_rope(**LINEAR))],
+    "NormSpec.kind": [Option(with_norm(kind="layer"), off=NORMED)],
+    "NormSpec.over": [
+        Option(with_norm(over="whole"), off=NORMED, by="query/key norm dropped"),
+        Option(with_norm(over="each", **LAYER_NORM), off=with_norm(**LAYER_NORM), by="query/key norm dropped"),
+    ],
+    "NormSpec.weight": [Option(with_norm(weight=False), off=NORMED, by="query/key norm dropped")],
+    "NormSpec.bias": [
+        Option(with_norm(bias=True, **LAYER_NORM), off=with_norm(**LAYER_NORM), by="norm without mean"),
+    ],
+    "NormSpec.plus_one": [Option(with_norm(plus_one=True), off=NORMED)],
+    "NormSpec.after_rope": [
+        Option(with_norm(after_rope=True), off=NORMED, by="norm on the other side of rope"),
+    ],
+    "MaskRule.window": [Option(SLIDING)],
+    "MaskRule.chunk": [Option(with_mask(chunk=5))],
+    "MaskRule.given": [Option(with_mask(given=True))],
+    "MaskRule.both_sides": [Option(with_mask(window=5, both_sides=True), off=SLIDING, by="window ignored")],
+    "GateSpec.source": [
+        Option(with_gate(source="query"), off=GATED, by="gate left out"),
+        Option(replace(PLAIN, layout="gate first", gate=GateSpec("matrix")), off=GATED, by="gate left out"),
+    ],
+    "GateSpec.activation": [Option(with_gate(activation="softplus"), off=GATED, by="gate left out")],
+    "GateSpec.per_head": [Option(with_gate(per_head=True), off=GATED, by="gate left out")],
+    "GateSpec.bias": [Option(with_gate(bias=True), off=GATED)],
+    "TemperatureSpec.scale": [Option(GROWING)],
+    "TemperatureSpec.every": [Option(GROWING)],
+    "TemperatureSpec.first": [Option(with_temperature(first=1), off=GROWING, by="temperature left out")],
+    "TemperatureSpec.rule": [Option(with_temperature(rule="power"), off=GROWING, by="temperature left out")],
+    "LatentSpec.query_rank": [Option(LATENT, off=with_latent(query_rank=None), by="latent not normalised")],
+    "LatentSpec.key_value_rank": [Option(LATENT, off=MULTI_HEAD)],
+    "LatentSpec.rope_dim": [Option(LATENT, off=with_latent(rope_dim=0))],
+    "LatentSpec.stored_in_pairs": [
+        Option(LATENT, off=with_latent(stored_in_pairs=False), by="latent pairs"),
+        Option(with_latent(stored_in_pairs=False), by="latent pairs"),
+    ],
+    "LatentSpec.query_factor": [Option(with_latent(query_factor=1.5), off=LATENT)],
+    "LatentSpec.key_value_factor": [Option(with_latent(key_value_factor=1.5), off=LATENT)],
+    "LatentSpec.rope_norm": [Option(with_latent(rope_norm=True), off=LATENT)],
+    "LatentSpec.gated": [Option(with_latent(gated=True), off=LATENT)],
+}
+
+# Fields that need no mistake, and why.
+NEEDS_NONE: dict[str, str] = {
+    "AttentionSpec.d_head": "another width has other shapes, which reading and comparing refuse",
+    "AttentionSpec.d_model": "likewise",
+    "AttentionSpec.d_value": "likewise",
+    "AttentionSpec.d_input": "likewise",
+    "AttentionSpec.dropout": "inference drops nothing",
+    "RopeSpec.wide": "in float32 it changes nothing",
+    "NormSpec.eps": "beside vectors of ordinary length it changes no more than rounding does",
+    "LatentSpec.eps": "likewise",
+    "LatentSpec.factor_on_latent": "the same product in another order",
+}
+
+PARTS = (AttentionSpec, RopeSpec, NormSpec, MaskRule, GateSpec, TemperatureSpec, LatentSpec)
+EVERY_OPTION = pytest.mark.parametrize(
+    "option", [pytest.param(option, id=f"{name} {i}") for name, found in OPTIONS.items() for i, option in enumerate(found)]
+)
+
+
+def layer_of(spec: AttentionSpec) -> CausalSelfAttention:
+    """The layer with seeded random parameters, norms and biases far from 1 and 0."""
+    generator = torch.Generator().manual_seed(5)
+    layer = CausalSelfAttention(spec).requires_grad_(False).eval()
+    for parameter in layer.parameters():
+        drawn = torch.randn(parameter.shape, generator=generator)
+        parameter.copy_(0.5 + 0.4 * drawn if parameter.ndim == 1 else drawn * parameter.shape[-1] ** -0.5)
+    return layer
+
+
+def numbers(layer: CausalSelfAttention) -> dict[str, torch.Tensor]:
+    """Every stage of the layer, on an input and with keys and choices from elsewhere that are always the same."""
+    generator = torch.Generator().manual_seed(6)
+    x, key, value = (torch.randn(shape, generator=generator) for shape in ((N, 32), (2, N, 8), (2, N, 8)))
+    chosen = (torch.rand(N, N, generator=generator) < 0.5).tril() | torch.eye(N, dtype=torch.bool)
+    shared = (key, value) if layer.spec.shares is not None else None
+    return vars(layer.stages(x, given=Given(shared, chosen if layer.spec.mask.given else None)))
+
+
+def planted(spec: AttentionSpec) -> dict[str, CausalSelfAttention]:
+    """Every mistake that a layer of this spec can make, by name."""
+    layer = layer_of(spec)
+    made = {mistake.name: mistake.plant(layer, N) for mistake in MISTAKES}
+    return {name: wrong for name, wrong in made.items() if not isinstance(wrong, str)}
+
+
+def shows(right: dict[str, torch.Tensor], wrong: dict[str, torch.Tensor]) -> bool:
+    """A stage differs by more than 1 % of its largest number: some ten thousand times more than rounding."""
+    return any(not torch.allclose(wrong[s], right[s], rtol=0.0, atol=0.01 * float(right[s].abs().max())) for s in STAGES)
+
+
+def test_every_field_is_an_option_or_needs_no_mistake():
+    fields = {f"{part.__name__}.{field.name}" for part in PARTS for field in dataclasses.fields(part)}
+    assert not set(OPTIONS) & set(NEEDS_NONE)
+    assert set(OPTIONS) | set(NEEDS_NONE) == fields
+
+
+def test_no_part_of_a_spec_is_forgotten():
+    import reimpl.spec
+
+    found = {part for part in vars(reimpl.spec).values() if dataclasses.is_dataclass(part)}
+    assert found == set(PARTS)
+
+
+@EVERY_OPTION
+def test_an_option_has_a_mistake_that_shows(option):
+    assert option.on != option.off
+    can, could = planted(option.on), planted(option.off)
+    names = [option.by] if option.by else [name for name in can if name not in could]
+    assert names, "no mistake that only a layer with this option can make"
+    right = numbers(layer_of(option.on))
+    assert [name for name in names if name in can and shows(right, numbers(can[name]))] == names
+
+
+@EVERY_OPTION
+def test_where_another_options_mistake_stands_in_there_is_none_of_its_own(option):
+    """When one is written, its option is to be listed without `by`."""
+    if option.by:
+        can, could = planted(option.on), planted(option.off)
+        own = [name for name in can if name not in could and name != option.by]
+        assert own == [] or option.off == PLAIN
+
+
+def test_every_mistake_can_be_made_and_shows_somewhere():
+    unseen = {mistake.name for mistake in MISTAKES}
+    for option in (option for found in OPTIONS.values() for option in found):
+        right = numbers(layer_of(option.on))
+        unseen -= {name for name, wrong in planted(option.on).items() if shows(right, numbers(wrong))}
+    assert not unseen
+
+
+def test_a_mistake_that_changes_nothing_is_noticed():
+    layer = layer_of(PLAIN)
+    assert not shows(numbers(layer), numbers(CausalSelfAttention.like(layer)))
