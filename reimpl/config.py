@@ -168,10 +168,13 @@ HARMLESS = {
     "vocab_size", "initializer_range", "tie_word_embeddings", "pretraining_tp", "transformers.js_config",
     "output_attentions", "output_hidden_states", "return_dict", "id2label", "label2id", "problem_type",
     "is_encoder_decoder", "is_decoder", "max_position_embeddings", "num_logits_to_keep",
+    "cache_implementation", "tokenizer_class", "task_specific_params", "init_method",
+    "max_window_layers",  # read where a class does so
+    "attention_softmax_in_fp32", "scale_attention_softmax_in_fp32",  # in float32 it is, whatever a file says
     "rope_interleaved",  # written by SmolLM2's training tool; its files are in halves, and False there
     # Feed-forward layers and experts.
     "intermediate_size", "hidden_act", "hidden_activation", "activation", "activation_function", "n_inner", "dff",
-    "chunk_size_feed_forward", "ffn_hidden_size", "ffn_dim", "ffn_config", "expert_ffn_hidden_size",
+    "chunk_size_feed_forward", "ffn_hidden_size", "ffn_dim", "ff_factor", "ffn_config", "expert_ffn_hidden_size",
     "dense_intermediate_size",
     "intermediate_size_mlp", "interleave_moe_layer_step", "intermediate_multiple_size", "shared_intermediate_size",
     "shared_expert_intermediate_size", "shared_expert_combination_strategy", "share_expert_dim", "use_expert_bias",
@@ -183,6 +186,7 @@ HARMLESS = {
     "input_jitter_noise", "z_loss_coefficient", "aux_loss_alpha", "seq_aux", "ep_size", "add_bias_linear",
     # The block around attention and the stack: norms, residuals, multipliers, embeddings, logits.
     "rms_norm_eps", "norm_eps", "norm_epsilon", "norm_after", "layer_norm_eps", "layer_norm_epsilon", "post_norm_eps",
+    "norm_type", "normalization_function", "num_ln_in_parallel_attn",
     "use_post_norm", "use_sandwich_norm", "gated_norm_rank", "use_parallel_residual", "parallel_attn",
     "classifier_activation", "decoder_bias", "final_logit_softcapping", "logits_soft_cap", "logit_scale",
     "logits_scaling", "lm_head_multiplier", "output_multiplier", "embedding_multiplier", "residual_multiplier",
@@ -206,7 +210,7 @@ HARMLESS = {
 HARMLESS_STARTS = (
     "mamba_", "ssm_", "moe_", "mlp_", "linear_", "conv_", "conv1d_", "router_", "routed_", "altup_", "hc_", "mtp_",
     "time_step_", "swiglu_", "kda_", "codebook_", "audio_", "image_", "video_", "vision_", "indexer_", "index_",
-    "prefix_", "shared_experts_", "ngram_", "ple_", "aligner_", "resampler_",
+    "prefix_", "summary_", "shared_experts_", "ngram_", "ple_", "aligner_", "resampler_",
     "learnable_sink_init", "share_expert", "initializer_", "embedding_initializer",
 )  # fmt: skip
 HARMLESS_ENDS = ("_token_id", "_loss_coef", "_bos_id", "_eos_id", "_init_variance_scale", "_multipliers")

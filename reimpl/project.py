@@ -27,7 +27,7 @@ class Projected(NamedTuple):
 
 
 class Projections(nn.Module):
-    """W_q, W_k, W_v in one of four layouts, with biases, norms and a gate where the model has them."""
+    """W_q, W_k, W_v in one of five layouts, with biases, norms and a gate where the model has them."""
 
     def __init__(self, spec: AttentionSpec) -> None:
         super().__init__()

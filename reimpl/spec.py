@@ -42,7 +42,7 @@ class RopeSpec:
     style: which two dimensions make a plane: "halves" (i, i + dim/2), as Llama's files store them,
            or "pairs" (2i, 2i + 1), as the paper writes them.
     last:  the last `dim` dimensions turn, instead of the first.
-    backwards: turned in the opposite direction: other queries and keys, the same scores.
+    backwards: turned in the opposite direction.
     wide:  rotate in float32 whatever the model's dtype, and round afterwards; else in the dtype, as Llama does.
     rule:  how planes are slowed down for longer texts (frequencies.py); `scaling` holds that rule's own numbers.
     """
@@ -132,7 +132,8 @@ class LatentSpec:
     query_rank: width of the queries' latent vector (None: W_q straight from the input); key_value_rank: of the one
     that keys and values share. rope_dim: how many dimensions turn; a key's are the same for all heads.
     stored_in_pairs: the files hold the turning dimensions as pairs (2i, 2i+1); they are read as halves.
-    query_factor, key_value_factor: multiply the latent vectors. rope_norm: the turning part of keys is normalised.
+    query_factor multiplies queries (factor_on_latent: their latent vector), key_value_factor the latent vector of keys
+    and values. rope_norm: the turning part of keys is normalised.
     gated: W_q's second step also gives the gate, and reads the latent before its norm as well.
     """
 

@@ -138,7 +138,7 @@ def test_batches_are_separate():
 
 def test_without_positions_reordered_tokens_reorder_outputs_and_nothing_else():
     attention = CausalSelfAttention(AttentionSpec(heads=4, kv_heads=2, d_head=8, d_model=32, scale=8**-0.5, rope=None))
-    attention.mask = lambda query_positions, key_positions: torch.ones(9, 9, dtype=torch.bool)
+    attention.mask = lambda query_positions, key_positions, given=None: torch.ones(9, 9, dtype=torch.bool)
     x, order = torch.randn(9, 32), torch.randperm(9)
     with torch.no_grad():
         torch.testing.assert_close(attention(x)[order], attention(x[order]), atol=1e-6, rtol=0)

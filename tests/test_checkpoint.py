@@ -47,7 +47,8 @@ QWEN_3 = {
 
 
 def specs(config):
-    return family_of(config).specs(config)
+    family, part = family_of(config)
+    return list(family.specs(part).values())
 
 
 def test_llama_2_as_published():

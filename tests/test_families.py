@@ -7,6 +7,8 @@ import json
 
 import pytest
 import transformers
+from published import PUBLISHED
+from transformers import AutoConfig
 
 from inspector.coverage.defaults import config_classes, defaults_of, rope_words
 from reimpl.families import FAMILIES, family_of
@@ -140,3 +142,10 @@ def test_a_multimodal_models_language_part_is_read():
     assert (
         len(specs({**flat, "num_hidden_layers": 3, "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}})) == 3
     )
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_published_files_mean_what_the_library_reads(name, tmp_path):
+    config = PUBLISHED[name]
+    AutoConfig.for_model(**copy.deepcopy(config)).save_pretrained(tmp_path)
+    assert specs(config) == specs(json.loads((tmp_path / "config.json").read_text()))

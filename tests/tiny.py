@@ -126,6 +126,26 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "seed_oss": ("seed_oss", HEAD_16),
     "smollm3": ("smollm3", {"use_sliding_window": True, "sliding_window": 5, "no_rope_layers": [1, 0, 1]}),
     "starcoder2": ("starcoder2", {"sliding_window": 8}),
+    "hunyuan alpha": (
+        "hunyuan_v1_dense",
+        {**HEAD_16, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 1000.0, "alpha": 10.0, "factor": 1.0}},
+    ),
+    "phimoe longrope": (
+        "phimoe",
+        {
+            "num_local_experts": 4,
+            "max_position_embeddings": 64,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 1000.0,
+                "short_factor": [1.0 + 0.1 * i for i in range(8)],
+                "long_factor": [2.0 + 0.3 * i for i in range(8)],
+                "short_mscale": 1.1,
+                "long_mscale": 1.3,
+                "original_max_position_embeddings": 16,
+            },
+        },
+    ),
     "qwen3": ("qwen3", {"head_dim": 24}),
     "qwen3 biases": ("qwen3", {"head_dim": 16, "attention_bias": True}),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reimpl.config import rope_spec, spec_of_numbers
+from reimpl.config import rope_numbers, rope_spec, spec_of_numbers
 from reimpl.families.family import At, Rope
 from reimpl.families.kinds import SLIDING
 from reimpl.spec import RopeSpec, UnsupportedError
@@ -33,3 +33,12 @@ def own_words_only(at: At, d_head: int) -> RopeSpec | None:
         if older:
             raise UnsupportedError(f"{' and '.join(older)}: this model type's class reads rope_parameters instead.")
     return rope_spec(at.fields, d_head, at.kind)
+
+
+def alpha_in_base(at: At, d_head: int) -> RopeSpec | None:
+    """Hunyuan's files say "dynamic" with an alpha: NTK-aware scaling by a fixed number, which makes a larger base."""
+    numbers = rope_numbers(at.fields, at.kind) or {}
+    alpha, dynamic = numbers.get("alpha"), "dynamic" in (numbers.get("type"), numbers.get("rope_type"))
+    if not (alpha and dynamic):
+        return rope_spec(at.fields, d_head, at.kind)
+    return RopeSpec(theta=numbers["rope_theta"] * alpha ** (d_head / (d_head - 2)), dim=d_head)

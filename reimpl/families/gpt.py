@@ -101,6 +101,7 @@ GPT: dict[str, Family] = {
     "gptj": Family(
         names=GPT_NAMES, qkv_bias=False, output_bias=False, rope=first_dimensions, rope_style="pairs",
         attention="h.{i}.attn", tensors={"o_proj": "out_proj"}, ignored=("bias", "masked_bias"),
+        harmless=frozenset({"rotary", "scale_attn_weights"}),  # the class does both, whatever a file says
     ),
     "kyutai_speech_to_text": Family(
         qkv_bias=False, output_bias=False, kinds=full,
@@ -115,7 +116,10 @@ GPT: dict[str, Family] = {
         qkv_bias=True, output_bias=True, qk_norm=LAYER_NORM, qk_norm_if="qk_layernorm", norm_eps="layer_norm_eps",
         tensors={"o_proj": "dense", **NORMS},
     ),
-    "phi3": Family(qkv_bias=False, output_bias=False, layout="stacked", kinds=sliding),
+    "phi3": Family(
+        qkv_bias=False, output_bias=False, layout="stacked", kinds=sliding,
+        harmless=frozenset({"full_attn_mod", "interpolate_factor"}),  # of the model's own code; its class reads neither
+    ),
     "phi4_multimodal": Family(qkv_bias=False, output_bias=False, layout="stacked", kinds=sliding),
     "stablelm": Family(
         qkv_bias="use_qkv_bias", output_bias=False, qk_norm=NormSpec(eps=0.0, kind="layer", over="each"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reimpl.families.bases import alpha_in_base
 from reimpl.families.family import Family, all_but_full, every_layer
 from reimpl.families.kinds import FULL, OTHER, SLIDING, behind_max_window_layers, every, in_turn, sliding
 from reimpl.spec import GateSpec, NormSpec
@@ -46,7 +47,8 @@ LLAMA_LIKE: dict[str, Family] = {
         tensors={"projections.qkv_proj": "gqkv_proj"},
     ),
     "hunyuan_v1_dense": Family(
-        qk_norm=NormSpec(eps=0.0, after_rope=True),
+        qk_norm=NormSpec(eps=0.0, after_rope=True), rope=alpha_in_base,
+        harmless=frozenset({"use_qk_norm", "attention_head_dim", "use_cla", "cla_share_factor"}),  # read by no class
         tensors={"projections.q_norm": "query_layernorm", "projections.k_norm": "key_layernorm"},
     ),
     "hy_v3": Family(qk_norm=HEAD_NORM),
@@ -70,7 +72,10 @@ LLAMA_LIKE: dict[str, Family] = {
     "phimoe": Family(kinds=sliding),
     "seed_oss": Family(output_bias="attention_out_bias"),
     "solar_open": Family(),
-    "starcoder2": Family(qkv_bias="use_bias", output_bias="use_bias", kinds=sliding),
+    "starcoder2": Family(
+        qkv_bias="use_bias", output_bias="use_bias", kinds=sliding,
+        harmless=frozenset({"scale_attn_weights"}),  # the class does, whatever a file says
+    ),
     "voxtral_realtime_text": MISTRAL,
 }  # fmt: skip
 LLAMA_LIKE["hunyuan_v1_moe"] = LLAMA_LIKE["hunyuan_vl_text"] = LLAMA_LIKE["hunyuan_v1_dense"]

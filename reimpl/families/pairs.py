@@ -15,8 +15,12 @@ EACH_HEAD = NormSpec(eps=0.0, kind="layer", over="each")
 ERNIE = Family(qkv_bias="use_bias", output_bias="use_bias", rope_style="pairs", rope_wide=True)
 GLM = Family(output_bias=False, rope_style="pairs")
 COHERE = Family(rope_style="pairs", rope_wide=True, norm_eps="layer_norm_eps")
+COHERE2_UNREAD = frozenset({  # of the model's first code; the library's class reads none of them
+    "layer_switch", "order_of_interleaved_layers", "position_embedding_type", "rotary_pct", "use_embedding_sharing",
+    "use_gated_activation", "use_parallel_block", "use_parallel_embedding",
+})  # fmt: skip
 COHERE2 = replace(
-    COHERE, kinds=every("sliding_window_pattern", 4), rope_layers=all_but_full,
+    COHERE, harmless=COHERE2_UNREAD, kinds=every("sliding_window_pattern", 4), rope_layers=all_but_full,
 )  # fmt: skip
 
 
