@@ -69,7 +69,6 @@ LLAMA_LIKE: dict[str, Family] = {
     "olmo2": Family(qk_norm=WHOLE_NORM, rope_wide=True),
     "olmo_hybrid": Family(kinds=every("", 4, otherwise=OTHER), qk_norm=WHOLE_NORM, rope_wide=True),
     "olmoe": Family(qk_norm=WHOLE_NORM, clip="clip_qkv", rope_wide=True),
-    "phimoe": Family(kinds=sliding),
     "seed_oss": Family(output_bias="attention_out_bias"),
     "solar_open": Family(),
     "starcoder2": Family(

@@ -124,6 +124,15 @@ def molmo_norm(spec: AttentionSpec, at: At) -> AttentionSpec:
     return replace(spec, query_norm=whole, key_norm=whole)
 
 
+def short_factors(at: At, d_head: int) -> RopeSpec | None:
+    """Phi-3.5-MoE's class asks for frequencies without telling the length: always LongRoPE's short list."""
+    rope = rope_spec(at.fields, d_head, at.kind)
+    if rope is None or rope.rule != "longrope":
+        return rope
+    numbers = dict(rope.scaling)
+    return replace(rope, scaling=tuple(sorted({**numbers, "long_factor": numbers["short_factor"]}.items())))
+
+
 def backwards(at: At, d_head: int) -> RopeSpec | None:
     rope = rope_spec(at.fields, d_head, at.kind)
     return None if rope is None else replace(rope, backwards=True)
@@ -234,6 +243,7 @@ OWN_IDEAS: dict[str, Family] = {
         rope_style="pairs", sinks=every_layer, change=privacy_filter,
     ),
     "olmo3": Family(kinds=every("", 4), rope=OLMO3_ROPE, qk_norm=WHOLE_NORM, rope_wide=True),
+    "phimoe": Family(kinds=sliding, rope=short_factors),
     "smollm3": Family(kinds=no_rope_slides, rope_layers=has_rope),
     "step3p5": Family(
         rope=own_words_only,
