@@ -18,7 +18,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from inspector.trace import LayerInfo, Trace
 
-Kind = Literal["weights", "scaled_scores"]
+Kind = Literal["weights", "scaled_scores", "weighted_values"]
 
 EXACT_UP_TO = 1024  # tokens whose every cell is sent; more than a canvas can show side by side is pooled
 THUMBNAIL = 32  # cells along one side of a head's small picture, at most
@@ -79,16 +79,61 @@ def pool_max(values: torch.Tensor, k: int) -> torch.Tensor:
     return pooled.reshape(*values.shape[:-2], *pooled.shape[-2:])
 
 
-def picture(trace: Trace, layer: int, head: int, *, kind: Kind = "weights", exact_up_to: int = EXACT_UP_TO) -> Picture:
-    """One head's weights or scaled scores for a canvas: exact, or pooled for a long prompt."""
+def picture(
+    trace: Trace,
+    layer: int,
+    head: int,
+    *,
+    kind: Kind = "weights",
+    without_first: bool = False,
+    exact_up_to: int = EXACT_UP_TO,
+) -> Picture:
+    """One head's numbers for a canvas: exact, or pooled for a long prompt.
+
+    kind: weights, scaled_scores, or weighted_values (each weight times the length of the value vector it brings).
+    without_first: the first token's column left out and the other weights of each row scaled up to the row's sum.
+    """
     k = -(-trace.n // exact_up_to)
     rows = []
-    for strip, values in _strips(trace, layer, head, kind, multiple_of=k):
+    for strip, values in _strips(trace, layer, head, kind, multiple_of=k, without_first=without_first):
         # -inf, not -1: scores are negative too, and a forbidden pair must never win its block.
-        seen = values.masked_fill(~trace.allowed(layer, queries=strip), -torch.inf)
+        seen = values.masked_fill(~trace.allowed(layer, queries=strip, head=head), -torch.inf)
         rows.append(pool_max(seen, k).cpu())
     pooled = torch.cat(rows)
     return Picture(pooled.masked_fill(pooled == -torch.inf, torch.nan).numpy(), k, trace.n)
+
+
+def window(
+    trace: Trace,
+    layer: int,
+    head: int,
+    rows: slice,
+    columns: slice,
+    *,
+    kind: Kind = "weights",
+    without_first: bool = False,
+) -> npt.NDArray[np.float32]:
+    """Exact numbers of some query rows and key columns of one head, NaN where the mask forbids."""
+    values = _numbers(trace, layer, head, kind, rows, without_first=without_first)
+    seen = values.masked_fill(~trace.allowed(layer, queries=rows, head=head), torch.nan)
+    return seen[:, columns].cpu().numpy()
+
+
+def by_words(
+    trace: Trace, layer: int, head: int, groups: Sequence[Sequence[int]], *, without_first: bool = False
+) -> npt.NDArray[np.float32]:
+    """Weights between groups of tokens: summed over a group's key tokens, averaged over its query tokens.
+
+    What a word gives to another is then again a share: rows keep their sum. NaN where no pair is allowed.
+    """
+    weights = _numbers(trace, layer, head, "weights", slice(0, trace.n), without_first=without_first).cpu()
+    members = torch.zeros(len(groups), trace.n)
+    for row, group in enumerate(groups):
+        members[row, list(group)] = 1.0
+    means = members / members.sum(1, keepdim=True)
+    may = members @ trace.allowed(layer, head=head).float().cpu() @ members.T > 0
+    merged = means @ weights @ members.T
+    return merged.masked_fill(~may, torch.nan).numpy()
 
 
 def thumbnails(
@@ -195,12 +240,27 @@ def pool_rows(values: npt.NDArray[np.float32], *, exact_up_to: int = EXACT_UP_TO
     return Picture(np.ascontiguousarray(values), k, n)
 
 
+def _numbers(
+    trace: Trace, layer: int, head: int, kind: Kind, rows: slice, *, without_first: bool = False
+) -> torch.Tensor:
+    """Some query rows of one head's numbers, [t, n] float32, nothing masked out."""
+    if kind == "scaled_scores":
+        return trace.scaled_scores(layer, head, queries=rows).detach().float()
+    weights = trace.weights(layer, head, queries=rows).detach().float()
+    if without_first:
+        whole = weights.sum(-1, keepdim=True)
+        weights = weights.clone()
+        weights[:, 0] = 0.0
+        rest = weights.sum(-1, keepdim=True)
+        weights = torch.where(rest > 0, weights * whole / rest, weights)
+    return weights if kind == "weights" else weights * trace.value(layer, head).detach().float().norm(dim=-1)
+
+
 def _strips(
-    trace: Trace, layer: int, head: int, kind: Kind, *, multiple_of: int = 1
+    trace: Trace, layer: int, head: int, kind: Kind, *, multiple_of: int = 1, without_first: bool = False
 ) -> Iterator[tuple[slice, torch.Tensor]]:
     """One head's rows, as many at once as STRIP_BYTES allow, each strip a multiple of the pooling."""
     height = max(1, STRIP_BYTES // (4 * trace.n) // multiple_of) * multiple_of
     for start in range(0, trace.n, height):
         strip = slice(start, min(start + height, trace.n))
-        rows = trace.weights if kind == "weights" else trace.scaled_scores
-        yield strip, rows(layer, head, queries=strip).detach().float()
+        yield strip, _numbers(trace, layer, head, kind, strip, without_first=without_first)

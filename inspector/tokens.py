@@ -29,6 +29,29 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def words(self) -> tuple[tuple[int, ...], ...]:
+        """Token positions by word: a word begins where white space does or ends, and punctuation stands by itself."""
+        groups: list[list[int]] = []
+        before = " "
+        for position, text in enumerate(self.texts):
+            piece = text == "" and position > 0  # the rest of a character
+            joins = bool(groups) and (piece or (_in_word(before[-1:]) and _in_word(text[:1])))
+            if joins:
+                groups[-1].append(position)
+            else:
+                groups.append([position])
+            before = text or before
+        return tuple(tuple(group) for group in groups)
+
+    def word_labels(self) -> tuple[str, ...]:
+        """What each word is called: its tokens' texts together, white space made visible."""
+        return tuple("".join(self.texts[i] for i in group).translate(_VISIBLE) or "∅" for group in self.words)
+
+
+def _in_word(character: str) -> bool:
+    return character.isalnum() or character in "'’_"
+
 
 def tokenize(prompt: str | Sequence[int], tokenizer: Any, *, vocabulary: int, limit: int | None = None) -> Tokens:
     """Token ids of `prompt` (text, or ids already) as this tokenizer makes them, its own special tokens included.

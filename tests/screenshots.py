@@ -15,7 +15,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 import browser_app
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images"
-SCREENS = {"heads": "/?layer=13&head=8", "vectors": "/vectors?layer=13&head=8", "verification": "/verification"}
+SCREENS = {
+    "heads": "/?layer=13&head=8",
+    "vectors": "/vectors?layer=13&head=8",
+    "pair": "/pair?layer=13&head=8",
+    "bertviz": "/bertviz?layer=13&head=8",
+    "verification": "/verification",
+}
 SIZES = {"": (1400, 1330), "-narrow": (420, 1330)}
 MOST_BYTES = 400_000
 
@@ -41,11 +47,16 @@ def main() -> None:
 def _arrange(name: str, visitor: browser_app.Visitor, *, wide: bool) -> None:
     """What the picture is of."""
     page = visitor.page
-    if name == "verification":
+    if name == "bertviz":
+        page.get_by_role("radio", name="Model view").click()
+        page.frame_locator('[data-testid="frame"]').locator("body.model").wait_for()
+    elif name == "verification":
         page.get_by_text("Reproduced").or_(page.get_by_role("button", name="Verify this prompt")).first.wait_for()
         if page.get_by_role("button", name="Verify this prompt").count():
             page.get_by_role("button", name="Verify this prompt").click()
         page.get_by_text("Planted mistakes").wait_for(timeout=300_000)
+    elif name == "pair":
+        visitor.painted("planes")
     else:
         visitor.painted()
         if name == "heads" and wide:  # "it" looks back at "cat"

@@ -8,9 +8,12 @@ from typing import Any
 
 import browser_app
 import pytest
+import torch
 from browser_app import Visitor, number_in
 
 import inspector
+from inspector import pairs
+from inspector import views
 
 pytestmark = [pytest.mark.browser, pytest.mark.packaged]
 
@@ -120,6 +123,140 @@ def test_vectors_show_the_traces_numbers(visit, houston):
     same(visitor.hover_cell(3, 40), houston.query(12, 5, rope=False)[3, 40].item())
 
 
+def frame_of(visitor: Visitor, kind: str) -> Any:
+    """The document in BertViz's frame, once it has drawn this view."""
+    visitor.page.frame_locator('[data-testid="frame"]').locator(f"body.{kind}").wait_for()
+    found = visitor.page.locator('[data-testid="frame"]').element_handle().content_frame()
+    found.wait_for_selector("html[data-drawn]", state="attached")
+    return found
+
+
+def test_bertviz_draws_the_traces_weights_without_a_network(visit, houston):
+    visitor = visit("/bertviz?layer=12&head=5")
+    script = "(s) => [...document.querySelectorAll(s)].map((e) => Number(e.getAttribute('stroke-opacity')))"
+    frame = frame_of(visitor, "head")
+    weights = houston.weights(12, None)
+    drawn = torch.tensor(frame.evaluate(script, "#attention line"), dtype=torch.float64)
+    torch.testing.assert_close(drawn.reshape(9, 8, 8), weights.double() / 9)
+    # What runs in there reaches neither the app around it nor, were there a network, any host.
+    reach = "() => { try { return parent.document.title; } catch (error) { return error.name; } }"
+    assert frame.evaluate(reach) == "SecurityError"
+    assert frame.evaluate("() => origin") == "null"
+
+    visitor.page.get_by_role("radio", name="Model view").click()
+    frame = frame_of(visitor, "model")
+    drawn = torch.tensor(frame.evaluate(script, "#vis line"), dtype=torch.float64).reshape(5, 9, 8, 8)
+    assert torch.equal(drawn[2], weights.double())
+
+    visitor.page.get_by_role("radio", name="Neuron view").click()
+    frame = frame_of(visitor, "neuron")
+    frame.locator("#expanded #leftText > g").nth(6).hover()
+    dots = frame.evaluate("() => [...document.querySelectorAll('.dotproduct')].map((e) => +e.dataset.value)")
+    torch.testing.assert_close(torch.tensor(dots), houston.scaled_scores(12, 5)[6], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(torch.tensor(dots)[:7].softmax(0), weights[5, 6, :7], atol=1e-5, rtol=1e-4)
+
+
+def test_bertviz_is_saved_as_one_file_that_opens_by_itself(visit, houston):
+    visitor = visit("/bertviz?layer=12&head=5")
+    frame_of(visitor, "head")
+    with visitor.page.expect_download() as saved:
+        visitor.page.get_by_role("button", name="Save this view as one HTML file").click()
+    assert saved.value.suggested_filename == "head-view-of-layer-12.html"
+    text = saved.value.path().read_text(encoding="utf-8")
+    assert text == views.head_view(houston, [12]).html
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1400])
+def test_bertviz_fits_the_page_and_its_theme(visit, scheme, width):
+    visitor = visit("/bertviz?layer=12&head=5", width=width, scheme=scheme)
+    for kind in ("head", "model", "neuron"):
+        visitor.page.get_by_role("radio", name=f"{kind.capitalize()} view").click()
+        frame = frame_of(visitor, kind)
+        assert frame.evaluate("() => document.documentElement.dataset.theme") == scheme
+        box = visitor.page.locator('[data-testid="frame"]').bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        frame.wait_for_function("document.documentElement.scrollHeight <= innerHeight")  # nothing to scroll down for
+        if width == 1400:
+            assert frame.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_pair_from_the_heads_page_shows_pythons_numbers(visit, houston):
+    visitor = visit()
+    visitor.click_head(12, 5, kv_share=3)
+    visitor.idle()
+    visitor.page.get_by_role("link", name="Pair").click()
+    visitor.painted("planes")
+    visitor.idle()
+    assert "layer=12&head=5" in visitor.page.url
+    weights = houston.weights(12, 5)
+    key = 1 + weights[7, 1:].argmax().item()
+    assert _metric(visitor, "= attention weight") == f"{weights[7, key].item():.5g}"
+
+    query, keys = houston.query(12, 5)[7], houston.key(12, 5)
+    shown = _read_column(visitor, "product", 40)
+    assert "dimension 40 · plane 8, with dimension 8" in shown
+    same(shown, (query[40] * keys[key, 40]).item())
+    before, other = visitor.painted("product"), 2
+    assert f"key token {other} {houston.tokens.labels[other]}" in _read_column(visitor, "row", other)
+    same(visitor.page.get_by_test_id("row-readout").text_content(), houston.scaled_scores(12, 5)[7, other].item())
+    _column(visitor, "row", other, lambda canvas, at: canvas.click(position=at))
+    visitor.painted("product", unlike=before)
+    visitor.idle()
+    assert f"key={other}" in visitor.page.url
+    assert _metric(visitor, "Score") == f"{houston.scores(12, 5)[7, other].item():.5g}".replace("-", "−")
+    found = pairs.planes(houston, 12, 5, 7, other)
+    same(_read_column(visitor, "planes", 6), found["position"][6])
+    picture = visitor.page.get_by_test_id("row")
+    picture.focus()
+    picture.press("ArrowRight")  # enters at the chosen key
+    picture.press("ArrowRight")
+    picture.press("Enter")
+    visitor.page.wait_for_url(re.compile("key=3"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_pair_light_and_dark_wide_and_narrow_is_not_cut_off(visit, scheme, width):
+    visitor = visit("/pair?layer=16&head=0", width=width, scheme=scheme)
+    for name in ("product", "row", "planes"):
+        visitor.painted(name)
+        box = visitor.page.get_by_test_id(name).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width + 0.5
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
+    # The largest product has the end of the theme's ramp.
+    colours = visitor.page.evaluate(
+        """() => { const canvas = [...document.querySelectorAll('*')].map((e) => e.shadowRoot).filter(Boolean)
+             .map((r) => r.querySelector('canvas[data-testid=product]')).find(Boolean);
+           const ratio = devicePixelRatio, d = canvas.dataset, ctx = canvas.getContext('2d');
+           return [...Array(64).keys()].map((c) => [...ctx.getImageData(
+             (Number(d.x) + (c + 0.4) * Number(d.step)) * ratio, Number(d.y) * ratio, 1, 1).data].join()); }"""
+    )
+    ends = ("8,58,115,255", "122,53,3,255") if scheme == "light" else ("181,220,255,255", "255,217,176,255")
+    assert any(end in colours for end in ends)
+
+
+def _column(visitor: Visitor, name: str, column: int, act: Callable[[Any, dict[str, float]], None]) -> None:
+    """Do something at one column of a picture of the page Pair."""
+    canvas = visitor.page.get_by_test_id(name)
+    canvas.scroll_into_view_if_needed()
+    at = {part: float(canvas.get_attribute(f"data-{part}")) for part in ("x", "y", "step")}
+    act(canvas, {"x": at["x"] + (column + 0.5) * at["step"], "y": at["y"]})
+
+
+def _read_column(visitor: Visitor, name: str, column: int) -> str:
+    _column(visitor, name, column, lambda canvas, at: canvas.hover(position=at))
+    return visitor.page.get_by_test_id(f"{name}-readout").text_content()
+
+
+def _metric(visitor: Visitor, title: str) -> str:
+    field = visitor.page.get_by_test_id("stMetric").filter(has_text=title).first
+    return field.get_by_test_id("stMetricValue").text_content().strip()
+
+
 def test_two_people_at_once_each_see_their_own_prompt(visit, smollm):
     prompts = ["Red lion, blue moon.", "One two three four five six"]
     people = [visit("/?layer=2&head=1") for _ in prompts]
@@ -217,3 +354,28 @@ def test_a_prompt_is_verified_on_its_page(visit):
     verdict = re.compile("Reproduced bit for bit at every stage of all 30 layers")
     visitor.page.get_by_text(verdict).wait_for(timeout=90_000)
     visitor.page.get_by_text(re.compile(r"Planted mistakes: (\d+) planted, \1 caught")).wait_for()
+
+
+def test_heads_are_found_by_words_and_a_clicked_pair_is_kept(visit):
+    visitor = visit("/?layer=13&head=8")
+    visitor.painted()
+    field = visitor.page.get_by_role("combobox", name=re.compile("Which heads"))
+    field.fill("heads that look back 1")
+    field.press("Enter")
+    grid = visitor.page.locator('canvas[data-testid="heads"][data-order="back 1"]')
+    grid.wait_for()
+    box = grid.bounding_box()
+    visitor.page.mouse.click(box["x"] + 10, box["y"] + 25)  # the first in this order
+    visitor.page.get_by_text("Layer 16, head 0", exact=True).wait_for()
+    field.fill("heads that hum")
+    field.press("Enter")
+    visitor.page.get_by_text("Nothing is measured under").wait_for()
+    visitor.idle()
+    visitor.hover_cell(5, 2)
+    visitor.page.mouse.down()
+    visitor.page.mouse.up()
+    visitor.page.get_by_text("See how this pair's score comes about").wait_for()
+    assert {"query=5", "key=2"} <= set(visitor.page.url.split("?")[1].split("&"))
+    visitor.page.reload()
+    visitor.page.get_by_text("See how this pair's score comes about").wait_for()
+    visitor.page.get_by_text("(locked)").wait_for()

@@ -26,6 +26,14 @@ def test_everything_in_the_packages_travels(names):
             if path.is_file() and "__pycache__" not in path.parts:
                 assert path.relative_to(ROOT).as_posix() in names
     assert {"inspector/py.typed", "reimpl/py.typed", "inspector/ui/components/heatmap.js"} <= names
+    assert {"inspector/views/bertviz.css", "inspector/views/bertviz.js", "inspector/views/vendor/d3.min.js"} <= names
+
+
+def test_licences_of_files_made_by_others_travel_with_them(names):
+    for path in (ROOT / "inspector" / "views" / "vendor").glob("*.LICENSE"):
+        ends = (f"vendor/{path.name}", f"dist-info/licenses/inspector/views/vendor/{path.name}")
+        for end in ends:
+            assert any(name.endswith(end) for name in names), end
 
 
 def test_nothing_else_travels(names):

@@ -12,7 +12,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 import inspector
-from inspector import metrics
+from inspector import metrics, views
 from inspector.ui import cached, offer, state
 from inspector.ui.components.payload import decode, encode, pack
 from inspector.ui.examples import EXAMPLES
@@ -137,6 +137,134 @@ def test_vectors_are_the_traces(houston):
         numbers.drop(columns="token").to_numpy(dtype=np.float32), houston.query(7, 4, rope=False).numpy()
     )
     assert any("shares key/value head 1 with query heads 3 and 5" in text.value for text in app.caption)
+
+
+@pytest.mark.packaged
+def test_pair_shows_every_step_from_two_vectors_to_one_weight(houston):
+    app = open_app("Pair", layer="5", head="3", query="6", key="2")
+    header, numbers = payloads(app, "product")
+    query, key = houston.query(5, 3)[6], houston.key(5, 3)[2]
+    assert np.array_equal(numbers.reshape(3, 64), torch.stack([query, key, query * key]).numpy())
+    assert header["panels"][0]["title"] == f"query vector after RoPE: 6 {houston.tokens.labels[6]}"
+    assert (header["partner"][5], header["notes"][37]) == (37, "plane 5, with dimension 5")
+    shown = {metric.label: metric.value.replace("−", "-") for metric in app.metric}
+    weights, scores = houston.weights(5, 3)[6], houston.scaled_scores(5, 3)[6]
+    assert list(shown) == ["Score", "× scale", "= scaled score", "softmax over 7 keys", "= attention weight"]
+    assert shown["Score"] == f"{houston.scores(5, 3)[6, 2].item():.5g}"
+    assert shown["× scale"] == "0.125"
+    assert shown["= scaled score"] == f"{scores[2].item():.5g}"
+    above, below = map(float, shown["softmax over 7 keys"].split(" / "))
+    assert above / below == pytest.approx(weights[2].item(), rel=1e-4)
+    assert shown["= attention weight"] == f"{weights[2].item():.5g}"
+
+    header, numbers = payloads(app, "row")
+    assert np.array_equal(numbers.reshape(2, 7)[0], houston.weights(5, 3, queries=slice(6, 7))[0, :7].numpy())
+    assert numbers.reshape(2, 7)[1] == pytest.approx(scores[:7].numpy(), rel=1e-5)
+    assert (header["picks"], header["marked"]) == (list(range(7)), 2)
+    header, numbers = payloads(app, "planes")
+    assert numbers.reshape(3, 32)[0].sum() == pytest.approx(houston.scores(5, 3)[6, 2].item(), rel=1e-5)
+    assert header["axis"][0] == "6.28"
+
+    app.segmented_control(key="rotation").set_value("Before RoPE").run()
+    _, numbers = payloads(app, "product")
+    assert np.array_equal(numbers.reshape(3, 64)[0], houston.query(5, 3, rope=False)[6].numpy())
+    assert app.metric[0].value.replace("−", "-") == shown["Score"]  # the score is the one after RoPE
+
+
+@pytest.mark.packaged
+def test_pair_begins_with_the_last_token_and_its_strongest_key_and_keeps_what_fits(houston):
+    app = open_app("Pair", layer="16", head="0")
+    assert app.selectbox(key="query_field").value == 7
+    assert app.selectbox(key="key_field").value == 1 + houston.weights(16, 0)[7, 1:].argmax().item()
+    assert address_of(app) == {"layer": "16", "head": "0"}
+    app.selectbox(key="key_field").set_value(3).run()
+    app.selectbox(key="query_field").set_value(4).run()
+    assert address_of(app) == {"layer": "16", "head": "0", "query": "4", "key": "3"}
+    app.selectbox(key="query_field").set_value(2).run()  # cannot look at token 3
+    assert address_of(app) == {"layer": "16", "head": "0", "query": "2"}
+    assert app.selectbox(key="key_field").options == [f"{s} {houston.tokens.labels[s]}" for s in range(3)]
+    linked = open_app("Pair", layer="16", head="0", query="2", key="5")
+    assert any("cannot look at key token 5" in text.value for text in linked.caption)
+
+
+@pytest.mark.parametrize("tiny_model", ["smollm3", "gemma2"], indirect=True)
+def test_pair_with_a_layer_without_rope_and_with_a_soft_cap(tiny_model, tmp_path):
+    app = AppTest.from_file(str(MAIN), default_timeout=120)
+    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10")
+    app.query_params["layer"] = "1"
+    app.switch_page(SCREENS["Pair"]).run()
+    assert not app.exception
+    assert not app.error
+    labels = [metric.label for metric in app.metric]
+    said = [info.value for info in app.info]
+    if tiny_model.model.config.model_type == "gemma2":
+        assert "soft-capped" in labels
+        assert payloads(app, "planes")
+    else:
+        assert any("does not use RoPE" in text for text in said)
+        assert header_titles(app)[0].startswith("query vector: 9")
+
+
+def header_titles(app: AppTest) -> list[str]:
+    header, _ = payloads(app, "product")
+    return [panel["title"] for panel in header["panels"]]
+
+
+def bertviz_page(app: AppTest) -> str:
+    """The whole page that the screen BertViz sends into its frame."""
+    _, body = payloads(app, "bertviz", "uint8")
+    return body.tobytes().decode()
+
+
+@pytest.mark.packaged
+def test_bertviz_sends_the_view_that_python_makes(houston):
+    app = open_app("BertViz", layer="7", head="4")
+    assert bertviz_page(app) == views.head_view(houston, [7]).html
+    app.multiselect(key="bertviz_heads").set_value([8, 1]).run()
+    assert bertviz_page(app) == views.head_view(houston, [7], [1, 8]).html
+
+    app.segmented_control(key="bertviz_view").set_value("model").run()
+    assert bertviz_page(app) == views.model_view(houston, [5, 6, 7, 8, 9], [1, 8]).html  # heads stay picked
+    app.multiselect(key="bertviz_layers").set_value([29]).run()
+    app.multiselect(key="bertviz_heads").set_value([]).run()
+    assert bertviz_page(app) == views.model_view(houston, [29]).html
+
+    app.segmented_control(key="bertviz_view").set_value("neuron").run()
+    assert bertviz_page(app) == views.neuron_view(houston, 7, 4).html
+    app.number_input(key="head_field").set_value(5).run()
+    assert bertviz_page(app) == views.neuron_view(houston, 7, 5).html
+    assert address_of(app)["head"] == "5"
+    assert not app.error
+
+
+@pytest.mark.packaged
+def test_bertviz_draws_as_many_heads_as_a_browser_bears_and_says_so(smollm):
+    app = open_app("BertViz", layer="7", head="8")
+    prompt = "one two three four five six seven eight " * 15
+    app.sidebar.text_area[0].set_value(prompt)
+    _press(app, "Run")
+    assert not app.error
+    assert bertviz_page(app) == views.head_view(smollm.trace(prompt), [7], [4, 5, 6, 7, 8]).html
+    assert app.multiselect(key="bertviz_heads").placeholder == "4 to 8, as many as fit"
+    app.multiselect(key="bertviz_heads").set_value(list(range(9))).run()
+    assert "choose at most 5 heads in all" in app.error[0].value.replace("\\", "")
+    app.segmented_control(key="bertviz_view").set_value("neuron").run()
+    assert not app.error
+    app.sidebar.text_area[0].set_value(prompt * 2)
+    _press(app, "Run")
+    assert "use at most" in app.error[0].value
+    assert not app.exception
+
+
+@pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
+def test_heads_picked_for_another_model_are_let_go(tiny_model, tmp_path):
+    app = AppTest.from_file(str(MAIN), default_timeout=120)
+    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3")
+    app.session_state["bertviz_heads"] = [2, 8]
+    app.switch_page(SCREENS["BertViz"]).run()
+    assert not app.exception
+    assert app.multiselect(key="bertviz_heads").value == [2]
+    assert len(app.get("bidi_component")) == 1
 
 
 @pytest.mark.packaged
@@ -382,8 +510,48 @@ def test_payload_round_trip():
 def test_components_scripts_are_small_and_never_build_html():
     folder = MAIN.parent / "components"
     shared = (folder / "common.js").read_text()
-    for name in ("heatmap.js", "grid.js"):
+    for name in ("heatmap.js", "grid.js", "pair.js"):
         script = shared + (folder / name).read_text()
         assert len(script.encode()) < 20_000, name  # it is sent again with each message that changed
         for unsafe in (".innerHTML", "insertAdjacentHTML", "document.write", "eval("):
             assert unsafe not in script
+
+
+@pytest.mark.packaged
+def test_heads_in_order_of_what_they_do():
+    app = open_app(order="back 1")
+    header, _ = payloads(app, "grid", "uint8")
+    assert len(header["order"]) == 60
+    readings = [float(reading.split()[-1]) for _, _, reading in header["order"]]
+    assert readings == sorted(readings, reverse=True)
+    assert header["order"][0][:2] == [16, 0]  # the head of the first example: one token back
+    app.selectbox(key="order_field").set_value("Look back 3").run()
+    assert address_of(app)["order"] == "back 3"
+    app.selectbox(key="order_field").set_value("All, by layer and head").run()
+    assert payloads(app, "grid", "uint8")[0]["order"] is None
+
+
+@pytest.mark.packaged
+def test_the_first_token_left_out_and_whole_words(smollm):
+    app = open_app(layer="13", head="8", sink="without")
+    numbers = whole(*payloads(app, "map"))
+    weights = smollm.trace(EXAMPLES[0].prompt).weights(13, 8).numpy()
+    assert numbers[5, 0] == 0
+    np.testing.assert_allclose(numbers[5, 1:6], weights[5, 1:6] / weights[5, 1:6].sum(), rtol=1e-5)
+    app = open_app(layer="13", head="8", unit="words")
+    header, _ = payloads(app, "map")
+    assert header["rows"] == ["Houston", ",", "␣we", "␣have", "␣a", "␣problem"]
+    numbers = whole(*payloads(app, "map"))
+    np.testing.assert_allclose(np.nansum(numbers, axis=1), 1, rtol=1e-5)  # rows are still shares
+    app = open_app(layer="13", head="8", show="weighted_values")
+    lengths = smollm.trace(EXAMPLES[0].prompt).value(13, 8).norm(dim=-1).numpy()
+    np.testing.assert_allclose(whole(*payloads(app, "map"))[7, :8], weights[7] * lengths, rtol=1e-5)
+
+
+@pytest.mark.packaged
+def test_a_chosen_pair_is_kept_and_offers_its_page():
+    app = open_app(layer="13", head="8", query="5", key="2")
+    header, _ = payloads(app, "map")
+    assert header["selected"] == [5, 2]
+    assert address_of(app) == {"layer": "13", "head": "8", "query": "5", "key": "2"}
+    assert "query" not in address_of(open_app(layer="13", head="8", query="500"))  # not in this prompt

@@ -7,19 +7,24 @@ everything a result depends on, so nothing stale can be returned.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 import inspector
-from inspector import metrics
+from inspector import measures as head_measures
+from inspector import metrics, views
+from inspector.errors import InspectorError
 from inspector.store import Report, Store
+from inspector.ui import opened
 from inspector.ui.state import Request
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pandas as pd
 
     from inspector import Model, Trace, VerificationReport
 
@@ -33,8 +38,25 @@ def store() -> Store:
     return Store()
 
 
+def open_file(content: bytes, name: str) -> Request:
+    """Keep the trace of an uploaded file under the hash of its bytes; the request that shows it."""
+    digest = hashlib.sha256(content).hexdigest()
+    traced = store().traces.get(("file", digest), lambda _: opened.read(content, name), size=lambda made: made.nbytes)
+    return Request(traced.model_name, traced.prompt or "", file=digest, file_name=name)
+
+
+def keeps(request: Request) -> bool:
+    """Whether this request's trace is at hand."""
+    return _key(request) in store().traces
+
+
 def model(request: Request, progress: Report | None = None) -> Model:
     """The loaded model."""
+    if request.file:  # the file says a model's name, and what a file says loads nothing
+        raise InspectorError(
+            "This needs the model itself, which a trace opened from a file does not bring along; close the file and "
+            "run the prompt."
+        )
     return store().models.get(
         _model_key(request),
         lambda report: inspector.load(request.model, progress=report),
@@ -45,6 +67,11 @@ def model(request: Request, progress: Report | None = None) -> Model:
 
 def trace(request: Request, progress: Report | None = None) -> Trace:
     """The prompt's trace; loads the model first where it is not kept."""
+    if request.file:
+        found: Trace | None = store().traces.peek(_key(request))
+        if found is None:
+            raise InspectorError(f"“{request.file_name}” is no longer in this server's memory; open the file again.")
+        return found
     loaded = model(request, progress)
 
     def make(report: Report) -> Trace:
@@ -69,6 +96,19 @@ def thumbnails(request: Request, progress: Report | None = None) -> metrics.Thum
     return store().results.get(key, make, size=lambda made: made.nbytes, progress=progress)
 
 
+def measures(request: Request, progress: Report | None = None) -> pd.DataFrame:
+    """What each head does with the prompt (inspector.measures): a row per head."""
+    traced = trace(request, progress)
+
+    def make(report: Report) -> pd.DataFrame:
+        return head_measures.measures(
+            traced, on_layer=lambda done, total: report("Measuring what every head does", done / total)
+        )
+
+    key = ("measures", *_key(request))
+    return store().results.get(key, make, size=lambda made: int(made.memory_usage(deep=True).sum()), progress=progress)
+
+
 def vectors(
     request: Request, layer: int, head: int, progress: Report | None = None
 ) -> dict[str, npt.NDArray[np.float32]]:
@@ -77,7 +117,7 @@ def vectors(
 
     def make(report: Report) -> dict[str, npt.NDArray[np.float32]]:
         report("Reading the vectors", None)
-        return metrics.vectors(traced, layer, head)
+        return views.vectors(traced, layer, head).arrays
 
     key = ("vectors", layer, head, *_key(request))
     size = lambda made: sum(values.nbytes for values in made.values())  # noqa: E731
@@ -121,6 +161,8 @@ def _report_key(request: Request) -> tuple[object, ...]:
 
 
 def _key(request: Request) -> tuple[object, ...]:
+    if request.file:
+        return ("file", request.file)
     return (*_model_key(request), *dataclasses.astuple(request))
 
 

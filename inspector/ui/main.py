@@ -6,12 +6,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from inspector.ui import sidebar
+from inspector.ui import links, sidebar
 
 _HERE = Path(__file__).resolve().parent
 PAGES = (  # file and title; the first is where the app opens
     ("heads.py", "Heads"),
     ("vectors.py", "Vectors"),
+    ("pair.py", "Pair"),
+    ("bertviz.py", "BertViz"),
     ("verification.py", "Verification"),
 )
 
@@ -25,8 +27,9 @@ def main() -> None:
     ]
     page = st.navigation(pages, position="top")
     st.html(_HERE / "style.css")
-    sidebar.show()
-    page.run()
+    if links.arrive():  # else a link's prompt is still on its way from the browser
+        sidebar.show()
+        page.run()
 
 
 if __name__ == "__main__":

@@ -42,6 +42,9 @@ class Current:
 
 def current() -> Current | None:
     """The prompt to show, computed now if need be; None (with the reason on screen) if there is none yet."""
+    uploaded = state.opened()
+    if uploaded is not None:
+        return _file(uploaded)
     asked = state.request()
     if state.problem() is None:
         try:
@@ -57,6 +60,27 @@ def current() -> Current | None:
             st.session_state[_SHOWN] = asked
             return Current(asked, traced)
     return _last_one()
+
+
+def _file(uploaded: state.Request) -> Current | None:
+    """A trace that the visitor opened from a file, and the line that says so."""
+    with st.container(border=True):
+        words, close = st.columns([6, 1], vertical_alignment="center")
+        close.button("Close the file", key="close_file", on_click=state.close_file, width="stretch")
+        try:
+            traced = cached.trace(uploaded)
+        except InspectorError as error:
+            words.error(plain(str(error)), icon=":material/warning:")
+            return None
+        source = traced.source
+        versions = [f"{name} {source[name]}" for name in ("transformers", "torch") if source.get(name)]
+        made = ", ".join([*versions, *(str(source[name]) for name in ("dtype", "device") if source.get(name))])
+        words.markdown(
+            f"**Opened from the file {plain(short(uploaded.file_name))}:** captured with "
+            f"{plain(short(uploaded.model or 'a model without a name', 80))}{f' ({plain(made)})' if made else ''}. "
+            "What needs the model itself is not available: vectors before RoPE that were not saved, verification."
+        )
+    return Current(uploaded, traced)
 
 
 def _last_one() -> Current | None:

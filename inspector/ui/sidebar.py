@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
-from inspector.ui import state
+from inspector.errors import InspectorError
+from inspector.ui import cached, opened, state
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.offer import Offer, offer
+from inspector.ui.text import plain
+
+if TYPE_CHECKING:
+    from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 _MODEL, _PROMPT, _EXAMPLE = "model_field", "prompt_field", "example_field"
+_FILE, _FILE_PROBLEM = "trace_file", "trace_file_problem"
 
 
 def show() -> None:
@@ -31,7 +39,43 @@ def show() -> None:
             st.form_submit_button(
                 "Run", type="primary", width="stretch", on_click=_take_prompt, help="Ctrl+Enter runs it too."
             )
+        _open_trace()
         st.caption("Everything runs on this machine. Prompts are not stored and not sent anywhere.")
+
+
+def _open_trace() -> None:
+    """A trace saved earlier, here or elsewhere: uploaded by the visitor, never read from a path of this machine."""
+    with st.expander("Open a saved trace"):
+        uploaded = st.file_uploader(
+            "Trace file",
+            type=["safetensors"],
+            max_upload_size=opened.MOST_MB,
+            key=_FILE,
+            on_change=_take_file,
+            help='Made by "Save", then "Whole trace", by `trace.save(...)` or by `attention-inspector capture`.',
+        )
+        shown, failed = state.opened(), st.session_state.get(_FILE_PROBLEM)
+        if failed and uploaded is not None:
+            st.error(plain(failed), icon=":material/warning:")
+        if uploaded is not None and shown is not None and not cached.keeps(shown):
+            _read(uploaded)  # this server's memory was needed for something else meanwhile
+        if uploaded is not None and shown is None and not failed:
+            st.button("Show it again", key="show_file", on_click=_take_file)
+
+
+def _take_file() -> None:
+    uploaded = st.session_state[_FILE]
+    state.close_file()
+    st.session_state[_FILE_PROBLEM] = None
+    if uploaded is not None:
+        _read(uploaded)
+
+
+def _read(uploaded: UploadedFile) -> None:
+    try:
+        state.open_file(cached.open_file(uploaded.getvalue(), uploaded.name))
+    except InspectorError as error:
+        st.session_state[_FILE_PROBLEM] = str(error)
 
 
 def _models(offered: Offer, chosen: str) -> None:

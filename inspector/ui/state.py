@@ -13,24 +13,39 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from inspector.measures import MEASURES
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.offer import offer
 
 if TYPE_CHECKING:
     from inspector.trace import LayerInfo
 
-SHOWS = {"weights": "Attention weights", "scaled_scores": "Scaled scores"}
+SHOWS = {
+    "weights": "Attention weights",
+    "scaled_scores": "Scaled scores",
+    "weighted_values": "Weight × value length",
+}
 SCALES = {"linear": "Linear", "sqrt": "Square root", "log": "Logarithm"}
+SINKS = {"with": "With the first token", "without": "Without it"}
+UNITS = {"tokens": "Tokens", "words": "Whole words"}
+ORDERS = {"layers": "All, by layer and head", **{measure.name: measure.title for measure in MEASURES}}
 
 _REQUEST, _SELECTION, _WRITTEN, _PROBLEM = "request", "selection", "address_written", "problem"
+_OPENED = "opened_file"
 
 
 @dataclass(frozen=True)
 class Request:
-    """One model and one prompt: what is computed, and the key under which it is kept."""
+    """One model and one prompt: what is computed, and the key under which it is kept.
+
+    Of a trace that a visitor uploaded, `file` is the hash of the file's bytes and `file_name` what it was called, a
+    word for the screen and never a path; nothing is run then, model and prompt only say what the file says.
+    """
 
     model: str
     prompt: str
+    file: str = ""
+    file_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,8 @@ class Selection:
     """What is looked at. Field names are the names in the address; what is at its default is left out there.
 
     query, key: positions of the query token and the key token that were chosen; -1: none.
+    sink: whether the first token's column is left out and the rest scaled up. unit: cells of tokens or of words.
+    order: a measure of inspector.measures by which the heads are ordered, or "layers".
     """
 
     layer: int
@@ -46,6 +63,9 @@ class Selection:
     scale: str = "sqrt"
     query: int = -1
     key: int = -1
+    sink: str = "with"
+    unit: str = "tokens"
+    order: str = "layers"
 
 
 @dataclass(frozen=True)
@@ -67,12 +87,18 @@ def request() -> Request:
     return asked
 
 
+def has_asked() -> bool:
+    """Whether this visitor's request stands already, their own or the first visit's."""
+    return _REQUEST in st.session_state
+
+
 def ask(*, model: str | None = None, prompt: str | None = None) -> None:
-    """Ask for another model, prompt, or both; an earlier failure is forgotten."""
+    """Ask for another model, prompt, or both; an earlier failure is forgotten, an opened file closed."""
     before = request()
     wanted = Request(before.model if model is None else model, before.prompt if prompt is None else prompt)
     st.session_state[_REQUEST] = wanted
     st.session_state.pop(_PROBLEM, None)
+    close_file()
 
 
 def problem() -> Problem | None:
@@ -86,11 +112,27 @@ def fail(sentence: str) -> None:
     st.session_state[_PROBLEM] = Problem(request(), sentence)
 
 
+def opened() -> Request | None:
+    """The uploaded trace that is shown instead of the request, if any."""
+    found: Request | None = st.session_state.get(_OPENED)
+    return found
+
+
+def open_file(uploaded: Request) -> None:
+    """Show an uploaded trace; the request stays as it is, for when the file is closed."""
+    st.session_state[_OPENED] = uploaded
+
+
+def close_file() -> None:
+    """Back to what was asked for."""
+    st.session_state.pop(_OPENED, None)
+
+
 # -- the selection ---------------------------------------------------------------------------------------
 
 
 # Field -> what it may be; the first is its default.
-CHOICES: dict[str, dict[str, str]] = {"show": SHOWS, "scale": SCALES}
+CHOICES: dict[str, dict[str, str]] = {"show": SHOWS, "scale": SCALES, "sink": SINKS, "unit": UNITS, "order": ORDERS}
 
 
 def selection(layers: Sequence[LayerInfo], tokens: int, default: Callable[[], tuple[int, int]]) -> Selection:

@@ -1,4 +1,5 @@
 // All heads of a model as small pictures on one canvas: layers from left to right, heads downwards.
+// With header.order ([[layer, head, reading], ...]) they stand in that order instead, one after the other.
 // In: the payload of grid.py. Out: the trigger "pick", [layer, head], on a click or Enter.
 
 const states = new WeakMap(); // this module's function runs again for every change of data or theme
@@ -76,7 +77,17 @@ const groupOf = (header, layer, head) => Math.floor(head / (header.heads[layer] 
 
 function layout(state) {
   const { host, header } = state;
-  const { heads, groups } = header;
+  const { heads, groups, order } = header;
+  if (order) {
+    const width = (state.width = host.clientWidth), size = 46, label = 15;
+    const columns = Math.max(1, Math.floor(width / size)), rows = Math.ceil(order.length / columns);
+    const rank = new Map(order.map(([layer, head], i) => [`${layer} ${head}`, i]));
+    Object.assign(state, {
+      rank, size, gap: 6, left: 0, top: label, split: 0, columns, bandHeight: size + label, most: 1,
+      shared: false, alike: false, height: rows * (size + label) + 4,
+    });
+    return;
+  }
   const layers = heads.length, most = Math.max(...heads);
   const width = (state.width = host.clientWidth);
   const shared = heads.some((count, i) => groups[i] < count);
@@ -93,6 +104,10 @@ function layout(state) {
 }
 
 function place(state, layer, head) {
+  if (state.header.order) {
+    const at = state.rank.get(`${layer} ${head}`);
+    return [(at % state.columns) * state.size, Math.floor(at / state.columns) * state.bandHeight + state.top];
+  }
   const { header, alike, left, top, split, columns, size, bandHeight } = state;
   const band = Math.floor(layer / columns);
   const below = alike ? groupOf(header, layer, head) * split : 0;
@@ -116,6 +131,16 @@ function draw(state) {
   const { heads, groups, side } = header;
   ctx.imageSmoothingEnabled = side > (size - gap) * dpr;
   ctx.imageSmoothingQuality = "high";
+  if (header.order) {
+    ctx.textAlign = "center";
+    for (const [layer, head] of header.order) {
+      const [px, py] = place(state, layer, head);
+      ctx.fillText(`${layer}.${head}`, px + (size - gap) / 2, py - 8);
+      ctx.drawImage(atlas, layer * side, head * side, side, side, px, py, size - gap, size - gap);
+    }
+    finish(state, ctx);
+    return;
+  }
   heads.forEach((count, layer) => {
     const [x, first] = place(state, layer, 0);
     const step = size < 20 ? 2 : 1;
@@ -154,12 +179,18 @@ function draw(state) {
         ctx.restore();
       }
   }
+  finish(state, ctx);
+}
+
+// Rings around the selected head and the one pointed at, and what tests and screen readers look for.
+function finish(state, ctx) {
+  const { canvas, header, theme, size, columns, bandHeight } = state;
   ring(state, ctx, state.selected, theme.accent, 3);
   if (state.cursor) ring(state, ctx, state.cursor, theme.text, 1.5);
-  const [sx, sy] = place(state, 0, 0);
+  const [sx, sy] = header.order ? [0, state.top] : place(state, 0, 0);
   Object.assign(canvas.dataset, {
     x: sx, y: sy, size, columns, bandHeight, split: state.alike ? state.split : 0,
-    selected: state.selected.join(), painted: header.pictures,
+    selected: state.selected.join(), painted: header.pictures, order: header.ordered_by || "layers",
   });
   canvas.setAttribute("aria-label", header.label);
   if (!state.cursor) state.readout.textContent = describe(state, state.selected, "Selected: ");
@@ -167,6 +198,7 @@ function draw(state) {
 
 function ring(state, ctx, [layer, head], colour, width) {
   if (layer >= state.header.heads.length || head >= state.header.heads[layer]) return;
+  if (state.header.order && !state.rank.has(`${layer} ${head}`)) return; // not among those shown
   const [x, y] = place(state, layer, head);
   const wide = state.size - state.gap;
   ctx.strokeStyle = state.theme.background;
@@ -182,6 +214,11 @@ function ring(state, ctx, [layer, head], colour, width) {
 function headAt(state, event) {
   const box = state.canvas.getBoundingClientRect();
   const x = event.clientX - box.left, y = event.clientY - box.top;
+  if (state.header.order) {
+    const column = Math.floor(x / state.size);
+    const found = state.header.order[Math.floor(y / state.bandHeight) * state.columns + column];
+    return column < state.columns && found ? [found[0], found[1]] : null;
+  }
   const band = Math.floor(y / state.bandHeight), column = Math.floor((x - state.left) / state.size);
   const layer = band * state.columns + column;
   if (column < 0 || column >= state.columns || !(layer < state.header.heads.length)) return null;
@@ -192,11 +229,13 @@ function headAt(state, event) {
   return null;
 }
 
-function describe({ header }, [layer, head], before) {
+function describe({ header, rank }, [layer, head], before) {
+  const ranked = header.order && header.order[rank.get(`${layer} ${head}`)];
+  const reading = ranked ? ` · ${ranked[2]}` : "";
   const share = header.heads[layer] / header.groups[layer];
   const group = groupOf(header, layer, head);
   const with_ = share > 1 ? ` · shares key/value head ${group} with ${share - 1} other${share > 2 ? "s" : ""}` : "";
-  return `${before}layer ${layer}, head ${head}${with_}${header.notes[layer]}`;
+  return `${before}layer ${layer}, head ${head}${reading}${with_}${header.notes[layer]}`;
 }
 
 function hover(state, at) {
@@ -233,7 +272,11 @@ function key(state, event) {
   const { heads } = state.header;
   const [layer, head] = state.cursor || state.selected;
   if (event.key === "Enter" || event.key === " ") pick(state, [layer, head]);
-  else if (moves[event.key]) {
+  else if (moves[event.key] && state.header.order) {
+    const [across, down] = moves[event.key], { order } = state.header;
+    const to = (state.rank.get(`${layer} ${head}`) ?? 0) + across + down * state.columns;
+    hover(state, order[Math.max(0, Math.min(order.length - 1, to))].slice(0, 2));
+  } else if (moves[event.key]) {
     const to = Math.max(0, Math.min(heads.length - 1, layer + moves[event.key][0]));
     hover(state, [to, Math.max(0, Math.min(heads[to] - 1, head + moves[event.key][1]))]);
   } else if (event.key === "Escape") hover(state, null);

@@ -43,8 +43,13 @@ def head_grid(
     scale: str,
     on_pick: Callable[[int, int], None],
     key: str,
+    order: Sequence[tuple[int, int, str]] | None = None,
+    ordered_by: str = "layers",
 ) -> None:
-    """All heads, layers across and heads downwards; `on_pick(layer, head)` before the rerun of a choice."""
+    """All heads, layers across and heads downwards; `on_pick(layer, head)` before the rerun of a choice.
+
+    order: instead, one after the other: (layer, head, what to read at it), named `ordered_by`.
+    """
 
     def picked() -> None:
         pick = st.session_state[key].get("pick")
@@ -58,6 +63,8 @@ def head_grid(
         "notes": [f" · window of {layer.window} tokens" if layer.window else "" for layer in layers],
         "side": thumbnails.pixels.shape[-1],
         "selected": list(selected),
+        "order": None if order is None else [list(place) for place in order],
+        "ordered_by": ordered_by,
         "scale": scale,
         "pictures": hashlib.blake2b(thumbnails.pixels.tobytes(), digest_size=8).hexdigest(),
         "label": "Attention weights of every head: arrow keys move between heads, Enter selects one.",

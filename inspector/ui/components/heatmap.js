@@ -1,5 +1,5 @@
 // A map of numbers on a canvas: one head's weights (square cells, grey where masked) or its vectors.
-// In: the payload of heatmap.py. Out: nothing; hovering, arrow keys and clicks read exact numbers here.
+// In: the payload of heatmap.py. Out: the trigger "pick", [row, column], when a cell is locked or let go (null).
 
 const states = new WeakMap(); // this module's function runs again for every change of data or theme
 
@@ -9,7 +9,10 @@ export default function (component) {
   if (!state) states.set(root, (state = create(root)));
   const { header, body } = decode(component.data);
   Object.assign(state, { header, numbers: new Float32Array(body.buffer), theme: readTheme(state.host) });
-  state.active = state.locked = null;
+  state.trigger = component.setTriggerValue;
+  state.active = null;
+  state.locked = header.selected || null;
+  fillStrip(state);
   draw(state);
   return () => {
     state.observer.disconnect();
@@ -24,7 +27,7 @@ function create(root) {
     host, canvas,
     base: document.createElement("canvas"), // the picture without crosshair
     tip: host.querySelector(".tip"), readout: host.querySelector(".readout"),
-    legend: host.querySelector(".legend"), width: 0,
+    legend: host.querySelector(".legend"), strip: host.querySelector(".strip"), width: 0,
   };
   state.observer = new ResizeObserver(() => {
     if (state.header && Math.abs(host.clientWidth - state.width) >= 1) draw(state);
@@ -48,6 +51,7 @@ function valueAt({ header, numbers }, row, column) {
 const show = (x) => (x === 0 ? "0" : x.toPrecision(4).replace("-", "−"));
 
 function rowLabel({ header }, row) {
+  if (header.bare) return header.rows[row]; // it says its position itself
   const first = row * header.pool[0];
   const last = Math.min(first + header.pool[0], header.rows.length) - 1;
   return first === last ? `${first} ${header.rows[first]}` : `${first}–${last}`;
@@ -55,6 +59,7 @@ function rowLabel({ header }, row) {
 
 function columnLabel({ header }, column) {
   if (!header.columns) return `${column}`;
+  if (header.bare) return header.columns[column];
   const first = column * header.pool[1];
   const last = Math.min(first + header.pool[1], header.columns.length) - 1;
   return first === last ? `${first} ${header.columns[first]}` : `${first}–${last}`;
@@ -67,8 +72,9 @@ function colourOf({ header, theme }) {
   const masked = rgb(theme.masked);
   const at = header.palette === "diverging"
     ? (v) => 0.5 + v / (2 * header.limit)
-    : SCALES[header.scale].at;
-  return (v) => (Number.isNaN(v) ? masked : colours[level(at(v))]);
+    : (v) => SCALES[header.scale].at(v / (header.top || 1));
+  const floor = header.threshold || 0; // numbers below it are painted as nothing; reading them stays exact
+  return (v) => (Number.isNaN(v) ? masked : colours[level(at(v < floor ? 0 : v))]);
 }
 
 function fit(ctx, text, room) {
@@ -164,6 +170,14 @@ function draw(state) {
   ctx.strokeStyle = theme.border;
   ctx.lineWidth = 1;
   ctx.strokeRect(x0 - 0.5, y0 - 0.5, plotX + 1, plotY + 1);
+  if (header.join) { // from here on the model wrote the tokens itself
+    ctx.strokeStyle = theme.accent;
+    ctx.setLineDash([4 * dpr, 3 * dpr]);
+    const [jx, jy] = [x0 + header.join * state.stepX * dpr, y0 + header.join * state.stepY * dpr];
+    ctx.strokeRect(x0, jy, plotX, 0);
+    ctx.strokeRect(jx, y0, 0, plotY);
+    ctx.setLineDash([]);
+  }
   ctx.scale(dpr, dpr);
   labels(state, ctx, null);
   drawLegend(state);
@@ -222,7 +236,9 @@ function drawLegend(state) {
   const scale = SCALES[header.scale];
   const ticks = header.palette === "diverging"
     ? [-1, -0.5, 0, 0.5, 1].map((x) => [0.5 + x / 2, show(x * header.limit)])
-    : scale.ticks.map((w) => [scale.at(w), `${header.scale === "log" && w <= 1e-4 ? "≤ " : ""}${w}`]);
+    : scale.ticks.map((w) => [
+        scale.at(w), `${header.scale === "log" && w <= 1e-4 ? "≤ " : ""}${header.top ? show(w * header.top) : w}`,
+      ]);
   for (const [at, text] of ticks) element("span", "tick", bar, text).style.left = `${at * 100}%`;
   if (header.masked) {
     const note = element("span", "masked", legend);
@@ -252,6 +268,44 @@ function lock(state, cell) {
   const same = cell && state.locked && cell[0] === state.locked[0] && cell[1] === state.locked[1];
   state.locked = same ? null : cell;
   refresh(state);
+  if (state.header.picks) state.trigger("pick", state.locked || [-1, -1]);
+}
+
+// ---- the token strip: whom a token looks at, and who looks at it -------------------------------------
+
+function fillStrip(state) {
+  const { strip, header } = state;
+  strip.replaceChildren();
+  strip.hidden = !header.strip;
+  if (!header.strip) return;
+  header.rows.forEach((label, i) => {
+    const token = element("span", "token", strip, label);
+    token.onpointerenter = () => {
+      state.token = i;
+      paintStrip(state);
+    };
+  });
+  strip.onpointerleave = () => {
+    state.token = null;
+    paintStrip(state);
+  };
+}
+
+function paintStrip(state) {
+  const { strip, header, theme, active, locked } = state;
+  if (!header.strip) return;
+  const row = state.token ?? (active || locked || [null])[0];
+  const colours = table(theme.sequential), at = SCALES[header.scale].at;
+  const shade = (v) => level(at(Number.isNaN(v) ? 0 : v / (header.top || 1)));
+  [...strip.children].forEach((token, i) => {
+    const looked = row === null ? 0 : shade(valueAt(state, row, i)); // how much the row's token looks at this one
+    const looks = row === null || i === row ? 0 : shade(valueAt(state, i, row)); // and this one at it
+    token.style.background = looked ? `rgb(${colours[looked]})` : "transparent";
+    const bright = theme.dark ? looked > 150 : looked > 115;
+    token.style.color = bright ? (theme.dark ? "#0d1117" : "#ffffff") : "inherit";
+    token.style.boxShadow = looks > 24 ? `inset 0 -3px 0 rgb(${colours[Math.max(looks, 110)]})` : "none";
+    token.classList.toggle("here", i === row);
+  });
 }
 
 function key(state, event) {
@@ -281,6 +335,7 @@ function refresh(state) {
   ctx.drawImage(base, 0, 0);
   const cell = state.active || state.locked;
   tip.hidden = true;
+  paintStrip(state);
   if (!cell) {
     readout.textContent = header.hint;
     return;

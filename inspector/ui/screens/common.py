@@ -12,7 +12,7 @@ from inspector.ui.running import Current
 from inspector.ui.text import count, ordered, plain
 
 if TYPE_CHECKING:
-    from inspector.metrics import Thumbnails
+    from inspector.metrics import Kind, Thumbnails
     from inspector.trace import LayerInfo
 
 
@@ -51,6 +51,12 @@ def head_pickers(layers: Sequence[LayerInfo], chosen: state.Selection) -> None:
     st.number_input("Layer", 0, len(layers) - 1, step=1, key="layer_field", on_change=take, width=130)
     heads = layers[chosen.layer].heads
     st.number_input("Head", 0, heads - 1, step=1, key="head_field", on_change=take, width=130)
+
+
+def kind_of(chosen: state.Selection) -> Kind:
+    """Which numbers the selection shows."""
+    kinds: dict[str, Kind] = {"scaled_scores": "scaled_scores", "weighted_values": "weighted_values"}
+    return kinds.get(chosen.show, "weights")
 
 
 def sharing(layer: LayerInfo, head: int) -> str:

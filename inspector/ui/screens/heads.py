@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import streamlit as st
 
 from inspector import metrics
 from inspector.hub import PACKAGED
-from inspector.ui import cached, state
+from inspector.measures import BY_NAME, FARTHEST, find, ordered
+from inspector.ui import cached, state, take_away
 from inspector.ui.components.grid import head_grid
-from inspector.ui.components.heatmap import attention_map
+from inspector.ui.components.heatmap import attention_map, exact_map
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.running import Current, attempt, current
 from inspector.ui.screens import common
-from inspector.ui.text import count
+from inspector.ui.text import count, plain, short
+
+BEST = 60  # heads shown when they are put in order of a measure
+ZOOM = 48  # tokens on a side of the exact picture around a cell of a pooled one
+
+_HERE = Path(__file__).resolve().parent
+_NOT_FOUND = "order_not_found"
 
 
 def show() -> None:
@@ -34,14 +44,7 @@ def show() -> None:
     every_head = st.container()
     _one_head(shown, chosen)  # first: it is what a click waits for
     with every_head:
-        head_grid(
-            pictures,
-            shown.trace.layers,
-            selected=(chosen.layer, chosen.head),
-            scale=chosen.scale,
-            on_pick=lambda layer, head: state.select(layer=layer, head=head),
-            key="grid",
-        )
+        _all_heads(shown, chosen, pictures)
     with st.expander("Parameters or activations?"):
         st.markdown(
             "`W_q`, `W_k`, `W_v` and `W_o` are the model's **parameters**: learned once, the same for every "
@@ -66,52 +69,180 @@ def _what_to_see(shown: Current, chosen: state.Selection) -> None:
             )
 
 
+def _all_heads(shown: Current, chosen: state.Selection, pictures: metrics.Thumbnails) -> None:
+    """The grid, by layer or in the order of a measure, and the field that chooses it."""
+    order = None
+    if chosen.order != "layers":
+        frame = attempt(lambda report: cached.measures(shown.request, report))
+        if frame is not None:
+            measure = BY_NAME[chosen.order]
+            best = ordered(frame, measure).head(BEST)
+            order = [
+                (int(row.layer), int(row.head), f"{measure.name} {value:.4g}")
+                for row, value in zip(best.itertuples(), best[measure.name], strict=True)
+            ]
+    _order_field(chosen)
+    head_grid(
+        pictures,
+        shown.trace.layers,
+        selected=(chosen.layer, chosen.head),
+        scale=chosen.scale,
+        on_pick=lambda layer, head: state.select(layer=layer, head=head),
+        key="grid",
+        order=order,
+        ordered_by=chosen.order,
+    )
+
+
+def _order_field(chosen: state.Selection) -> None:
+    st.session_state["order_field"] = state.ORDERS[chosen.order]
+
+    def take() -> None:
+        said = st.session_state["order_field"] or ""
+        measure = find(said)
+        if measure is not None:
+            state.select(order=measure.name)
+        elif said in ("", state.ORDERS["layers"]):
+            state.select(order="layers")
+        else:
+            st.session_state[_NOT_FOUND] = said
+
+    st.selectbox(
+        "Which heads?",
+        list(state.ORDERS.values()),
+        key="order_field",
+        on_change=take,
+        accept_new_options=True,
+        help='Puts the heads in order of what they do with this prompt. You may also type, such as "look back 2".',
+    )
+    if unknown := st.session_state.pop(_NOT_FOUND, None):
+        st.caption(
+            f"Nothing is measured under “{plain(short(unknown))}”: choose from the list, or type a distance such as "
+            f"“look back 3” (1 to {FARTHEST})."
+        )
+    elif chosen.order != "layers":
+        st.caption(
+            f"**{BY_NAME[chosen.order].title}**: {BY_NAME[chosen.order].meaning}. "
+            f"The first {BEST}; above each its layer.head."
+        )
+
+
 def _one_head(shown: Current, chosen: state.Selection) -> None:
     trace, layer = shown.trace, shown.trace.layers[chosen.layer]
     st.subheader(f"Layer {chosen.layer}, head {chosen.head}", anchor=False)
     with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
         common.head_pickers(trace.layers, chosen)
         _choice("Show", "show", state.SHOWS, chosen.show)
-        if chosen.show == "weights":
+        if chosen.show != "scaled_scores":
             _choice("Colour scale", "scale", state.SCALES, chosen.scale)
-    notes = f" Each query token can look back at {count(layer.window, 'token')} at most." if layer.window else ""
+            _choice("First token", "sink", state.SINKS, chosen.sink)
+        if chosen.show == "weights":
+            _choice("Cells", "unit", state.UNITS, chosen.unit)
+    st.caption(common.sharing(layer, chosen.head) + _notes(shown, chosen))
+    left, right = st.columns([5, 4], gap="large")
+    with left:
+        _map(shown, chosen)
+    with right:
+        _pairs(shown, chosen)
+    take_away.panel(shown, chosen)
+
+
+def _notes(shown: Current, chosen: state.Selection) -> str:
+    """What is particular about this head and about the numbers shown."""
+    layer, notes = shown.trace.layers[chosen.layer], ""
+    if layer.window:
+        notes += f" Each query token can look back at {count(layer.window, 'token')} at most."
     if layer.sinks:
         notes += " This head has an attention sink of its own: rows add up to less than 1, the rest is the sink's."
     if chosen.show == "scaled_scores":
         notes += " Scaled scores are query · key times the scale, before mask and softmax: any number."
-    st.caption(common.sharing(layer, chosen.head) + notes)
-    kind: metrics.Kind = "scaled_scores" if chosen.show == "scaled_scores" else "weights"
-    picture = metrics.picture(trace, chosen.layer, chosen.head, kind=kind)
+    if chosen.show == "weighted_values":
+        notes += (
+            " Each weight times the length of the value vector it brings: how much arrives, not only how much is given."
+        )
+    if chosen.show != "scaled_scores" and chosen.sink == "without":
+        notes += " The first token's column is left out, and each row's other weights are scaled up to its sum."
+    return notes
+
+
+def _map(shown: Current, chosen: state.Selection) -> None:
+    """The head's picture: of tokens or words, exact or pooled, with what was clicked beneath it."""
+    trace, kind = shown.trace, common.kind_of(chosen)
+    without_first = chosen.sink == "without" and chosen.show != "scaled_scores"
+    words = chosen.unit == "words" and chosen.show == "weights"
+    label = f"{state.SHOWS[chosen.show]} of layer {chosen.layer}, head {chosen.head}"
+    note = ", without the first token" if without_first else ""
+    if words and trace.n <= metrics.EXACT_UP_TO:
+        groups = trace.tokens.words
+        values = metrics.by_words(trace, chosen.layer, chosen.head, groups, without_first=without_first)
+        picture = metrics.Picture(values, 1, len(groups))
+        st.caption("Whole words: weights summed over a word's key tokens and averaged over its query tokens.")
+        attention_map(
+            picture, trace.tokens.word_labels(), kind=kind, scale=chosen.scale, label=f"{label}, by words",
+            key="map", note=note,
+        )  # fmt: skip
+        return
+    picture = metrics.picture(trace, chosen.layer, chosen.head, kind=kind, without_first=without_first)
     if picture.pool > 1:
         st.info(
             f"The prompt has {count(trace.n, 'token')}, more than a picture can show one by one: each cell is "
             f"the largest of {picture.pool} × {picture.pool} {state.SHOWS[chosen.show].lower()}. "
-            "The table holds exact pairs.",
+            "Click a cell to see exact ones around it.",
             icon=":material/search:",
         )
-    left, right = st.columns([5, 4], gap="large")
-    with left:
-        attention_map(
-            picture,
-            trace.tokens.labels,
-            kind=kind,
-            scale=chosen.scale,
-            label=f"{state.SHOWS[chosen.show]} of layer {chosen.layer}, head {chosen.head}",
-            key="map",
-        )
-    with right:
-        _pairs(shown, chosen)
+    threshold = 0.0
+    if chosen.show != "scaled_scores":
+        threshold = st.slider(
+            "Leave unpainted what is below", 0.0, 1.0, 0.0, 0.01, key="threshold",
+            help="Of the largest number there can be. Readings stay exact.",
+        )  # fmt: skip
+    selected = (chosen.query, chosen.key) if min(chosen.query, chosen.key) >= 0 else None
+    top = float(np.nanmax(picture.values)) if kind == "weighted_values" else 1.0
+    attention_map(
+        picture,
+        trace.tokens.labels,
+        kind=kind,
+        scale=chosen.scale,
+        label=label,
+        key="map",
+        threshold=threshold * top,
+        selected=selected,
+        join=trace.prompt_length if trace.prompt_length < trace.n else None,
+        note=note,
+        on_pick=lambda query, key: state.select(query=query, key=key),
+    )
+    if selected is not None:
+        _clicked(shown, chosen, picture.pool)
+
+
+def _clicked(shown: Current, chosen: state.Selection, pool: int) -> None:
+    """What is under the locked cell: the way to its pair, and in a pooled picture the exact cells around it."""
+    trace, labels = shown.trace, shown.trace.tokens.labels
+    if pool > 1:
+        rows, columns = (_around(at, trace.n) for at in (chosen.query, chosen.key))
+        kind = common.kind_of(chosen)
+        values = metrics.window(trace, chosen.layer, chosen.head, rows, columns, kind=kind)
+        st.markdown(f"**Exact cells** of query tokens {rows.start} to {rows.stop - 1}")
+        exact_map(
+            values, [f"{i} {labels[i]}" for i in range(*rows.indices(trace.n))],
+            [f"{i} {labels[i]}" for i in range(*columns.indices(trace.n))], kind=kind, scale=chosen.scale, key="exact",
+        )  # fmt: skip
+    pair = f"query token {chosen.query} {labels[chosen.query]} · key token {chosen.key} {labels[chosen.key]}"
+    st.page_link(_HERE / "pair.py", label=f"See how this pair's score comes about: {plain(pair)}", icon="➡️")
+
+
+def _around(at: int, n: int) -> slice:
+    """Up to ZOOM positions around one."""
+    start = max(0, min(at - ZOOM // 2, n - ZOOM))
+    return slice(start, min(n, start + ZOOM))
 
 
 def _pairs(shown: Current, chosen: state.Selection) -> None:
     st.markdown("**Strongest pairs**")
-    first = st.toggle(
-        "Leave out the first token",
-        key="without_first",
-        help="In many heads most attention goes to the first token (the attention sink) and hides the rest. "
-        "This leaves its column out of the table; the weights stay as they are.",
-    )
-    frame = metrics.strongest_pairs(shown.trace, chosen.layer, chosen.head, first_token=not first)
+    without = chosen.sink == "without"
+    if without:
+        st.caption("The first token's column is left out here too; these are the model's own weights, not scaled up.")
+    frame = metrics.strongest_pairs(shown.trace, chosen.layer, chosen.head, first_token=not without)
     for kind in ("query", "key"):  # named as on the picture's axes: position and token
         frame[f"{kind} token"] = frame[f"{kind} position"].astype(str) + " " + frame[f"{kind} token"]
     st.dataframe(

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from inspector import metrics
-from inspector.ui import cached
+from inspector.ui import cached, take_away
 from inspector.ui.components.heatmap import vector_map
 from inspector.ui.running import attempt, current
 from inspector.ui.screens import common
@@ -57,6 +57,7 @@ def show() -> None:
             with places[1]:
                 _lengths(found, labels)
     _numbers(found, labels)
+    take_away.panel(shown, chosen)
 
 
 def _numbers(found: dict[str, np.ndarray], labels: list[str]) -> None:

@@ -1,0 +1,112 @@
+"""The screen BertViz: the head, model and neuron view that many know from papers, of the same weights, offline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from inspector.ui import state
+from inspector.ui.components.frame import page_frame
+from inspector.ui.running import Current, attempt, current
+from inspector.ui.screens import common
+from inspector.views import View, head_view, model_view, neuron_view
+from inspector.views.bertviz import most_heads
+
+if TYPE_CHECKING:
+    from inspector.trace import LayerInfo
+
+VIEWS = {"head": "Head view", "model": "Model view", "neuron": "Neuron view"}
+HOW = {
+    "head": "Lines run from each query token on the left to the key tokens it looks at on the right. The "
+    "stronger a line, the larger its attention weight; colours tell heads apart. Point at a token to see only its "
+    "lines; click a coloured square to hide its head, double-click it to see that head alone.",
+    "model": "Each small picture is one head: a row per layer, a column per head, query tokens at its left edge, "
+    "key tokens at its right. The stronger a line, the larger the attention weight. Click a picture to enlarge it.",
+    "neuron": "From left to right as in the formula: the chosen token's query, every key, their product element by "
+    "element, and its sum q·k; blue is above zero, orange below. The stronger the line and the token on the "
+    "right, the larger the attention weight. Point at a token on the left to choose it.",
+}
+AROUND = 2  # layers on both sides of the selected one in the model view
+
+
+def show() -> None:
+    """Draw the screen for the prompt on screen."""
+    intro = st.empty()
+    kind = st.session_state.get("bertviz_view") or "head"
+    intro.markdown(f"**How to read it.** {HOW[kind]}")
+    shown = current()
+    if shown is None:
+        return
+    common.facts(shown)
+    chosen = common.selection(shown)
+    with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
+        kind = st.segmented_control(
+            "View", list(VIEWS), format_func=VIEWS.__getitem__, key="bertviz_view", default="head", required=True
+        )
+        make = {"head": _head, "model": _model, "neuron": _neuron}[kind or "head"](shown, chosen)
+    view = attempt(lambda _: make())
+    if view is None:
+        return
+    page_frame(view, key="bertviz")
+    st.download_button(
+        "Save this view as one HTML file",
+        data=view.html,
+        file_name=re.sub(r"\W+", "-", view.title.split(",")[0].lower()) + ".html",
+        mime="text/html",
+        on_click="ignore",
+        icon=":material/download:",
+    )
+
+
+def _head(shown: Current, chosen: state.Selection) -> Callable[[], View]:
+    layers = shown.trace.layers
+    st.session_state["layer_field"] = chosen.layer
+    st.number_input(
+        "Layer",
+        0,
+        len(layers) - 1,
+        step=1,
+        key="layer_field",
+        on_change=lambda: state.select(layer=st.session_state["layer_field"]),
+        width=130,
+    )
+    heads = _heads(layers[chosen.layer], chosen.head, most_heads("head", shown.trace.n))
+    return lambda: head_view(shown.trace, [chosen.layer], heads)
+
+
+def _model(shown: Current, chosen: state.Selection) -> Callable[[], View]:
+    layers = shown.trace.layers
+    around = [layer.index for layer in layers if abs(layer.index - chosen.layer) <= AROUND]
+    named = _picked("Layers", len(layers), f"{around[0]} to {around[-1]}") or around
+    heads = _heads(layers[chosen.layer], chosen.head, most_heads("model", shown.trace.n) // len(named))
+    return lambda: model_view(shown.trace, named, heads)
+
+
+def _neuron(shown: Current, chosen: state.Selection) -> Callable[[], View]:
+    common.head_pickers(shown.trace.layers, chosen)
+    return lambda: neuron_view(shown.trace, chosen.layer, chosen.head)
+
+
+def _heads(layer: LayerInfo, head: int, fit: int) -> list[int]:
+    """The heads that were picked; where none were, all, or as many around the selected one as a page can hold."""
+    first = max(0, min(head - fit // 2, layer.heads - fit))
+    usual = list(range(layer.heads))[first : first + max(fit, 1)]
+    words = f"all {layer.heads}"
+    if len(usual) < layer.heads:
+        words = f"{usual[0]} to {usual[-1]}, as many as fit" if len(usual) > 1 else f"{usual[0]}, one at a time"
+    return _picked("Heads", layer.heads, words) or usual
+
+
+def _picked(label: str, options: int, nothing: str) -> list[int]:
+    """Numbers below `options` that the visitor picked; `nothing` says what is drawn where none are."""
+    key = f"bertviz_{label.lower()}"
+    # Those picked for another model may not exist in this one.
+    st.session_state[key] = [number for number in st.session_state.get(key, []) if number < options]
+    return sorted(st.multiselect(label, range(options), key=key, placeholder=nothing, width=220))
+
+
+if __name__ == "__main__":  # Streamlit runs a page as a script
+    show()

@@ -1,0 +1,258 @@
+"""The screen Pair: how one query token comes to look at one key token, step by step, and which rotation frequencies
+carry the score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from inspector import pairs
+from inspector.errors import InspectorError
+from inspector.ui import state
+from inspector.ui.components.pair import plane_bars, product_strips, weight_row
+from inspector.ui.running import attempt, current
+from inspector.ui.screens import common
+from inspector.ui.text import count, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from inspector.store import Report
+    from inspector.trace import Trace
+
+AFTER, BEFORE = "After RoPE", "Before RoPE"
+
+
+def show() -> None:
+    """Draw the screen for the prompt on screen."""
+    st.markdown(
+        "**How to read it.** One query token looks at one key token: multiply their query vector and key vector "
+        "dimension by dimension and add up, and you have the score; times the scale, and compared by a softmax with "
+        "the scores of all keys this query may look at, it is the attention weight."
+    )
+    shown = current()
+    if shown is None:
+        return
+    common.facts(shown)
+    chosen = common.selection(shown)
+    trace, layer, head = shown.trace, chosen.layer, chosen.head
+    st.subheader(f"Layer {layer}, head {head}", anchor=False)
+    query = chosen.query if chosen.query >= 0 else trace.n - 1
+    row = pairs.row(trace, layer, head, query)
+    seen = row[row["allowed"]]
+    key = chosen.key if chosen.key in seen["position"].array else pairs.strongest_key(row)
+    with st.container(horizontal=True):
+        common.head_pickers(trace.layers, chosen)
+        _tokens("Query token", "query", range(trace.n), query, trace, chosen)
+        _tokens("Key token", "key", seen["position"].to_list(), key, trace, chosen)
+    if 0 <= chosen.key != key:
+        st.caption(f"Query token {query} cannot look at key token {chosen.key}: shown with its strongest other key.")
+    st.caption(common.sharing(trace.layers[layer], head))
+
+    before = _before_rope(trace, layer)
+
+    def make(report: Report) -> tuple[pairs.PairSteps, pd.DataFrame]:
+        report("Reading the vectors", None)
+        steps = pairs.pair_steps(trace, layer, head, query, key, before_rope=before)
+        return steps, pairs.dimensions(trace, layer, steps, rope=steps.query_before is None)
+
+    found = attempt(make)
+    if found is None:
+        return
+    steps, frame = found
+    if before and steps.query_before is None:
+        st.info(plain(steps.no_before), icon=":material/info:")
+    _vectors(trace, layer, steps, frame)
+    _numbers_left_to_right(steps, biased=trace.layers[layer].bias)
+    _softmax(trace, layer, seen, steps, chosen)
+    _frequencies(trace, layer, head, steps)
+
+
+def _tokens(
+    title: str, name: str, positions: Sequence[int], present: int, trace: Trace, chosen: state.Selection
+) -> None:
+    """A field to choose one token by position and text, bound to one field of the selection."""
+    field = f"{name}_field"
+    st.session_state[field] = present
+
+    def take() -> None:
+        position = st.session_state[field]
+        if name == "key":
+            state.select(key=position)
+            return
+        # A key that was chosen is kept where this query may look at it too.
+        key = chosen.key
+        if key >= 0 and not pairs.row(trace, chosen.layer, chosen.head, position)["allowed"][key]:
+            key = -1
+        state.select(query=position, key=key)
+
+    labels = trace.tokens.labels
+    st.selectbox(
+        title,
+        list(positions),
+        key=field,
+        format_func=lambda position: f"{position} {labels[position]}",
+        on_change=take,
+        width=210,
+    )
+
+
+def _before_rope(trace: Trace, layer: int) -> bool:
+    """The switch: does the visitor want the vectors before rotation? Only where there are such."""
+    rope = trace.layers[layer].rope
+    if rope is None:
+        st.info("This layer's rotation cannot be switched off: its vectors are shown after it.", icon=":material/info:")
+    elif not rope:
+        st.info("This layer does not use RoPE: queries and keys are compared as they are.", icon=":material/info:")
+    else:
+        which = st.segmented_control("Vectors", [AFTER, BEFORE], default=AFTER, required=True, key="rotation")
+        return bool(which == BEFORE)
+    return False
+
+
+def _vectors(trace: Trace, layer: int, steps: pairs.PairSteps, frame: pd.DataFrame) -> None:
+    after = steps.query_before is None
+    labels = trace.tokens.labels
+    total = float(frame["product"].sum())
+    product_strips(
+        frame,
+        query=f"{steps.query_position} {labels[steps.query_position]}",
+        key=f"{steps.key_position} {labels[steps.key_position]}",
+        total=_number(total),
+        when=(" after RoPE" if after else " before RoPE") if trace.layers[layer].rope else "",
+        name="product",
+    )
+    with st.expander("Numbers: a row per dimension"):
+        numbers = {name: st.column_config.NumberColumn(format="%.6f") for name in ("query", "key", "product")}
+        st.dataframe(frame, hide_index=True, height=min(420, 37 + 35 * len(frame)), column_config=numbers)
+    if not after:
+        st.caption(
+            f"Before RoPE the product adds up to {_number(total)}; the score uses the vectors after RoPE, turned by "
+            f"their positions, which are {count(abs(steps.distance), 'token')} apart: {_number(steps.score)}."
+        )
+
+
+def _numbers_left_to_right(steps: pairs.PairSteps, *, biased: bool) -> None:
+    """Score, scale, scaled score, softmax, weight: one field each, in the order of computation."""
+    fields = [
+        ("Score", _number(steps.score), "The sum of the elementwise product after RoPE: query · key."),
+        ("× scale", _number(steps.scale), "One number for the whole layer, usually 1 / √d_head."),
+        ("= scaled score", _number(steps.scaled), "Score times scale."),
+    ]
+    if steps.softcap is not None:
+        fields.append(
+            ("soft-capped", _number(steps.capped), f"{steps.softcap:g} · tanh(scaled score / {steps.softcap:g}).")
+        )
+    if biased:
+        fields.append(("+ bias", _number(steps.bias), "What this model adds to the score of this pair."))
+        fields.append(("= with bias", _number(steps.scaled_score), "What the softmax sees."))
+    fields.append(
+        (
+            f"softmax over {count(steps.keys, 'key')}",
+            f"{_number(steps.exponential)} / {_number(steps.total)}",
+            f"e^(this score − {_number(steps.largest)}, the row's largest), divided by the sum of the same over all "
+            "keys this query may look at.",
+        )
+    )
+    if not steps.no_weight:
+        fields.append(("= attention weight", _number(steps.weight), "How much of the value vector is passed on."))
+    with st.container(horizontal=True, gap="small", key="steps"):
+        for title, value, meaning in fields:
+            st.metric(title, value, help=meaning, border=True, width="content")
+    if steps.no_weight:
+        st.warning(plain(steps.no_weight), icon=":material/warning:")
+
+
+def _softmax(trace: Trace, layer: int, seen: pd.DataFrame, steps: pairs.PairSteps, chosen: state.Selection) -> None:
+    info = trace.layers[layer]
+    st.markdown(f"#### All keys that query token {plain(_label(trace, steps.query_position))} may look at")
+    left, right = st.columns(2, gap="large")
+    with left:
+        weight_row(
+            seen,
+            chosen=steps.key_position,
+            scale=chosen.scale,
+            sink=info.sinks,
+            on_pick=lambda position: state.select(key=position),
+            name="row",
+        )
+        if info.sinks:
+            st.caption("This head has an attention sink of its own: the weights add up to less than 1.")
+    with right:
+        table = seen.assign(
+            key=[_label(trace, position) for position in seen["position"]],
+            chosen=["●" if position == steps.key_position else "" for position in seen["position"]],
+        )
+        numbers = {
+            name: st.column_config.NumberColumn(title, format="%.4g" if name == "weight" else "%.4f", width=width)
+            for name, title, width in (
+                ("score", "score", 80),
+                ("scaled score", "scaled score", 105),
+                ("weight", "weight", 95),
+            )
+        }
+        st.dataframe(
+            table,
+            hide_index=True,
+            height=min(380, 37 + 35 * len(table)),
+            column_order=["chosen", "key", "score", "scaled score", "weight"],
+            column_config={
+                "chosen": st.column_config.TextColumn("", width=26),
+                "key": st.column_config.TextColumn("key token"),
+                **numbers,
+            },
+        )
+
+
+def _frequencies(trace: Trace, layer: int, head: int, steps: pairs.PairSteps) -> None:
+    st.markdown("#### Which rotation frequencies carry the score")
+
+    def make(report: Report) -> pd.DataFrame | str:
+        report("Reading the vectors before RoPE and how fast each plane turns", None)
+        try:
+            return pairs.planes(trace, layer, head, steps.query_position, steps.key_position)
+        except InspectorError as error:
+            return str(error)  # no failure: the layer has no planes, or they are not known
+
+    found = attempt(make)
+    if found is None:
+        return
+    if isinstance(found, str):
+        st.info(plain(found), icon=":material/info:")
+        return
+    share, content, position = (float(found[name].sum()) for name in ("share", "content", "position"))
+    st.caption(
+        "RoPE turns dimensions two by two; such a plane turns once in its wavelength. The shares add up to the score, "
+        f"{_number(share)}: **content**, what they would be with both tokens at the same position, {_number(content)}, "
+        f"and **position**, what turning by their distance of {count(abs(steps.distance), 'token')} makes of it, "
+        f"{_number(position if steps.distance else 0.0)}."  # at one position only rounding is left of it
+    )
+    plane_bars(found, "planes")
+    number = st.column_config.NumberColumn
+    st.dataframe(
+        found,
+        hide_index=True,
+        height=min(380, 37 + 35 * len(found)),
+        column_config={
+            "plane": number(width=60),
+            "dimensions": st.column_config.TextColumn(width=110),
+            "wavelength": number("wavelength, tokens", format="%.1f"),
+            "angle_degrees": number("angle", format="%.3f°"),
+            **{name: number(format="%.5f") for name in ("share", "content", "position")},
+        },
+    )
+
+
+def _label(trace: Trace, position: int) -> str:
+    return f"{position} {trace.tokens.labels[position]}"
+
+
+def _number(value: float) -> str:
+    """Five significant digits, with a real minus sign."""
+    return f"{value:.5g}".replace("-", "−")
+
+
+if __name__ == "__main__":  # Streamlit runs a page as a script
+    show()

@@ -1,0 +1,119 @@
+"""One head of a trace goes in; its numbers come out: a long table (CSV, Parquet) or named vectors (safetensors)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from safetensors.numpy import save
+
+from inspector import metrics
+from inspector.errors import InspectorError
+from inspector.export import written_whole
+
+if TYPE_CHECKING:
+    from inspector.trace import Trace
+
+MOST_PAIRS = 2_000_000  # what the app puts in one file: an 8000-token head has 32 million pairs
+
+
+def frame(trace: Trace, layer: int, head: int, *, most_pairs: int | None = None) -> pd.DataFrame:
+    """Every (query, key) pair that the mask allows, one row each: query position, query token, key position, key
+    token, weight, scaled score (both float32, to the last bit the trace's).
+
+    With `most_pairs`, whole query tokens from the first on, as many as fit (see `queries_within`).
+    """
+    rows = trace.n if most_pairs is None else queries_within(trace, layer, head, most_pairs)
+    queries, keys, weights, scores = [], [], [], []
+    height = max(1, metrics.STRIP_BYTES // (4 * trace.n))
+    for start in range(0, rows, height):
+        strip = slice(start, min(start + height, rows))
+        may = trace.allowed(layer, queries=strip, head=head).cpu().numpy()
+        query, key = np.nonzero(may)
+        queries.append(query + start)
+        keys.append(key)
+        weights.append(trace.weights(layer, head, queries=strip).detach().float().cpu().numpy()[may])
+        scores.append(trace.scaled_scores(layer, head, queries=strip).detach().float().cpu().numpy()[may])
+    query, key = np.concatenate(queries), np.concatenate(keys)
+    labels = pd.Series(list(trace.tokens.labels), dtype="str")
+    return pd.DataFrame(
+        {
+            "query position": query,
+            "query token": labels.take(query).array,
+            "key position": key,
+            "key token": labels.take(key).array,
+            "weight": np.concatenate(weights),
+            "scaled score": np.concatenate(scores),
+        }
+    )
+
+
+def queries_within(trace: Trace, layer: int, head: int, most_pairs: int) -> int:
+    """How many query tokens, from the first on, have no more than `most_pairs` pairs together."""
+    total, height = 0, max(1, metrics.STRIP_BYTES // (4 * trace.n))
+    for start in range(0, trace.n, height):
+        strip = slice(start, min(start + height, trace.n))
+        counts = trace.allowed(layer, queries=strip, head=head).sum(-1).cpu().numpy().cumsum()
+        fit = int(np.searchsorted(counts, most_pairs - total, side="right"))
+        if fit < len(counts):
+            return start + fit
+        total += int(counts[-1])
+    return trace.n
+
+
+@dataclass(frozen=True)
+class HeadVectors:
+    """One head's vectors by name, each [n, d] float32, and what they are: `metadata` travels in the file."""
+
+    arrays: dict[str, npt.NDArray[np.float32]]
+    metadata: dict[str, str]
+
+    @property
+    def safetensors(self) -> bytes:
+        """The file's bytes. Names have underscores: query_before_rope."""
+        plain = {name.lower().replace(" ", "_"): np.ascontiguousarray(a) for name, a in self.arrays.items()}
+        written: bytes = save(plain, self.metadata)
+        return written
+
+    def save(self, path: str | Path) -> Path:
+        """Write them to a .safetensors file, whole or not at all."""
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise InspectorError(f'{path.name} ends in "{path.suffix}"; vectors are saved as .safetensors.')
+        with written_whole(path) as part:
+            part.write_bytes(self.safetensors)
+        return path
+
+
+def vectors(trace: Trace, layer: int, head: int) -> HeadVectors:
+    """Query and key before and after rotation, and value, of one head. A trace that was opened from a file has those
+    before rotation only where they were saved with it; they are left out otherwise."""
+    trace.query(layer, head)  # refuses, in a sentence, a head that does not exist
+    info = trace.layers[layer]
+    try:
+        arrays = metrics.vectors(trace, layer, head)
+    except InspectorError:
+        if trace.model is not None:
+            raise
+        after = {"query after RoPE": trace.query(layer, head), "key after RoPE": trace.key(layer, head)}
+        found = {**after, "value": trace.value(layer, head)}
+        arrays = {name: values.detach().float().cpu().numpy() for name, values in found.items()}
+    metadata = {
+        "format": "attention-inspector head vectors 1",
+        "model": trace.model_name,
+        "prompt": trace.prompt or "",
+        "layer": str(layer),
+        "head": str(head),
+        "key_value_head": str(info.kv_head(head)),
+        "module": info.name,
+        "scale": repr(info.scale),
+        "tokens": json.dumps(list(trace.tokens.labels)),
+        "token_ids": json.dumps(list(trace.tokens.ids)),
+        "source": json.dumps(trace.source, default=str),
+    }
+    return HeadVectors(arrays, metadata)
