@@ -226,6 +226,40 @@ def lengths(found: Mapping[str, npt.NDArray[np.float32]], labels: Sequence[str])
     return pd.DataFrame({"token": list(labels), **columns})
 
 
+def cosines(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Cosine of the angle between every two tokens' vectors [n, n]: 1 the same direction, 0 at right angles."""
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    turned = values / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return np.clip(turned @ turned.T, -1, 1).astype(np.float32)
+
+
+def projection(
+    queries: npt.NDArray[np.float32], keys: npt.NDArray[np.float32], labels: Sequence[str]
+) -> tuple[pd.DataFrame, float]:
+    """Queries and keys together on the plane in which they differ most (their first two principal components).
+
+    Columns: vector (query or key), position, token, x, y. Also the share of all variance that the plane shows.
+    """
+    both = np.concatenate([queries, keys]).astype(np.float64)
+    centred = both - both.mean(axis=0)
+    _, spread, directions = np.linalg.svd(centred, full_matrices=False)
+    at = centred @ directions[:2].T
+    if at.shape[1] < 2:
+        at = np.pad(at, ((0, 0), (0, 2 - at.shape[1])))
+    whole = float((spread**2).sum())
+    n = len(labels)
+    frame = pd.DataFrame(
+        {
+            "vector": ["query"] * n + ["key"] * n,
+            "position": [*range(n), *range(n)],
+            "token": [*labels, *labels],
+            "x": at[:, 0],
+            "y": at[:, 1],
+        }
+    )
+    return frame, float((spread[:2] ** 2).sum()) / whole if whole else 1.0
+
+
 def pool_rows(values: npt.NDArray[np.float32], *, exact_up_to: int = EXACT_UP_TO) -> Picture:
     """Vectors of all tokens [n, d] for a canvas; in a long prompt each row is the number farthest from zero
     of k tokens."""

@@ -12,8 +12,7 @@ import torch
 from browser_app import Visitor, number_in
 
 import inspector
-from inspector import pairs
-from inspector import views
+from inspector import pairs, views
 
 pytestmark = [pytest.mark.browser, pytest.mark.packaged]
 
@@ -227,7 +226,7 @@ def test_a_pair_light_and_dark_wide_and_narrow_is_not_cut_off(visit, scheme, wid
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width + 0.5
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
-    # The largest product has the end of the theme's ramp.
+    # The query vector's number farthest from zero has an end of the theme's ramp.
     colours = visitor.page.evaluate(
         """() => { const canvas = [...document.querySelectorAll('*')].map((e) => e.shadowRoot).filter(Boolean)
              .map((r) => r.querySelector('canvas[data-testid=product]')).find(Boolean);

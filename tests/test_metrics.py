@@ -111,3 +111,37 @@ def test_pooled_rows_keep_the_number_farthest_from_zero():
     assert pool_rows(values, exact_up_to=3).values.tolist() == values.tolist()
     pooled = pool_rows(values, exact_up_to=2)
     assert (pooled.pool, pooled.values.tolist()) == (2, [[-3, -5], [2, 0]])
+
+
+def test_cosines_are_the_angles_cosines():
+    found = metrics.cosines(np.array([[1, 0], [0, 2], [-3, 0], [1, 1], [0, 0]], dtype=np.float32))
+    expected = [1, 0, -1, 0.5**0.5, 0]
+    np.testing.assert_allclose(found[0], expected, atol=1e-6)
+    assert np.isfinite(found).all()  # a vector of zeros has no direction, and no NaN either
+
+
+def test_projection_keeps_distances_of_vectors_that_lie_in_a_plane():
+    made = np.random.default_rng(0)
+    plane = np.linalg.qr(made.normal(size=(6, 2)))[0].T
+    flat = made.normal(size=(8, 2))
+    vectors = (flat @ plane + 5).astype(np.float32)
+    frame, share = metrics.projection(vectors[:4], vectors[4:], list("abcd"))
+    at = frame[["x", "y"]].to_numpy()
+    assert share == pytest.approx(1, abs=1e-6)
+    for i in range(8):
+        for j in range(8):
+            assert np.linalg.norm(at[i] - at[j]) == pytest.approx(np.linalg.norm(vectors[i] - vectors[j]), abs=1e-4)
+    assert list(frame["vector"]) == ["query"] * 4 + ["key"] * 4
+    assert metrics.projection(vectors[:1], vectors[:1], ["a"])[1] == 1.0  # one token: nothing differs
+
+
+def test_a_window_and_words_are_the_pictures_numbers(traces):
+    trace = traces["mistral"]
+    whole = picture(trace, 0, 1).values
+    part = metrics.window(trace, 0, 1, slice(20, 30), slice(15, 40))
+    np.testing.assert_allclose(part, whole[20:30, 15:40], rtol=1e-5)  # other rows at once, another last bit
+    groups = [(0,), (1, 2), (3, 4, 5), *((i,) for i in range(6, 40))]
+    merged = metrics.by_words(trace, 0, 1, groups)
+    weights = np.nan_to_num(trace.weights(0, 1).numpy())
+    assert merged[2, 1] == pytest.approx(weights[3:6, 1:3].sum(axis=1).mean(), rel=1e-5)
+    np.testing.assert_allclose(np.nansum(merged, axis=1), 1, rtol=1e-5)

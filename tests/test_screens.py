@@ -131,11 +131,14 @@ def test_vectors_are_the_traces(houston):
         header, numbers = payloads(app, f"map {name}")
         assert header["value_name"] == name
         assert np.array_equal(whole(header, numbers), values.numpy()), name
-    lengths, numbers = app.dataframe[0].value, app.dataframe[1].value
+    lengths, plane, numbers = (table.value for table in app.dataframe)
     assert lengths["query after RoPE"].to_list() == pytest.approx(houston.query(7, 4).norm(dim=1).tolist())
     assert np.array_equal(
         numbers.drop(columns="token").to_numpy(dtype=np.float32), houston.query(7, 4, rope=False).numpy()
     )
+    assert list(plane["token"]) == 2 * list(houston.tokens.labels)
+    _, similar = payloads(app, "cosines")
+    assert similar.reshape(8, 8).diagonal() == pytest.approx(1)
     assert any("shares key/value head 1 with query heads 3 and 5" in text.value for text in app.caption)
 
 
@@ -244,10 +247,10 @@ def test_bertviz_draws_as_many_heads_as_a_browser_bears_and_says_so(smollm):
     app.sidebar.text_area[0].set_value(prompt)
     _press(app, "Run")
     assert not app.error
-    assert bertviz_page(app) == views.head_view(smollm.trace(prompt), [7], [4, 5, 6, 7, 8]).html
-    assert app.multiselect(key="bertviz_heads").placeholder == "4 to 8, as many as fit"
+    assert bertviz_page(app) == views.head_view(smollm.trace(prompt), [7], [5, 6, 7, 8]).html
+    assert app.multiselect(key="bertviz_heads").placeholder == "5 to 8, as many as fit"
     app.multiselect(key="bertviz_heads").set_value(list(range(9))).run()
-    assert "choose at most 5 heads in all" in app.error[0].value.replace("\\", "")
+    assert "choose at most 4 heads in all" in app.error[0].value.replace("\\", "")
     app.segmented_control(key="bertviz_view").set_value("neuron").run()
     assert not app.error
     app.sidebar.text_area[0].set_value(prompt * 2)

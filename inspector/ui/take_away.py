@@ -80,7 +80,7 @@ def _save(shown: Current, chosen: Selection) -> None:
     with st.container(horizontal=True):
         one("pairs", "csv", lambda: _pairs(trace, layer, head, "csv"), "CSV")
         one("pairs", "parquet", lambda: _pairs(trace, layer, head, "parquet"), "Parquet")
-        one("vectors", "safetensors", lambda: views.vectors(trace, layer, head).safetensors, "Vectors")
+        one("vectors", "safetensors", lambda: views.vectors(trace, layer, head).safetensors, "Vectors (safetensors)")
     st.caption("**All heads**")
     with st.container(horizontal=True):
         _button(file_name(trace, "all-heads", "html"), every_head, "HTML page of all heads")

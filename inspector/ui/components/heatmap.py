@@ -144,6 +144,16 @@ def exact_map(
     _show(header, picture, key)
 
 
+def similarity_map(values: npt.NDArray[np.float32], tokens: Sequence[str], *, name: str, key: str) -> None:
+    """A square of numbers between -1 and 1, every token with every token."""
+    header: dict[str, object] = {
+        "rows": list(tokens), "columns": list(tokens), "pool": [1, 1], "bare": True, "cell": "square",
+        "max_height": 430, "row_name": "token", "column_name": "token", "masked_reading": "", "hint": _READ,
+        "label": name, "palette": "diverging", "scale": "linear", "limit": 1.0, "value_name": name, "legend": "cosine",
+    }  # fmt: skip
+    _show(header, Picture(values, 1, len(tokens)), key)
+
+
 def vector_map(picture: Picture, tokens: Sequence[str], *, name: str, limit: float, key: str) -> None:
     """One kind of vector for all tokens: a row per token, a column per dimension, colours around zero.
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from inspector.ui import state
+from inspector.ui import cached, state
 from inspector.ui.running import Current
 from inspector.ui.text import count, ordered, plain
+
+_HERE = Path(__file__).resolve().parent
 
 if TYPE_CHECKING:
     from inspector.metrics import Kind, Thumbnails
@@ -39,6 +42,17 @@ def facts(current: Current) -> None:
         f"d_head {layers[0].d_head}" if alike else "",
     ]
     st.caption(" · ".join(filter(None, words)))
+    _badge(current)
+
+
+def _badge(current: Current) -> None:
+    """Whether these numbers have been verified for this prompt, and the way there."""
+    report = cached.finished_report(current.request)
+    if report is None:
+        words, icon = "Not verified yet for this prompt: compare every stage with the library's numbers", "❔"
+    else:
+        words, icon = plain(report.summary()), "✅" if report.ok else "❌"
+    st.page_link(_HERE / "verification.py", label=words, icon=icon)
 
 
 def head_pickers(layers: Sequence[LayerInfo], chosen: state.Selection) -> None:

@@ -186,11 +186,11 @@ def _softmax(trace: Trace, layer: int, seen: pd.DataFrame, steps: pairs.PairStep
             chosen=["●" if position == steps.key_position else "" for position in seen["position"]],
         )
         numbers = {
-            name: st.column_config.NumberColumn(title, format="%.4g" if name == "weight" else "%.4f", width=width)
-            for name, title, width in (
-                ("score", "score", 80),
-                ("scaled score", "scaled score", 105),
-                ("weight", "weight", 95),
+            name: st.column_config.NumberColumn(format=form, width=width)
+            for name, form, width in (  # together as wide as a telephone
+                ("score", "%.3f", 72),
+                ("scaled score", "%.4f", 96),
+                ("weight", "%.4g", 84),
             )
         }
         st.dataframe(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import altair as alt
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from inspector import metrics
 from inspector.ui import cached, take_away
-from inspector.ui.components.heatmap import vector_map
+from inspector.ui.components.heatmap import similarity_map, vector_map
 from inspector.ui.running import attempt, current
 from inspector.ui.screens import common
+
+BETWEEN_UP_TO = 512  # tokens whose angles are drawn
+LABELS_UP_TO = 40  # tokens that are named on the plane; beyond, pointing names them
 
 WHAT = {
     "query": "what each token looks for",
@@ -56,8 +61,51 @@ def show() -> None:
         if kind == "value":
             with places[1]:
                 _lengths(found, labels)
+    _between(found, labels)
     _numbers(found, labels)
     take_away.panel(shown, chosen)
+
+
+def _between(found: dict[str, np.ndarray], labels: list[str]) -> None:
+    """How the tokens' vectors lie to each other: angles, and a plane to look at."""
+    st.markdown("#### Between tokens: which vectors point the same way")
+    if len(labels) > BETWEEN_UP_TO:
+        st.caption(f"Drawn for prompts of up to {BETWEEN_UP_TO} tokens; this one has {len(labels):,}.")
+        return
+    left, right = st.columns(2, gap="large")
+    names = list(found)
+    after = [next(name for name in names if name in (f"{kind} after RoPE", kind)) for kind in ("query", "key")]
+    with left:
+        which = st.selectbox("Cosine similarity of", names, index=names.index(after[1]), key="cosines_of")
+        named = [f"{i} {label}" for i, label in enumerate(labels)]
+        similarity_map(
+            metrics.cosines(found[which]), named, name=f"cosine similarity of {which} vectors", key="cosines"
+        )
+    with right:
+        frame, share = metrics.projection(found[after[0]], found[after[1]], labels)
+        st.markdown("**Queries and keys on one plane**")
+        st.caption(
+            "Their first two principal components (a query near a key need not look at it: only the product says "
+            f"so). The plane shows {share:.0%} of how they differ."
+        )
+        st.altair_chart(_scatter(frame), width="stretch", key="projection")
+        with st.expander("The plane's numbers"):
+            st.dataframe(frame, hide_index=True)
+
+
+def _scatter(frame: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
+    """Points in two shapes and colours, each with its token."""
+    base = alt.Chart(frame).encode(
+        x=alt.X("x", title="first component"),
+        y=alt.Y("y", title="second component"),
+        color=alt.Color("vector", scale=alt.Scale(domain=["query", "key"], range=["#3584d4", "#d97a2b"]), title=None),
+        shape=alt.Shape("vector", scale=alt.Scale(domain=["query", "key"], range=["circle", "triangle"]), title=None),
+        tooltip=["vector", "position", "token", alt.Tooltip("x", format=".4f"), alt.Tooltip("y", format=".4f")],
+    )
+    marks = [base.mark_point(filled=True, size=60)]
+    if len(frame) <= 2 * LABELS_UP_TO:
+        marks.append(base.mark_text(align="left", dx=7, fontSize=12).encode(text="token"))
+    return alt.layer(*marks).properties(height=430)
 
 
 def _numbers(found: dict[str, np.ndarray], labels: list[str]) -> None:
