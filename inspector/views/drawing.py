@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont, features
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 FAMILY = "system-ui, 'DejaVu Sans', 'Noto Sans', sans-serif"
@@ -264,7 +264,8 @@ def _draw_text(image: Image.Image, part: Text, scale: float) -> None:
     shift = {"start": 0.0, "middle": -long / 2, "end": float(-long)}[part.anchor]
     anchor = "lm" if isinstance(font, ImageFont.FreeTypeFont) else None
     # A position and its token stay in this order, also where the token is written from right to left.
-    direction = "ltr" if features.check("raqm") else None
+    shaped = isinstance(font, ImageFont.FreeTypeFont) and font.layout_engine == ImageFont.Layout.RAQM
+    direction = "ltr" if shaped else None
     ImageDraw.Draw(sheet).text((middle[0] + shift, middle[1]), text, 255, font, anchor, direction=direction)
     if part.turn:
         sheet = sheet.rotate(-part.turn, Image.Resampling.BICUBIC)

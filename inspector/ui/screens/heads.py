@@ -228,7 +228,7 @@ def _clicked(shown: Current, chosen: state.Selection, pool: int) -> None:
             [f"{i} {labels[i]}" for i in range(*columns.indices(trace.n))], kind=kind, scale=chosen.scale, key="exact",
         )  # fmt: skip
     pair = f"query token {chosen.query} {labels[chosen.query]} · key token {chosen.key} {labels[chosen.key]}"
-    st.page_link(_HERE / "pair.py", label=f"See how this pair's score comes about: {plain(pair)}", icon="➡️")
+    st.page_link(_HERE / "pair.py", label=f"See how this pair's score comes about: {plain(pair)}", icon=":material/arrow_forward:")
 
 
 def _around(at: int, n: int) -> slice:

@@ -124,7 +124,7 @@ def _lengths(found: dict[str, np.ndarray], labels: list[str]) -> None:
     frame = metrics.lengths({name: v for name, v in found.items() if name not in before}, labels).rename_axis(
         "position"
     )
-    numbers = {name: st.column_config.NumberColumn(format="%.3f", width=130) for name in frame.columns[1:]}
+    numbers = {name: st.column_config.NumberColumn(format="%.3f", width=105) for name in frame.columns[1:]}
     config = {"token": st.column_config.TextColumn(pinned=True), **numbers}
     st.dataframe(frame, height=min(320, 37 + 35 * len(frame)), column_config=config)
 
