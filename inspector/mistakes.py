@@ -19,7 +19,7 @@ from reimpl.attention import CausalSelfAttention, context_vectors
 from reimpl.norm import head_first
 from reimpl.project import Projected
 from reimpl.rope import rotate
-from reimpl.spec import AttentionSpec, MaskRule, RopeSpec
+from reimpl.spec import AttentionSpec, RopeSpec
 
 Planted = CausalSelfAttention | str
 
@@ -90,14 +90,14 @@ def _no_window(layer: CausalSelfAttention, n: int) -> Planted:
         return "this layer has no sliding window"
     if n <= window:
         return f"the window of {window} is longer than the control prompt of {n} tokens"
-    return CausalSelfAttention.like(layer, replace(layer.spec, mask=MaskRule()))
+    return CausalSelfAttention.like(layer, replace(layer.spec, mask=replace(layer.spec.mask, window=None)))
 
 
 def _window_off_by_one(layer: CausalSelfAttention, n: int) -> Planted:
     window = layer.spec.mask.window
     if window is None or n <= window:
         return _no_window(layer, n)
-    return CausalSelfAttention.like(layer, replace(layer.spec, mask=MaskRule(window=window + 1)))
+    return CausalSelfAttention.like(layer, replace(layer.spec, mask=replace(layer.spec.mask, window=window + 1)))
 
 
 def _no_norm(spec: AttentionSpec) -> AttentionSpec | str:

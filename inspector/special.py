@@ -133,10 +133,6 @@ def _own_values(spec: AttentionSpec) -> str | None:
 
 
 class _SharedTurnedAgain(CausalSelfAttention):
-    def mask(self, query_positions: Tensor, key_positions: Tensor, given: Tensor | None = None) -> Tensor:
-        self.positions = key_positions
-        return super().mask(query_positions, key_positions, given)
-
     def score(self, query: Tensor, key: Tensor) -> Tensor:
         positions = torch.arange(key.shape[-2], device=key.device)
         return super().score(query, rotate(key, positions, self.spec.rope))

@@ -216,6 +216,15 @@ class Trace:
             self._logits = self._model().logits(self.tokens.ids)
         return self._logits
 
+    def written_again(self) -> tuple[int, int]:
+        """Of the tokens behind `prompt_length`, which the model wrote one by one with its cache: how many are its most
+        probable ones in this run of the whole text too, and how many there are."""
+        written = list(self.tokens.ids[self.prompt_length :])
+        if not written:
+            return 0, 0
+        chosen = self.logits[self.prompt_length - 1 : self.n - 1].argmax(-1).tolist()
+        return sum(a == b for a, b in zip(chosen, written, strict=True)), len(written)
+
     def next_tokens(self, count: int = 10) -> list[tuple[str, int, float]]:
         """The most probable next tokens: (label, id, probability)."""
         from inspector.tokens import tokenize

@@ -65,7 +65,7 @@ class LatentProjections(nn.Module):
         query = query.unflatten(-1, (spec.heads, -1))
         if latent.gated:
             query, gate = query.split((spec.d_head, spec.d_value), dim=-1)
-            gate = torch.sigmoid(gate.float()).to(gate.dtype).flatten(-2)
+            gate = torch.sigmoid(gate.flatten(-2).float()).to(gate.dtype)
         if latent.query_factor != 1.0 and not latent.factor_on_latent:
             query = query * latent.query_factor
         return self._turning_last(query).transpose(-3, -2), gate

@@ -225,8 +225,7 @@ def test_a_page_shows_what_the_app_shows(houston, monkeypatch):
 def test_a_page_holds_no_markup_from_outside_and_asks_no_host(hostile):
     for figure in (views.head_figure(hostile, 0, 0, verification=HOSTILE), views.grid_figure(hostile)):
         text = figure.html
-        assert "onerror" not in text.replace("\\u003cimg src=x onerror", "")  # only as JSON text
-        assert "<img" not in text
+        assert "<img src=x" not in text
         assert text.count("</script") == text.count("<script")
         assert not re.findall(r"""(?:src|href)\s*=\s*["']|https?://|@import|url\(""", text)
         assert "default-src 'none'" in text
@@ -240,7 +239,7 @@ def test_a_model_in_a_folder_is_named_without_its_place(tmp_path):
     trace = tiny.load("grouped", tmp_path / "my-model").trace("w1 w2 w3")
     figure = views.head_figure(trace, 0, 0)
     assert "my-model" in figure.svg
-    assert str(tmp_path) not in figure.svg + figure.html
+    assert str(tmp_path) not in figure.svg + figure.html + str(views.vectors(trace, 0, 0).metadata)
 
 
 def test_windows_and_layers_of_unlike_heads_are_drawn(tmp_path):

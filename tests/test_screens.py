@@ -558,3 +558,18 @@ def test_a_chosen_pair_is_kept_and_offers_its_page():
     assert header["selected"] == [5, 2]
     assert address_of(app) == {"layer": "13", "head": "8", "query": "5", "key": "2"}
     assert "query" not in address_of(open_app(layer="13", head="8", query="500"))  # not in this prompt
+
+
+@pytest.mark.packaged
+def test_the_model_goes_on_and_the_join_is_marked(smollm):
+    app = open_app(layer="13", head="8")
+    app.number_input(key="generate_field").set_value(6)
+    _press(app, "Run")
+    header, _ = payloads(app, "map")
+    traced = smollm.trace(EXAMPLES[0].prompt, generate=6)
+    assert (len(header["rows"]), header["join"]) == (14, 8)
+    assert header["rows"] == list(traced.tokens.labels)
+    said = " ".join(text.value for text in app.caption)
+    assert "From token 8 on (dashed lines) the model wrote the text itself" in said
+    assert traced.written_again() == (6, 6)
+    assert "6 of its 6 tokens are the most probable ones again" in said

@@ -1,5 +1,5 @@
 """The library's config classes go in; the defaults that the reimplementation's table needs come out, as the file
-reimpl/families/defaults.py: `python -m inspector.coverage.defaults > reimpl/families/defaults.py`.
+reimpl/families/defaults.py: `python -m inspector.coverage.defaults` writes it.
 
 Files on the hub leave defaults out, and `reimpl` knows no transformers: so they are written down once, and
 tests/test_families.py holds them against the installed library.
@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from pathlib import Path
 from typing import Any
 
 import transformers
 from transformers import PreTrainedConfig
 
+from inspector.export import written_whole
+from reimpl.families import FAMILIES, defaults
+from reimpl.families.defaults import DEFAULTS
 from reimpl.families.family import STANDARD_DEFAULTS
+
+PLACE = Path(defaults.__file__)
 
 # What the rows of reimpl.families read.
 WANTED = (
@@ -119,23 +125,38 @@ def config_classes() -> set[type[PreTrainedConfig]]:
     return found
 
 
-def main() -> None:
-    from reimpl.families import FAMILIES
-
-    print("# ruff: noqa: E501")
-    print('"""What the library\'s config classes give to fields that a file leaves out, by model type.\n')
-    print(
-        f"Written by `python -m inspector.coverage.defaults` with transformers {transformers.__version__}.\n" + '"""\n'
-    )
-    print("from __future__ import annotations\n\nfrom typing import Any\n")
-    print("# fmt: off\nDEFAULTS: dict[str, dict[str, Any]] = {")
+def written() -> str:
+    """The text of reimpl/families/defaults.py."""
+    lines = [
+        "# ruff: noqa: E501",
+        '"""What the library\'s config classes give to fields that a file leaves out, by model type.',
+        "",
+        f"Written by `python -m inspector.coverage.defaults` with transformers {transformers.__version__}.",
+        '"""',
+        "",
+        "from __future__ import annotations",
+        "",
+        "from typing import Any",
+        "",
+        "# fmt: off",
+        "DEFAULTS: dict[str, dict[str, Any]] = {",
+    ]
     for model_type, values in library_defaults().items():
         if model_type in FAMILIES and values:
-            print(_wrapped(f'    "{model_type}": {{', [f'"{name}": {_text(value)}' for name, value in values.items()]))
-    print("}\n# fmt: on")
+            lines.append(_wrapped(f'    "{model_type}": {{', [f'"{name}": {_text(v)}' for name, v in values.items()]))
+    return "\n".join([*lines, "}", "# fmt: on", ""])
+
+
+def main() -> None:
+    """Write the file whole, or not at all."""
+    with written_whole(PLACE) as part:
+        part.write_text(written(), encoding="utf-8")
+    print(f"{PLACE}: {len(DEFAULTS)} model types before, {len(library_defaults().keys() & FAMILIES.keys())} now")
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, dict):  # in one order, whatever the class's
+        value = dict(sorted(value.items()))
     return repr(value).replace("'", '"')
 
 

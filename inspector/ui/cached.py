@@ -80,9 +80,23 @@ def trace(request: Request, progress: Report | None = None) -> Trace:
         def on_layer(done: int, total: int) -> None:
             report("Running the prompt through the model", done / total if total else None)
 
-        return loaded.trace(request.prompt, keep=keep, on_layer=on_layer)
+        if request.generate:
+            report(f"Letting the model write {request.generate} tokens", None)
+        return loaded.trace(request.prompt, keep=keep, on_layer=on_layer, generate=request.generate)
 
     return store().traces.get(_key(request), make, size=lambda made: made.nbytes, progress=progress)
+
+
+def own_choices(request: Request, progress: Report | None = None) -> tuple[int, int]:
+    """Of the tokens that the model wrote, how many are also its first choice when the whole text is run at once; and
+    how many it wrote. One by one with a key/value cache, and as a whole, sums run in another order."""
+    traced = trace(request, progress)
+
+    def make(report: Report) -> tuple[int, int]:
+        report("Comparing what was written with one run of the whole", None)
+        return traced.written_again()
+
+    return store().results.get(("choices", *_key(request)), make, size=lambda _: 64, progress=progress)
 
 
 def thumbnails(request: Request, progress: Report | None = None) -> metrics.Thumbnails:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 _MODEL, _PROMPT, _EXAMPLE = "model_field", "prompt_field", "example_field"
+_GENERATE, MOST_WRITTEN = "generate_field", 200
 _FILE, _FILE_PROBLEM = "trace_file", "trace_file_problem"
 
 
@@ -23,6 +24,7 @@ def show() -> None:
     """Draw the sidebar and take what was typed or chosen."""
     offered, asked = offer(), state.request()
     st.session_state.setdefault(_PROMPT, asked.prompt)
+    st.session_state.setdefault(_GENERATE, asked.generate)
     with st.sidebar:
         st.markdown("## Attention Inspector")
         _models(offered, asked.model)
@@ -36,6 +38,11 @@ def show() -> None:
         )
         with st.form("prompt_form", border=False):
             st.text_area("Prompt", key=_PROMPT, height=130, placeholder=EXAMPLES[0].prompt)
+            st.number_input(
+                "Let the model go on by tokens", 0, MOST_WRITTEN, key=_GENERATE,
+                help="The model writes this many tokens, the most probable each time; prompt and continuation are "
+                "then run as one text and looked at together.",
+            )  # fmt: skip
             st.form_submit_button(
                 "Run", type="primary", width="stretch", on_click=_take_prompt, help="Ctrl+Enter runs it too."
             )
@@ -102,7 +109,7 @@ def _take_model() -> None:
 
 
 def _take_prompt() -> None:
-    state.ask(prompt=st.session_state[_PROMPT] or "")
+    state.ask(prompt=st.session_state[_PROMPT] or "", generate=int(st.session_state[_GENERATE] or 0))
 
 
 def _take_example() -> None:
@@ -110,5 +117,6 @@ def _take_example() -> None:
     for example in EXAMPLES:
         if example.title == title:
             st.session_state[_PROMPT] = example.prompt
-            state.ask(prompt=example.prompt)
+            st.session_state[_GENERATE] = 0
+            state.ask(prompt=example.prompt, generate=0)
     st.session_state[_EXAMPLE] = None  # the prompt field says what was taken, and may be edited from here on

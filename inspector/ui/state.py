@@ -40,12 +40,14 @@ class Request:
 
     Of a trace that a visitor uploaded, `file` is the hash of the file's bytes and `file_name` what it was called, a
     word for the screen and never a path; nothing is run then, model and prompt only say what the file says.
+    generate: how many tokens the model goes on to write after the prompt, which are then looked at with it.
     """
 
     model: str
     prompt: str
     file: str = ""
     file_name: str = ""
+    generate: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,14 @@ def has_asked() -> bool:
     return _REQUEST in st.session_state
 
 
-def ask(*, model: str | None = None, prompt: str | None = None) -> None:
-    """Ask for another model, prompt, or both; an earlier failure is forgotten, an opened file closed."""
+def ask(*, model: str | None = None, prompt: str | None = None, generate: int | None = None) -> None:
+    """Ask for another model, prompt, or more tokens; an earlier failure is forgotten, an opened file closed."""
     before = request()
-    wanted = Request(before.model if model is None else model, before.prompt if prompt is None else prompt)
+    wanted = Request(
+        before.model if model is None else model,
+        before.prompt if prompt is None else prompt,
+        generate=before.generate if generate is None else generate,
+    )
     st.session_state[_REQUEST] = wanted
     st.session_state.pop(_PROBLEM, None)
     close_file()

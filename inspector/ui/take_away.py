@@ -15,7 +15,8 @@ import streamlit as st
 
 from inspector import views
 from inspector.ui import cached, links
-from inspector.views.figures import DRAWN_UP_TO, KINDS, model_name
+from inspector.views.figures import DRAWN_UP_TO, KINDS
+from inspector.views.provenance import model_name
 from inspector.views.tables import MOST_PAIRS
 
 if TYPE_CHECKING:

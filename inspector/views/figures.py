@@ -13,8 +13,7 @@ import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +21,7 @@ import numpy as np
 from inspector import metrics
 from inspector.errors import InspectorError
 from inspector.export import written_whole
-from inspector.views import colours, drawing, standalone
+from inspector.views import colours, drawing, provenance, standalone
 from inspector.views import payload as data
 from inspector.views.drawing import Box, Cells, Pixels, Scene, Text
 
@@ -199,40 +198,17 @@ class _Words:
 
     def __init__(self, trace: Trace, title: str, verification: str, note: str = "") -> None:
         self.title, self.note = title, note
-        self.model = model_name(trace)
+        self.model = provenance.model_name(trace)
         self.count = f"{trace.n:,} tokens" if trace.n != 1 else "1 token"
         self.prompt = trace.prompt if trace.prompt is not None else "".join(trace.tokens.texts)
-        self.provenance = provenance(trace)
-        self.footer = [line for line in (verification, self.provenance, str(trace.source.get("note") or "")) if line]
+        said = str(provenance.source(trace).get("note") or "")
+        self.footer = [line for line in (verification, provenance.line(trace), said) if line]
         self.facts = [("Model", self.model), ("Prompt", self.prompt), ("Length", self.count)]
         self.facts += [("Shown", note)] if note else []
 
     def short_prompt(self) -> str:
         line = " ".join(self.prompt.split())
         return line if len(line) <= _PROMPT else line[: _PROMPT - 1] + "…"
-
-
-def model_name(trace: Trace) -> str:
-    """The model's name as it may leave this machine: of a folder or a file its own name, not where it lies."""
-    name = trace.model_name or "a model"
-    if name.startswith(("/", "~", ".")) or PureWindowsPath(name).drive:
-        return PureWindowsPath(name).name or name  # knows both kinds of slash
-    return name
-
-
-def provenance(trace: Trace) -> str:
-    """One line: with which versions, dtype and device the numbers were made."""
-    try:
-        own = version("attention-inspector")
-    except PackageNotFoundError:  # run from a folder that is not installed
-        own = ""
-    source = trace.source
-    parts = [f"Attention Inspector {own}".strip()]
-    parts += [f"{name} {source[name]}" for name in ("transformers", "torch") if source.get(name)]
-    parts += [str(source[name]) for name in ("dtype", "device") if source.get(name)]
-    if source.get("revision"):
-        parts.append(f"revision {str(source['revision'])[:12]}")
-    return " · ".join(parts)
 
 
 # -- pictures ------------------------------------------------------------------------------------------------

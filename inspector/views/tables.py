@@ -15,6 +15,7 @@ from safetensors.numpy import save
 from inspector import metrics
 from inspector.errors import InspectorError
 from inspector.export import written_whole
+from inspector.views import provenance
 
 if TYPE_CHECKING:
     from inspector.trace import Trace
@@ -105,7 +106,7 @@ def vectors(trace: Trace, layer: int, head: int) -> HeadVectors:
         arrays = {name: values.detach().float().cpu().numpy() for name, values in found.items()}
     metadata = {
         "format": "attention-inspector head vectors 1",
-        "model": trace.model_name,
+        "model": provenance.model_name(trace),
         "prompt": trace.prompt or "",
         "layer": str(layer),
         "head": str(head),
@@ -114,6 +115,6 @@ def vectors(trace: Trace, layer: int, head: int) -> HeadVectors:
         "scale": repr(info.scale),
         "tokens": json.dumps(list(trace.tokens.labels)),
         "token_ids": json.dumps(list(trace.tokens.ids)),
-        "source": json.dumps(trace.source, default=str),
+        "source": json.dumps(provenance.source(trace), default=str),
     }
     return HeadVectors(arrays, metadata)

@@ -49,7 +49,7 @@ def _badge(current: Current) -> None:
     """Whether these numbers have been verified for this prompt, and the way there."""
     report = cached.finished_report(current.request)
     if report is None:
-        words, icon = "Not verified yet for this prompt: compare every stage with the library's numbers", ":material/help:"
+        words, icon = "Not verified yet for this prompt: compare every stage with the library", ":material/help:"
     else:
         words, icon = plain(report.summary()), ":material/check_circle:" if report.ok else ":material/error:"
     st.page_link(_HERE / "verification.py", label=words, icon=icon)

@@ -18,6 +18,7 @@ from inspector.ui.running import Current, attempt, current
 from inspector.ui.screens import common
 from inspector.ui.text import count, plain, short
 
+ARROW = ":material/arrow_forward:"
 BEST = 60  # heads shown when they are put in order of a measure
 ZOOM = 48  # tokens on a side of the exact picture around a cell of a pooled one
 
@@ -139,12 +140,27 @@ def _one_head(shown: Current, chosen: state.Selection) -> None:
         if chosen.show == "weights":
             _choice("Cells", "unit", state.UNITS, chosen.unit)
     st.caption(common.sharing(layer, chosen.head) + _notes(shown, chosen))
+    if trace.prompt_length < trace.n:
+        _continuation(shown)
     left, right = st.columns([5, 4], gap="large")
     with left:
         _map(shown, chosen)
     with right:
         _pairs(shown, chosen)
     take_away.panel(shown, chosen)
+
+
+def _continuation(shown: Current) -> None:
+    trace = shown.trace
+    st.caption(
+        f"From token {trace.prompt_length} on (dashed lines) the model wrote the text itself; prompt and continuation "
+        "were then run as one text, whose numbers are shown."
+    )
+    if trace.model is None:
+        return
+    same = attempt(lambda report: cached.own_choices(shown.request, report))
+    if same is not None:
+        st.caption(f"In that run {same[0]} of its {same[1]} tokens are the most probable ones again.")
 
 
 def _notes(shown: Current, chosen: state.Selection) -> str:
@@ -228,7 +244,7 @@ def _clicked(shown: Current, chosen: state.Selection, pool: int) -> None:
             [f"{i} {labels[i]}" for i in range(*columns.indices(trace.n))], kind=kind, scale=chosen.scale, key="exact",
         )  # fmt: skip
     pair = f"query token {chosen.query} {labels[chosen.query]} · key token {chosen.key} {labels[chosen.key]}"
-    st.page_link(_HERE / "pair.py", label=f"See how this pair's score comes about: {plain(pair)}", icon=":material/arrow_forward:")
+    st.page_link(_HERE / "pair.py", label=f"See how this pair's score comes about: {plain(pair)}", icon=ARROW)
 
 
 def _around(at: int, n: int) -> slice:

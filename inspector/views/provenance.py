@@ -1,0 +1,38 @@
+"""A trace goes in; where its numbers come from, in words that may leave this machine, comes out."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inspector.trace import Trace
+
+
+def model_name(trace: Trace) -> str:
+    """The model's name: of a folder or a file its own name, not where it lies."""
+    name = trace.model_name or "a model"
+    if name.startswith(("/", "~", ".")) or PureWindowsPath(name).drive:
+        return PureWindowsPath(name).name or name  # knows both kinds of slash
+    return name
+
+
+def source(trace: Trace) -> dict[str, Any]:
+    """The trace's source, without the sentence that names a folder of this machine."""
+    return {name: said for name, said in trace.source.items() if name != "note" or trace.source.get("kind") != "folder"}
+
+
+def line(trace: Trace) -> str:
+    """With which versions, dtype and device the numbers were made."""
+    try:
+        own = version("attention-inspector")
+    except PackageNotFoundError:  # run from a folder that is not installed
+        own = ""
+    said = trace.source
+    parts = [f"Attention Inspector {own}".strip()]
+    parts += [f"{name} {said[name]}" for name in ("transformers", "torch") if said.get(name)]
+    parts += [str(said[name]) for name in ("dtype", "device") if said.get(name)]
+    if said.get("revision"):
+        parts.append(f"revision {str(said['revision'])[:12]}")
+    return " · ".join(parts)

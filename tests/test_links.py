@@ -1,0 +1,303 @@
+"""Links and uploaded traces: what comes from outside opens what it says, and loads nothing it should not.
+
+What needs a browser (reading the fragment, the clipboard) is in test_browser.py.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from streamlit.testing.v1 import AppTest
+from test_screens import SCREENS, _no_offer_of_this_shell, _press, address_of, open_app, payloads, whole  # noqa: F401
+
+import inspector
+from inspector.errors import InspectorError
+from inspector.hub import PACKAGED
+from inspector.ui import cached, links, offer, opened, state
+from inspector.ui.examples import EXAMPLES
+
+DEFAULT = state.Request(PACKAGED, EXAMPLES[0].prompt)
+PROMPT = 'Red lion, 日本 🙂 שלום\n</script> "quoted" %41 & #?='
+
+
+def warnings(app: AppTest) -> str:
+    return " ".join(warning.value for warning in app.warning).replace("\\", "")
+
+
+# -- links ---------------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_comes_back_as_it_was():
+    encoded = links._encoded(PROMPT)
+    assert encoded.isascii()
+    assert links.prompt_in(f"prompt={encoded}") == PROMPT
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [None, 5, [], "", "x", "prompt=", "section-2", "prompt=%ff", "prompt=" + "a" * (links.MOST + 1), "model=/etc"],
+)
+def test_what_this_app_would_not_have_written_is_no_prompt(fragment):
+    assert links.prompt_in(fragment) is None
+
+
+def test_a_link_carries_four_kilobytes():
+    assert links.MOST == 4096
+    assert links.fits("a" * 4096)
+    assert not links.fits("a" * 4097)
+    assert not links.fits("日" * 456)  # 9 characters each
+
+
+def test_only_an_offered_name_can_stand_in_a_link(monkeypatch, tmp_path):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    names = ["owner/one", "two", "/srv/model", "folder", "C:\\model", "a.gguf", "../up", "~/model"]
+    monkeypatch.setenv(offer.MODELS_VARIABLE, json.dumps(names))
+    assert [name for name in names if links.linkable(name)] == ["owner/one", "two"]
+    assert not links.linkable("owner/three")
+
+
+def test_an_open_server_does_not_let_a_link_choose(monkeypatch):
+    monkeypatch.setattr(offer.st, "get_option", lambda name: "localhost")
+    assert offer.offer().allows("owner/any")  # typed by whoever sits here
+    assert not links.linkable("owner/any")
+    assert links.linkable(PACKAGED)
+
+
+@pytest.mark.packaged
+@pytest.mark.parametrize("name", ["/etc", "owner/unoffered", "../up", "<b>x</b>"])
+def test_a_link_loads_no_model_that_is_not_offered(monkeypatch, name):
+    loaded = []
+    monkeypatch.setattr(inspector, "load", lambda model, **_: loaded.append(model))
+    monkeypatch.setattr(
+        cached, "trace", lambda request, report=None: pytest.fail("ran") if request != DEFAULT else None
+    )
+    app = AppTest.from_file(str(Path(inspector.__file__).parent / "ui" / "main.py"), default_timeout=60)
+    app.query_params["model"] = name
+    app.run()
+    assert app.session_state["request"] == DEFAULT
+    assert "a link cannot load one" in warnings(app)
+    assert name in warnings(app)
+    assert "model" not in address_of(app)
+    assert loaded == []
+
+
+@pytest.mark.packaged
+def test_a_link_opens_the_model_it_names(monkeypatch):
+    monkeypatch.setenv(offer.MODELS_VARIABLE, json.dumps(["owner/never-loaded", PACKAGED]))
+    app = open_app(model=PACKAGED, layer="5", head="3")
+    assert app.session_state["request"] == DEFAULT
+    assert not app.warning
+    assert app.subheader[0].value == "Layer 5, head 3"
+    assert address_of(app) == {"layer": "5", "head": "3"}
+
+
+def test_nothing_is_shown_or_run_before_the_links_prompt_has_come(monkeypatch):
+    monkeypatch.setattr(cached, "model", lambda *_: pytest.fail("loaded"))
+    app = open_app(prompt=links.IN_FRAGMENT, layer="5", head="3")
+    assert "Reading the prompt from the link" in app.caption[0].value
+    assert not app.sidebar.text_area
+    assert "request" not in app.session_state
+    assert address_of(app) == {"prompt": links.IN_FRAGMENT, "layer": "5", "head": "3"}  # writing drops the fragment
+
+
+@pytest.mark.packaged
+def test_a_copied_link_holds_the_selection_and_never_a_path(tmp_path):
+    app = open_app(layer="5", head="3", scale="log")
+    (search, fragment) = _copied(app)
+    assert (search, fragment) == (f"?model={PACKAGED}&layer=5&head=3&scale=log", "")
+    app.toggle(key="link_with_prompt").set_value(True).run()
+    search, fragment = _copied(app)
+    assert search.endswith("&prompt=in-fragment")
+    assert links.prompt_in(fragment.removeprefix("#")) == EXAMPLES[0].prompt
+    assert "Houston" not in search
+
+    tiny.save("grouped", tmp_path)
+    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3")
+    app.run()
+    assert not app.exception
+    search, fragment = _copied(app)
+    assert "model" not in search
+    assert tmp_path.name not in search + fragment
+    assert any("a link holds no path" in caption.value for caption in app.caption)
+
+
+@pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
+def test_a_prompt_too_long_for_a_link_is_said(tiny_model, tmp_path):
+    app = AppTest.from_file(str(Path(inspector.__file__).parent / "ui" / "main.py"), default_timeout=60)
+    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 " + " " * links.MOST + "w3")
+    app.run()
+    assert not app.exception
+    assert app.toggle(key="link_with_prompt").disabled
+    assert any("too long for a link" in caption.value for caption in app.caption)
+    assert _copied(app)[1] == ""
+
+
+def _copied(app: AppTest) -> tuple[str, str]:
+    for found in app.get("bidi_component"):
+        if found.proto.id.endswith("-link"):
+            said = json.loads(found.proto.json)
+            return said["search"], said["fragment"]
+    raise AssertionError("no link on screen")
+
+
+# -- uploaded traces -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def file(smollm, tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp("trace") / "t.safetensors"
+    return smollm.trace("One two three").save(path).read_bytes()
+
+
+def upload(app: AppTest, content: bytes, name: str = "mine.safetensors") -> AppTest:
+    app.file_uploader[0].set_value((name, content, "application/octet-stream")).run()
+    assert not app.exception
+    return app
+
+
+@pytest.mark.packaged
+def test_an_uploaded_trace_is_shown_as_any_other(smollm, file):
+    app = upload(open_app(layer="5", head="3"), file, "my *file*.safetensors")
+    assert not app.error
+    said = next(text.value for text in app.markdown if "Opened from the file" in text.value).replace("\\", "")
+    assert "my *file*.safetensors" in said
+    assert f"captured with {PACKAGED} (transformers" in said
+    expected = smollm.trace("One two three").weights(5, 3).numpy()
+    sent = whole(*payloads(app, "map"))
+    assert np.array_equal(sent[np.tril_indices(3)], expected[np.tril_indices(3)])
+    assert any("does not travel in a link" in caption.value for caption in app.caption)
+
+    app.switch_page(SCREENS["Vectors"]).run()
+    assert not app.exception
+    assert not app.error
+    assert np.array_equal(whole(*payloads(app, "map key after RoPE")), smollm.trace("One two three").key(5, 3).numpy())
+    with pytest.raises(AssertionError):
+        payloads(app, "map key before RoPE")
+
+    app.button(key="close_file").click().run()
+    assert not any("Opened from the file" in text.value for text in app.markdown)
+    assert app.session_state["request"] == DEFAULT
+    assert whole(*payloads(app, "map key before RoPE")).shape == (8, 64)
+    app.button(key="show_file").click().run()
+    assert any("Opened from the file" in text.value for text in app.markdown)
+
+
+@pytest.mark.packaged
+def test_what_needs_the_model_says_so(file):
+    app = upload(open_app("Verification"), file)
+    _press(app, "Verify this prompt")
+    assert not app.exception
+    assert "needs the model itself" in app.error[0].value.replace("\\", "")
+
+
+@pytest.mark.packaged
+def test_another_prompt_closes_the_file(file):
+    app = upload(open_app(), file)
+    app.sidebar.text_area[0].set_value("Four five")
+    _press(app, "Run")
+    assert not any("Opened from the file" in text.value for text in app.markdown)
+    assert app.session_state["request"] == state.Request(PACKAGED, "Four five")
+
+
+@pytest.mark.packaged
+def test_what_a_file_says_loads_no_model(file, tmp_path, monkeypatch):
+    app = open_app(layer="0", head="0")
+    monkeypatch.setattr(inspector, "load", lambda *_, **__: pytest.fail("loaded"))
+    upload(app, changed(file, tmp_path, lambda facts: facts | {"model": "/etc"}))
+    assert not app.error
+    assert any("captured with /etc" in text.value.replace("\\", "") for text in app.markdown)
+    app.switch_page(SCREENS["Vectors"]).run()
+    assert not app.exception
+    assert not app.error
+
+
+@pytest.mark.packaged
+def test_a_trace_that_went_from_memory_is_read_again(file, monkeypatch):
+    app = upload(open_app(), file)
+    monkeypatch.setattr(cached.store().traces, "_kept", type(cached.store().traces._kept)())
+    app.run()
+    assert not app.exception
+    assert not app.error
+    assert any("Opened from the file" in text.value for text in app.markdown)
+
+
+@pytest.mark.packaged
+@pytest.mark.parametrize("content", [b"", b"not a trace at all", b"\xff" * 64])
+def test_another_file_is_one_sentence_and_keeps_the_screen(content):
+    app = upload(open_app(), content)
+    assert len(app.error) == 1
+    said = app.error[0].value.replace("\\", "")
+    assert "“mine.safetensors” is not a whole trace file" in said
+    assert tempfile.gettempdir() not in said
+    assert app.get("bidi_component")
+
+
+def changed(content: bytes, tmp_path: Path, facts=lambda facts: facts, tensors=lambda tensors: tensors) -> bytes:
+    """The same trace file with other facts or tensors."""
+    path = tmp_path / "changed.safetensors"
+    path.write_bytes(content)
+    with safe_open(path, framework="pt") as file:
+        said = json.loads(file.metadata()["trace"])
+        held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    save_file(tensors(held), path, metadata={"trace": json.dumps(facts(said))})
+    return path.read_bytes()
+
+
+def _layer(**changes):
+    return lambda facts: {**facts, "layers": [{**facts["layers"][0], **changes}, *facts["layers"][1:]]}
+
+
+def _tokens(**changes):
+    return lambda facts: {**facts, "tokens": {**facts["tokens"], **changes}}
+
+
+@pytest.mark.packaged
+@pytest.mark.parametrize(
+    "facts",
+    [
+        _layer(heads=10**9),
+        _layer(kv_heads=0),
+        _layer(kv_heads="3"),
+        _layer(d_head=7),
+        _layer(index=5),
+        _layer(name=["x"]),
+        _layer(scale="fast"),
+        _tokens(labels=["a"]),
+        _tokens(labels=[1, 2, 3]),
+        _tokens(ids=[1] * 4, labels=["a"] * 4, texts=["a"] * 4),
+        lambda facts: {**facts, "layers": [], "masks": [], "unexplained": []},
+        lambda facts: {**facts, "masks": [{"rule": {"window": "x"}}, *facts["masks"][1:]]},
+        lambda facts: {**facts, "source": "x"},
+        lambda facts: {**facts, "prompt": {"a": 1}},
+        lambda facts: {**facts, "prompt_length": 99},
+        lambda facts: {**facts, "format": "another"},
+        lambda facts: {name: said for name, said in facts.items() if name != "tokens"},
+    ],
+)
+def test_a_file_that_does_not_fit_together_is_one_sentence(file, tmp_path, facts):
+    with pytest.raises(InspectorError, match="“made up\\.safetensors”") as caught:
+        opened.read(changed(file, tmp_path, facts), "made up.safetensors")
+    assert str(tmp_path) not in str(caught.value)
+    assert tempfile.gettempdir() not in str(caught.value)
+
+
+@pytest.mark.packaged
+def test_tensors_that_do_not_fit_are_one_sentence(file, tmp_path):
+    def cut(tensors):
+        return {**tensors, "layers.3.key": tensors["layers.3.key"][:, :2].contiguous()}
+
+    def whole_numbers(tensors):
+        return {**tensors, "layers.3.key": torch.zeros_like(tensors["layers.3.key"], dtype=torch.int64)}
+
+    for change in (cut, whole_numbers):
+        with pytest.raises(InspectorError, match="layer 3: its vectors are"):
+            opened.read(changed(file, tmp_path, tensors=change), "x.safetensors")
