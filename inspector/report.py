@@ -174,8 +174,14 @@ class VerificationReport:
             f"Spliced into the library's model: logits differ in {s.logits_differing} of {s.logits_elements} elements, "
             f"by at most {s.logits_max_abs:.3g} (the library's SDPA and eager passes: {s.sdpa_max_abs:.3g});",
             f"  greedy generation with the KV cache: {s.tokens_equal} of {s.tokens_compared} tokens equal "
-            f"({s.tokens_equal_sdpa} to the library's SDPA generation)." + ("" if s.ok else f" NOT HELD: {s.reason}."),
+            f"({s.tokens_equal_sdpa} to the library's SDPA generation)." + self._spliced_reason(s),
         ]
+
+    @staticmethod
+    def _spliced_reason(s: SplicedResult) -> str:
+        if not s.ok:
+            return f" NOT HELD: {s.reason}."
+        return f" {s.reason[0].upper()}{s.reason[1:]}." if s.tokens_equal < s.tokens_compared else ""
 
     def _rounding_lines(self) -> list[str]:
         if not self.rounding:

@@ -1,7 +1,7 @@
 """Normalisation of queries, keys, values or context vectors: heads' vectors in, the same shape out.
 
 RMSNorm: Zhang & Sennrich 2019, https://arxiv.org/abs/1910.07467; order of rounding as transformers' `LlamaRMSNorm`, or
-with `plus_one` as its `GemmaRMSNorm`. LayerNorm: Ba et al. 2016.
+with `plus_one` as its `GemmaRMSNorm`, with `wide` as its `Olmo2RMSNorm`. LayerNorm: Ba et al. 2016.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class Norm(nn.Module):
         wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.norm.eps)
         if self.weight is None:
             return wide.to(x.dtype)
-        if self.norm.plus_one:
-            return (wide * (1.0 + self.weight.to(wide.dtype))).to(x.dtype)
+        if self.norm.plus_one or self.norm.wide:
+            factor = self.weight.to(wide.dtype)
+            return (wide * (1.0 + factor if self.norm.plus_one else factor)).to(x.dtype)
         return self.weight * wide.to(x.dtype)
 
     def _layer(self, x: Tensor) -> Tensor:

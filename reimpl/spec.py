@@ -66,6 +66,7 @@ class NormSpec:
                 heads' dimensions together).
     weight:     it has a learned factor; bias: and a learned addend.
     plus_one:   the factor is 1 + weight, and rounding to the dtype comes after it (Gemma).
+    wide:       rounding comes after the factor, as with plus_one; else before it, as Llama does.
     after_rope: queries and keys are normalised after rotation instead of before.
     """
 
@@ -75,6 +76,7 @@ class NormSpec:
     weight: bool = True
     bias: bool = False
     plus_one: bool = False
+    wide: bool = False
     after_rope: bool = False
 
 

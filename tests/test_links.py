@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,12 +17,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from streamlit.testing.v1 import AppTest
-from test_screens import SCREENS, _no_offer_of_this_shell, _press, address_of, open_app, payloads, whole  # noqa: F401
+from test_screens import MAIN, SCREENS, _no_offer_of_this_shell, _press, address_of, open_app, payloads, whole  # noqa: F401
 
 import inspector
 from inspector.errors import InspectorError
 from inspector.hub import PACKAGED
-from inspector.ui import cached, links, offer, opened, state
+from inspector.ui import cached, links, offer, opened, state, take_away
 from inspector.ui.examples import EXAMPLES
 
 DEFAULT = state.Request(PACKAGED, EXAMPLES[0].prompt)
@@ -80,7 +81,7 @@ def test_a_link_loads_no_model_that_is_not_offered(monkeypatch, name):
     monkeypatch.setattr(
         cached, "trace", lambda request, report=None: pytest.fail("ran") if request != DEFAULT else None
     )
-    app = AppTest.from_file(str(Path(inspector.__file__).parent / "ui" / "main.py"), default_timeout=60)
+    app = AppTest.from_file(str(MAIN), default_timeout=60)
     app.query_params["model"] = name
     app.run()
     assert app.session_state["request"] == DEFAULT
@@ -132,7 +133,7 @@ def test_a_copied_link_holds_the_selection_and_never_a_path(tmp_path):
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_a_prompt_too_long_for_a_link_is_said(tiny_model, tmp_path):
-    app = AppTest.from_file(str(Path(inspector.__file__).parent / "ui" / "main.py"), default_timeout=60)
+    app = AppTest.from_file(str(MAIN), default_timeout=60)
     app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 " + " " * links.MOST + "w3")
     app.run()
     assert not app.exception
@@ -147,6 +148,47 @@ def _copied(app: AppTest) -> tuple[str, str]:
             said = json.loads(found.proto.json)
             return said["search"], said["fragment"]
     raise AssertionError("no link on screen")
+
+
+# -- what is saved (the files themselves: test_figures.py and test_browser.py) ---------------------------------
+
+
+@pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
+def test_weights_that_cannot_be_shown_cannot_be_saved(tiny_model, tmp_path):
+    app = AppTest.from_file(str(MAIN), default_timeout=60)
+    request = state.Request(str(tmp_path), "w1 w2 w3")
+    app.session_state["request"] = request
+    app.switch_page(SCREENS["Vectors"]).run()
+    whole = {"SVG", "PNG", "HTML page", "CSV", "Parquet", "Vectors (safetensors)", "HTML page of all heads"}
+    assert {button.label for button in app.get("download_button")} >= whole
+    cached.trace(request).kept[1].unexplained = "a part of it is not modelled"
+    app.run()
+    assert not app.exception
+    labels = {button.label for button in app.get("download_button")}
+    assert labels & whole == {"Vectors (safetensors)"}
+    assert any("a part of it is not modelled" in caption.value for caption in app.caption)
+
+
+def test_a_file_is_named_after_model_layer_and_head(tmp_path):
+    trace = tiny.load("grouped", tmp_path / "my model").trace("w1 w2")
+    assert take_away.file_name(trace, "pairs", "csv", 3, 5) == "my-model-layer3-head5-pairs.csv"
+    trace.model_name = "owner/name"
+    assert take_away.file_name(trace, "all-heads", "html") == "owner-name-all-heads.html"
+    trace.model_name = "///"
+    assert take_away.file_name(trace, "trace", "safetensors") == "model-trace.safetensors"
+
+
+def test_limits_are_said(tmp_path):
+    trace = tiny.load("grouped", tmp_path).trace(tiny.ids(200))
+    said = " ".join(take_away._limits(trace, words=True))
+    assert "128 × 128 cells at most" in said
+    assert "single tokens" in said
+    long = SimpleNamespace(n=8000, nbytes=300 * 2**20)
+    said = " ".join(take_away._limits(long, words=False))
+    assert "32,004,000 pairs" in said
+    assert "2,000,000 pairs at most" in said
+    assert "200 MB" in said
+    assert "500 MB" in " ".join(take_away._limits(SimpleNamespace(n=8000, nbytes=900 * 2**20), words=False))
 
 
 # -- uploaded traces -----------------------------------------------------------------------------------------

@@ -165,6 +165,7 @@ NEEDS_NONE: dict[str, str] = {
     "AttentionSpec.d_input": "likewise",
     "AttentionSpec.dropout": "inference drops nothing",
     "RopeSpec.wide": "in float32 it changes nothing",
+    "NormSpec.wide": "in float32 it changes nothing",
     "NormSpec.eps": "beside vectors of ordinary length it changes no more than rounding does",
     "LatentSpec.eps": "likewise",
     "LatentSpec.factor_on_latent": "the same product in another order",

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from inspector import views
-from inspector.ui import cached, links
+from inspector.ui import cached, links, opened
+from inspector.ui.text import plain
 from inspector.views.figures import DRAWN_UP_TO, KINDS
 from inspector.views.provenance import model_name
 from inspector.views.tables import MOST_PAIRS
@@ -73,21 +74,27 @@ def _save(shown: Current, chosen: Selection) -> None:
         _button(file_name(trace, what, suffix, layer, head), make, label)
 
     what = kind.replace("_", "-")
+    drawn = not trace.kept[layer].unexplained
     st.caption(f"**Layer {layer}, head {head}**")
     with st.container(horizontal=True):
-        one(what, "svg", lambda: figure().svg.encode(), "SVG")
-        one(what, "png", lambda: figure().png(), "PNG")
-        one(what, "html", lambda: figure().html.encode(), "HTML page")
+        if drawn:
+            one(what, "svg", lambda: figure().svg.encode(), "SVG")
+            one(what, "png", lambda: figure().png(), "PNG")
+            one(what, "html", lambda: figure().html.encode(), "HTML page")
     with st.container(horizontal=True):
-        one("pairs", "csv", lambda: _pairs(trace, layer, head, "csv"), "CSV")
-        one("pairs", "parquet", lambda: _pairs(trace, layer, head, "parquet"), "Parquet")
+        if drawn:
+            one("pairs", "csv", lambda: _pairs(trace, layer, head, "csv"), "CSV")
+            one("pairs", "parquet", lambda: _pairs(trace, layer, head, "parquet"), "Parquet")
         one("vectors", "safetensors", lambda: views.vectors(trace, layer, head).safetensors, "Vectors (safetensors)")
     st.caption("**All heads**")
     with st.container(horizontal=True):
-        _button(file_name(trace, "all-heads", "html"), every_head, "HTML page of all heads")
+        if not any(kept.unexplained for kept in trace.kept):
+            _button(file_name(trace, "all-heads", "html"), every_head, "HTML page of all heads")
         if trace.nbytes <= MOST_TRACE_BYTES:
             size = f"{trace.nbytes / 2**20:,.1f} MB"
             _button(file_name(trace, "trace", "safetensors"), lambda: _whole(trace), f"Whole trace ({size})")
+    if not drawn:
+        st.caption(f"No weights of this layer can be saved: {plain(trace.kept[layer].unexplained)}.")
     st.caption(" ".join(_limits(trace, words=chosen.unit == "words")))
 
 
@@ -108,6 +115,8 @@ def _limits(trace: Trace, *, words: bool) -> list[str]:
             f"The whole trace takes {trace.nbytes / 2**20:,.0f} MB, more than the {MOST_TRACE_BYTES // 2**20} MB "
             "served here; `attention-inspector capture` writes it to a file."
         )
+    elif trace.nbytes > opened.MOST_MB * 2**20:
+        said.append(f"A trace of more than {opened.MOST_MB} MB is opened in Python, not by this app.")
     return said
 
 

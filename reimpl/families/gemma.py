@@ -11,7 +11,7 @@ from reimpl.families.kinds import FULL, OTHER, SLIDING, every, in_turn, last_ful
 from reimpl.spec import AttentionSpec, NormSpec, UnsupportedError
 
 PLUS_ONE = NormSpec(eps=0.0, plus_one=True)
-HEAD_NORM = NormSpec(eps=0.0)
+HEAD_NORM = NormSpec(eps=0.0, wide=True)
 
 
 def _not_capped(spec: AttentionSpec, at: At) -> AttentionSpec:

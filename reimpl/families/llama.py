@@ -9,6 +9,8 @@ from reimpl.spec import GateSpec, NormSpec
 
 HEAD_NORM = NormSpec(eps=0.0)
 WHOLE_NORM = NormSpec(eps=0.0, over="whole")
+WIDE_HEAD_NORM = NormSpec(eps=0.0, wide=True)
+WIDE_WHOLE_NORM = NormSpec(eps=0.0, over="whole", wide=True)
 NO_WEIGHT = NormSpec(eps=0.0, weight=False)
 GRANITE = Family(scale=("attention_multiplier", 1.0))
 MISTRAL = Family(qkv_bias=False, output_bias=False, kinds=sliding)
@@ -17,7 +19,7 @@ NO_BIAS = Family(qkv_bias=False, output_bias=False)
 LLAMA_LIKE: dict[str, Family] = {
     "llama": Family(),
     "afmoe": Family(
-        kinds=every("global_attn_every_n_layers", 4), rope_layers=all_but_full, qk_norm=HEAD_NORM, gate=GateSpec()
+        kinds=every("global_attn_every_n_layers", 4), rope_layers=all_but_full, qk_norm=WIDE_HEAD_NORM, gate=GateSpec()
     ),
     "apertus": Family(qk_norm=HEAD_NORM),
     "arcee": Family(),
@@ -29,7 +31,7 @@ LLAMA_LIKE: dict[str, Family] = {
     "deepseek_ocr2_text": Family(),
     "dots1": Family(qk_norm=HEAD_NORM, kinds=behind_max_window_layers),
     "emu3_text_model": Family(),
-    "flex_olmo": Family(qk_norm=WHOLE_NORM),
+    "flex_olmo": Family(qk_norm=WIDE_WHOLE_NORM),
     "glm4_moe": Family(output_bias=False, qk_norm=HEAD_NORM, qk_norm_if="use_qk_norm"),
     "evolla": Family(harmless=frozenset({"protein_encoder_config"})),
     "glm4v_moe_text": Family(output_bias=False),
@@ -66,8 +68,8 @@ LLAMA_LIKE: dict[str, Family] = {
     "mixtral": MISTRAL,
     "nemotron": Family(),
     "olmo": Family(clip="clip_qkv"),
-    "olmo2": Family(qk_norm=WHOLE_NORM, rope_wide=True),
-    "olmo_hybrid": Family(kinds=every("", 4, otherwise=OTHER), qk_norm=WHOLE_NORM, rope_wide=True),
+    "olmo2": Family(qk_norm=WIDE_WHOLE_NORM, rope_wide=True),
+    "olmo_hybrid": Family(kinds=every("", 4, otherwise=OTHER), qk_norm=WIDE_WHOLE_NORM, rope_wide=True),
     "olmoe": Family(qk_norm=WHOLE_NORM, clip="clip_qkv", rope_wide=True),
     "seed_oss": Family(output_bias="attention_out_bias"),
     "solar_open": Family(),

@@ -8,7 +8,7 @@ from reimpl.config import rope_numbers, rope_spec
 from reimpl.families.bases import own_words_only, two_bases
 from reimpl.families.family import At, Change, Family, all_but_full, every_layer, sliding_layers
 from reimpl.families.kinds import FULL, OTHER, SLIDING, every, in_turn, last_full, sliding
-from reimpl.families.llama import GRANITE, HEAD_NORM, NO_BIAS, NO_WEIGHT, WHOLE_NORM
+from reimpl.families.llama import GRANITE, HEAD_NORM, NO_BIAS, NO_WEIGHT, WHOLE_NORM, WIDE_HEAD_NORM, WIDE_WHOLE_NORM
 from reimpl.families.patterns import (
     at_listed_layers,
     conv_unless_listed,
@@ -190,7 +190,7 @@ QK_NORM_OUT_PROJ = {
 OWN_IDEAS: dict[str, Family] = {
     "bamba": Family(kinds=at_listed_layers),
     "beam": Family(
-        kinds=last_full(every("", 6)), qk_norm=HEAD_NORM, gate=GateSpec(bias=True), change=beam,
+        kinds=last_full(every("", 6)), qk_norm=WIDE_HEAD_NORM, gate=GateSpec(bias=True), change=beam,
     ),
     "doge": Family(qk_norm=HEAD_NORM, change=keys_chosen, ignored=("A", "dt_proj.")),
     "exaone4": Family(
@@ -203,7 +203,7 @@ OWN_IDEAS: dict[str, Family] = {
     ),
     "falcon_h1": Family(change=factor("key_factor", "key_multiplier")),
     "flint": Family(
-        kinds=flint_kinds, rope_layers=all_but_full, qk_norm=HEAD_NORM, sinks=every_layer,
+        kinds=flint_kinds, rope_layers=all_but_full, qk_norm=WIDE_HEAD_NORM, sinks=every_layer,
         tensors={"sinks": "softmax_offset|sinks"},
     ),
     "granite_swa": GRANITE_SWA,
@@ -242,7 +242,7 @@ OWN_IDEAS: dict[str, Family] = {
     "openai_privacy_filter": Family(
         rope_style="pairs", sinks=every_layer, change=privacy_filter,
     ),
-    "olmo3": Family(kinds=every("", 4), rope=OLMO3_ROPE, qk_norm=WHOLE_NORM, rope_wide=True),
+    "olmo3": Family(kinds=every("", 4), rope=OLMO3_ROPE, qk_norm=WIDE_WHOLE_NORM, rope_wide=True),
     "phimoe": Family(kinds=sliding, rope=short_factors),
     "smollm3": Family(kinds=no_rope_slides, rope_layers=has_rope),
     "step3p5": Family(
