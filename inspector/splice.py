@@ -193,8 +193,8 @@ def compare_spliced(
         reason = f"generated token {equal + 1} differs"
     elif equal < room:
         reason = (
-            f"generated token {equal + 1} differs where the library's logits of the two are {apart:.3g} apart, less than "
-            f"rounding moves them ({tolerance:.3g})"
+            f"generated token {equal + 1} differs where the library's logits of the two are {apart:.3g} apart, less "
+            f"than rounding moves them ({tolerance:.3g})"
         )
     return SplicedResult(
         ok=ran and logits_ok and (equal == room or tied),

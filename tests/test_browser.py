@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -567,3 +568,29 @@ def test_an_uploaded_trace_is_shown(visit, smollm, tmp_path):
     visitor.page.get_by_role("link", name="Heads").click()
     visitor.page.get_by_role("button", name="Close the file").click()
     visitor.painted(unlike=own)
+
+
+SCREENS = ("/?layer=13&head=8&query=5&key=2", "/vectors", "/pair", "/bertviz", "/verification")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", SCREENS)
+def test_no_serious_accessibility_findings(visit, path, scheme):
+    visitor = visit(path, scheme=scheme)
+    visitor.page.get_by_text("How to read it").first.wait_for()
+    visitor.idle()
+    visitor.page.wait_for_timeout(2000)  # what Streamlit draws anew fades in, pale at first
+    visitor.page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    found = visitor.page.evaluate(
+        "async () => (await axe.run(document, {resultTypes: ['violations']})).violations"
+        ".map((v) => [v.impact, v.id, v.nodes[0].html])"
+    )
+    assert [finding for finding in found if finding[0] in ("serious", "critical")] == []
+
+
+def test_the_accessibility_check_finds_what_is_wrong(visit):
+    visitor = visit()
+    visitor.page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    visitor.page.evaluate("document.body.insertAdjacentHTML('beforeend', '<input type=text><img src=\"data:,\">')")
+    found = visitor.page.evaluate("async () => (await axe.run(document)).violations.map((v) => v.id)")
+    assert {"label", "image-alt"} <= set(found)

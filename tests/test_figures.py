@@ -242,6 +242,14 @@ def test_a_model_in_a_folder_is_named_without_its_place(tmp_path):
     assert str(tmp_path) not in figure.svg + figure.html + str(views.vectors(trace, 0, 0).metadata)
 
 
+def test_where_the_model_went_on_by_itself_is_said(tmp_path):
+    trace = tiny.load("grouped", tmp_path).trace("w1 w2 w3", generate=2)
+    figure = views.head_figure(trace, 0, 0)
+    assert "5 tokens, the last 2 written by the model" in figure.svg
+    header, _ = apps.decode(stored(figure.html, "payload"), "float32")
+    assert header["join"] == 3
+
+
 def test_windows_and_layers_of_unlike_heads_are_drawn(tmp_path):
     trace = tiny.load("mistral", tmp_path).trace(tiny.ids(20))
     root = parsed(views.head_figure(trace, 1, 2).svg)

@@ -110,6 +110,18 @@ def test_nothing_is_shown_or_run_before_the_links_prompt_has_come(monkeypatch):
     assert address_of(app) == {"prompt": links.IN_FRAGMENT, "layer": "5", "head": "3"}  # writing drops the fragment
 
 
+@pytest.mark.parametrize(
+    ("written", "taken"), [("3", 3), ("999", 200), ("0", 0), ("-1", 0), ("x", 0), ("٣", 0), ("1e9", 0), ("9999", 0)]
+)
+def test_a_link_lets_the_model_write_no_more_than_the_sidebar_does(monkeypatch, written, taken):
+    asked: list[dict] = []
+    monkeypatch.setattr(links.st, "query_params", {"generate": written})
+    monkeypatch.setattr(links.state, "ask", lambda **wanted: asked.append(wanted))
+    links._ask(None, "w1 w2")
+    links._ask(None, None)
+    assert [wanted["generate"] for wanted in asked] == [taken, 0]
+
+
 @pytest.mark.packaged
 def test_a_copied_link_holds_the_selection_and_never_a_path(tmp_path):
     app = open_app(layer="5", head="3", scale="log")
@@ -122,11 +134,12 @@ def test_a_copied_link_holds_the_selection_and_never_a_path(tmp_path):
     assert "Houston" not in search
 
     tiny.save("grouped", tmp_path)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3")
+    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3", generate=2)
     app.run()
     assert not app.exception
     search, fragment = _copied(app)
     assert "model" not in search
+    assert search.endswith("&prompt=in-fragment&generate=2")
     assert tmp_path.name not in search + fragment
     assert any("a link holds no path" in caption.value for caption in app.caption)
 

@@ -27,6 +27,7 @@ import streamlit as st
 
 from inspector.ui import state
 from inspector.ui.offer import offer
+from inspector.ui.sidebar import MOST_WRITTEN
 from inspector.ui.text import plain, short
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 MOST = 4096  # characters of a percent-encoded prompt: longer links break in mail and chat programs
 IN_FRAGMENT = "in-fragment"
-_MODEL, _PROMPT, _NOTE, _READER = "model", "prompt", "link_note", "link_reader"
+_MODEL, _PROMPT, _GENERATE = _ONCE = ("model", "prompt", "generate")  # taken once, then out of the address bar
+_NOTE, _READER = "link_note", "link_reader"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 _HERE = files("inspector.ui.components")
@@ -64,7 +66,7 @@ class Note:
 def arrive() -> bool:
     """Take what the address asks for beyond the selection. False: the link's prompt is still to come from the
     browser, and nothing else is to be shown or computed until it has."""
-    if _MODEL in st.query_params or _PROMPT in st.query_params:
+    if any(name in st.query_params for name in _ONCE):
         if state.has_asked():  # a link is taken once, when it is opened
             _forget()
         elif st.query_params.get(_PROMPT) == IN_FRAGMENT:
@@ -111,13 +113,15 @@ def _ask(model: str | None, prompt: str | None, note: str = "") -> None:
             "load one."
         )
         model = None
-    state.ask(model=model, prompt=prompt)
+    written = st.query_params.get(_GENERATE, "")
+    generate = int(written) if prompt and re.fullmatch(r"[0-9]{1,3}", written, re.ASCII) else 0
+    state.ask(model=model, prompt=prompt, generate=min(generate, MOST_WRITTEN))
     if note:
         st.session_state[_NOTE] = Note(state.request(), note)
 
 
 def _forget() -> None:
-    for name in (_MODEL, _PROMPT):
+    for name in _ONCE:
         if name in st.query_params:
             del st.query_params[name]
 
@@ -127,12 +131,15 @@ def _forget() -> None:
 
 def address(request: state.Request, *, prompt: bool) -> tuple[str, str]:
     """Query and fragment of what is on screen, to be put behind the page's own address; with the prompt if asked."""
-    said = {name: value for name, value in st.query_params.to_dict().items() if name not in (_MODEL, _PROMPT)}
+    said = {name: value for name, value in st.query_params.to_dict().items() if name not in _ONCE}
     if linkable(request.model):
         said = {_MODEL: request.model, **said}
     if not prompt:
         return (f"?{urlencode(said)}" if said else ""), ""
-    return f"?{urlencode({**said, _PROMPT: IN_FRAGMENT})}", f"#prompt={_encoded(request.prompt)}"
+    said[_PROMPT] = IN_FRAGMENT
+    if request.generate:
+        said[_GENERATE] = str(request.generate)
+    return f"?{urlencode(said)}", f"#prompt={_encoded(request.prompt)}"
 
 
 def fits(prompt: str) -> bool:

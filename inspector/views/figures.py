@@ -200,6 +200,8 @@ class _Words:
         self.title, self.note = title, note
         self.model = provenance.model_name(trace)
         self.count = f"{trace.n:,} tokens" if trace.n != 1 else "1 token"
+        if trace.prompt_length < trace.n:
+            self.count += f", the last {trace.n - trace.prompt_length:,} written by the model"
         self.prompt = trace.prompt if trace.prompt is not None else "".join(trace.tokens.texts)
         said = str(provenance.source(trace).get("note") or "")
         self.footer = [line for line in (verification, provenance.line(trace), said) if line]
