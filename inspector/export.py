@@ -42,6 +42,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
+        mask = os.umask(0)  # as any other new file: a temporary one may be read by its owner alone
+        os.umask(mask)
+        part.chmod(0o666 & ~mask)
         part.replace(path)
     except OSError as error:
         raise InspectorError(

@@ -422,6 +422,13 @@ def download(visitor: Visitor, label: str, folder: Path) -> Path:
     return path
 
 
+def prompt_field(visitor: Visitor) -> Any:
+    """What is expected of the prompt field, waited for: it is filled a moment after it is drawn."""
+    from playwright.sync_api import expect
+
+    return expect(visitor.page.get_by_role("textbox", name="Prompt"))
+
+
 def test_every_export_holds_the_traces_numbers(visit, smollm, tmp_path):
     visitor = visit("/?layer=3&head=5")
     visitor.painted()
@@ -521,7 +528,7 @@ def test_a_link_with_its_prompt_reopens_what_was_on_screen(visit, smollm):
     other.idle()
     trace = smollm.trace(prompt)
     same(other.hover_cell(trace.n - 1, 2), trace.weights(5, 3)[trace.n - 1, 2].item())
-    assert other.page.get_by_role("textbox", name="Prompt").input_value() == prompt
+    prompt_field(other).to_have_value(prompt)
     assert "weight (log)" in other.page.locator('[data-testid="legend"]').first.text_content()
     assert other.page.url == f"{visitor.address}/?layer=5&head=3&scale=log"
     assert asked
@@ -538,7 +545,7 @@ def test_a_link_with_another_model_loads_nothing(visit, houston, model):
     visitor.page.get_by_text("a link cannot load one").wait_for()
     visitor.painted()
     visitor.idle()
-    assert visitor.page.get_by_role("textbox", name="Prompt").input_value() == "One two three"
+    prompt_field(visitor).to_have_value("One two three")
     assert visitor.page.get_by_text("8 tokens").count() == 0
     assert visitor.page.url.endswith("/?layer=5&head=3")
 

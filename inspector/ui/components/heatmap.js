@@ -152,6 +152,7 @@ function paintCells(state) {
 
 function draw(state) {
   const { canvas, base, header, theme } = state;
+  if (!state.host.clientWidth) return; // folded away: drawn when it is seen
   layout(state);
   const { dpr, left, top, plotX, plotY, cellX, cellY, width, height } = state;
   for (const c of [canvas, base]) {

@@ -47,6 +47,8 @@ def facts(current: Current) -> None:
 
 def _badge(current: Current) -> None:
     """Whether these numbers have been verified for this prompt, and the way there."""
+    if current.request.file:
+        return  # numbers from a file, and no model to compare them with
     report = cached.finished_report(current.request)
     if report is None:
         words, icon = "Not verified yet for this prompt: compare every stage with the library", ":material/help:"

@@ -50,6 +50,12 @@ def show() -> None:
     if shown is None:
         return
     common.facts(shown)
+    if shown.request.file:
+        st.info(
+            "A trace opened from a file has numbers and no model to compare them with: run its prompt to verify it.",
+            icon=":material/info:",
+        )
+        return
     report = cached.finished_report(shown.request)
     if report is None and st.session_state.get(_WANTED) != shown.request:
         needed, allowed = _memory(shown.trace), memory_budget()
