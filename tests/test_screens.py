@@ -14,10 +14,10 @@ from streamlit.testing.v1 import AppTest
 import inspector
 from inspector import metrics, views
 from inspector.ui import cached, offer, state
-from inspector.ui.components.payload import decode, encode, pack
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.main import PAGES
 from inspector.ui.text import plain
+from inspector.views.payload import decode, encode, pack
 
 MAIN = Path(inspector.__file__).parent / "ui" / "main.py"
 SCREENS = {title: f"screens/{file}" for file, title in PAGES}

@@ -1,7 +1,8 @@
-"""One head's map or all heads' small pictures go in; header and bytes for the app's own canvases come out, so that a
-saved page shows what the app shows. (The app's half is inspector/ui/components; a test holds both equal.)
+"""One head's map or all heads' small pictures go in; header and bytes for a canvas come out, in the app
+(inspector/ui/components) and in a saved page alike, so that both show the same.
 
-Bytes: [u32 little-endian header length][JSON header, padded with spaces to 4 bytes][numbers].
+Streamlit hands raw bytes to a component only as its top-level `data`, so header and numbers travel together:
+[u32 little-endian header length][JSON header, padded with spaces to 4 bytes][numbers].
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 WEIGHT, WEIGHTED = "weight", "weight × value length"
 SCALE_NOTES = {"linear": "", "sqrt": " (square root)", "log": " (log)"}
 MASKED_NOTE = "masked: cannot look there"
+MASKED_READING = "masked: this query token cannot look at this key token"
+HINT = "Point at a cell, or focus the picture and use the arrow keys: its exact number appears here."
 STRIP_UP_TO = 400  # tokens that are also written out below the picture
 
 
@@ -30,6 +33,13 @@ def encode(header: dict[str, Any], numbers: npt.NDArray[Any]) -> bytes:
     text += b" " * (-len(text) % 4)  # so that a Float32Array can lie directly on what follows
     little = numbers.astype(numbers.dtype.newbyteorder("<"), copy=False)
     return struct.pack("<I", len(text)) + text + np.ascontiguousarray(little).tobytes()
+
+
+def decode(payload: bytes, dtype: npt.DTypeLike) -> tuple[dict[str, Any], npt.NDArray[Any]]:
+    """The reverse of `encode`, for tests: header and flat numbers."""
+    (length,) = struct.unpack_from("<I", payload)
+    header = json.loads(payload[4 : 4 + length])
+    return header, np.frombuffer(payload, dtype=np.dtype(dtype).newbyteorder("<"), offset=4 + length)
 
 
 def pack(values: npt.NDArray[np.float32]) -> tuple[str, npt.NDArray[np.float32]]:
@@ -67,8 +77,8 @@ def map_header(
         "row_name": "query token" if k == 1 else "query tokens",
         "column_name": "key token" if k == 1 else "key tokens",
         "masked": MASKED_NOTE,
-        "masked_reading": "masked: this query token cannot look at this key token",
-        "hint": "Point at a cell, or focus the picture and use the arrow keys: its exact number appears here.",
+        "masked_reading": MASKED_READING,
+        "hint": HINT,
         "label": label,
         "selected": None,
         "picks": False,

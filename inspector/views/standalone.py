@@ -18,7 +18,7 @@ from typing import Any
 _HERE = files("inspector") / "views"
 _COMPONENTS = files("inspector") / "ui" / "components"  # their scripts and styles; their Python needs Streamlit
 
-# What the scripts look for in their root: as in heatmap.py and grid.py (a test holds them equal).
+# What the scripts look for in their root, in the app and in a saved page.
 SKELETONS = {
     "heatmap": """
 <div class="map">

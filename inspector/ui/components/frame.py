@@ -11,8 +11,8 @@ from importlib.resources import files
 import numpy as np
 import streamlit as st
 
-from inspector.ui.components.payload import encode
 from inspector.views import View
+from inspector.views.payload import encode
 
 _HERE = files("inspector.ui.components")
 _mount = st.components.v2.component(

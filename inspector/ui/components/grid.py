@@ -14,22 +14,16 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from inspector.metrics import Thumbnails
-from inspector.ui.components.payload import encode
+from inspector.views.payload import encode
+from inspector.views.standalone import SKELETONS
 
 if TYPE_CHECKING:
     from inspector.trace import LayerInfo
 
 _HERE = files("inspector.ui.components")
-_HTML = """
-<div class="heads">
-  <canvas tabindex="0" role="application" aria-roledescription="grid of heads" data-testid="heads"></canvas>
-  <div class="tip" hidden></div>
-  <p class="readout" aria-live="polite" data-testid="head-readout"></p>
-</div>
-"""
 _mount = st.components.v2.component(
     "attention_inspector_grid",
-    html=_HTML,
+    html=SKELETONS["grid"],
     css=(_HERE / "grid.css").read_text(encoding="utf-8"),
     js=(_HERE / "common.js").read_text(encoding="utf-8") + (_HERE / "grid.js").read_text(encoding="utf-8"),
 )

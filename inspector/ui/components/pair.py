@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from inspector.ui.components.payload import encode
+from inspector.views.payload import encode
 
 if TYPE_CHECKING:
     import numpy.typing as npt
