@@ -152,6 +152,20 @@ class Visitor:
         canvas.hover(position=position)
         return self.reading()
 
+    def colours(self, rows: int, columns: int) -> list[list[list[int]]]:
+        """Red, green and blue in the middle of every cell of the first map, as painted; no pointer is on it."""
+        canvas = self.page.locator('canvas[data-testid="map"]').first
+        canvas.scroll_into_view_if_needed()
+        script = """(canvas, [rows, columns]) => {
+            const at = (name) => Number(canvas.getAttribute("data-" + name)), ratio = canvas.width / canvas.clientWidth;
+            const box = canvas.getContext("2d");
+            const cell = (start, step, index) => Math.floor((start + (index + 0.5) * step) * ratio);
+            return Array.from({ length: rows }, (_, row) => Array.from({ length: columns }, (_, column) => [
+                ...box.getImageData(cell(at("x"), at("step-x"), column), cell(at("y"), at("step-y"), row), 1, 1).data,
+            ].slice(0, 3)));
+        }"""
+        return canvas.evaluate(script, [rows, columns])
+
     def reading(self) -> str:
         return self.page.locator('[data-testid="readout"]').first.text_content()
 

@@ -128,6 +128,33 @@ def test_vectors_show_the_traces_numbers(visit, houston):
     same(visitor.hover_cell(3, 40), houston.query(12, 5, rope=False)[3, 40].item())
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_cell_has_the_colour_of_its_number(visit, houston, scheme):
+    """Reading a number exactly and painting it are two things: here the painted pixels are read."""
+    visitor = visit("/?layer=12&head=5&scale=linear", scheme=scheme)
+    visitor.painted()
+    allowed = np.tril_indices(8)
+    colours = np.array(visitor.colours(8, 8))
+    ladder = colours.sum(-1)[allowed][np.argsort(houston.weights(12, 5).numpy()[allowed], kind="stable")]
+    steps = np.diff(ladder) * (-1 if scheme == "light" else 1)
+    assert (steps >= 0).all()
+    assert steps.sum() > 300  # the larger a weight, the farther from the page's own colour
+    assert len({tuple(colour) for colour in colours[np.triu_indices(8, 1)]}) == 1  # masked: one grey
+    for path, numbers in (
+        ("/?layer=12&head=5&show=scaled_scores", houston.scaled_scores(12, 5).numpy()),
+        ("/vectors?layer=12&head=5", houston.query(12, 5, rope=False).numpy()),
+    ):
+        visitor.open(path)
+        visitor.painted()
+        red, _, blue = np.moveaxis(np.array(visitor.colours(*numbers.shape)), -1, 0)
+        seen = np.abs(numbers) > np.abs(numbers).max() / 8
+        if "vectors" not in path:
+            seen &= np.tri(8, dtype=bool)  # the others are masked
+        assert set(np.sign(numbers[seen])) == {-1, 1}
+        assert (np.abs(red - blue)[seen] > 12).all()  # zero's own colour has 10 in dark
+        assert np.array_equal(np.sign(red - blue)[seen], np.sign(numbers)[seen])  # orange above zero, blue below
+
+
 def frame_of(visitor: Visitor, kind: str) -> Any:
     """The document in BertViz's frame, once it has drawn this view."""
     visitor.page.frame_locator('[data-testid="frame"]').locator(f"body.{kind}").wait_for()
@@ -303,6 +330,8 @@ def test_light_and_dark_wide_and_narrow_nothing_is_cut_off(visit, scheme, width)
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= room + 0.5
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= room
+    words = visitor.page.locator('[data-testid="stMain"] [data-testid="stPageLink"] p').first
+    assert words.evaluate("(p) => [p, p.parentElement].every((e) => e.scrollWidth <= e.clientWidth + 1)")
     background = visitor.page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
     bright = sum(map(int, re.findall(r"\d+", background)[:3])) > 380
     assert bright == (scheme == "light")

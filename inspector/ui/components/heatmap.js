@@ -73,8 +73,8 @@ function colourOf({ header, theme }) {
   const at = header.palette === "diverging"
     ? (v) => 0.5 + v / (2 * header.limit)
     : (v) => SCALES[header.scale].at(v / (header.top || 1));
-  const floor = header.threshold || 0; // numbers below it are painted as nothing; reading them stays exact
-  return (v) => (Number.isNaN(v) ? masked : colours[level(at(v < floor ? 0 : v))]);
+  const floor = header.threshold || 0; // numbers closer to zero are painted as zero; reading them stays exact
+  return (v) => (Number.isNaN(v) ? masked : colours[level(at(Math.abs(v) < floor ? 0 : v))]);
 }
 
 function fit(ctx, text, room) {

@@ -28,8 +28,8 @@ def selection(current: Current, pictures: Thumbnails | None = None) -> state.Sel
     )
 
 
-def facts(current: Current) -> None:
-    """One quiet line: which model, how large, how many tokens."""
+def facts(current: Current, *, badge: bool = True) -> None:
+    """One quiet line: which model, how large, how many tokens; below it whether the numbers have been verified."""
     layers = current.trace.layers
     heads, groups = layers[0].heads, layers[0].kv_heads
     alike = all((layer.heads, layer.kv_heads) == (heads, groups) for layer in layers)
@@ -42,7 +42,8 @@ def facts(current: Current) -> None:
         f"d_head {layers[0].d_head}" if alike else "",
     ]
     st.caption(" · ".join(filter(None, words)))
-    _badge(current)
+    if badge:
+        _badge(current)
 
 
 def _badge(current: Current) -> None:

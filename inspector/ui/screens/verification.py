@@ -49,7 +49,7 @@ def show() -> None:
     shown = current()
     if shown is None:
         return
-    common.facts(shown)
+    common.facts(shown, badge=False)  # the whole page says it
     if shown.request.file:
         st.info(
             "A trace opened from a file has numbers and no model to compare them with: run its prompt to verify it.",
