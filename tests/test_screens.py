@@ -226,18 +226,25 @@ def test_bertviz_sends_the_view_that_python_makes(houston):
     app.multiselect(key="bertviz_heads").set_value([8, 1]).run()
     assert bertviz_page(app) == views.head_view(houston, [7], [1, 8]).html
 
-    app.segmented_control(key="bertviz_view").set_value("model").run()
+    app.segmented_control(key="view_field").set_value("model").run()
     assert bertviz_page(app) == views.model_view(houston, [5, 6, 7, 8, 9], [1, 8]).html  # heads stay picked
     app.multiselect(key="bertviz_layers").set_value([29]).run()
     app.multiselect(key="bertviz_heads").set_value([]).run()
     assert bertviz_page(app) == views.model_view(houston, [29]).html
 
-    app.segmented_control(key="bertviz_view").set_value("neuron").run()
+    app.segmented_control(key="view_field").set_value("neuron").run()
     assert bertviz_page(app) == views.neuron_view(houston, 7, 4).html
     app.number_input(key="head_field").set_value(5).run()
     assert bertviz_page(app) == views.neuron_view(houston, 7, 5).html
     assert address_of(app)["head"] == "5"
+    assert address_of(app)["view"] == "neuron"
     assert not app.error
+    assert (
+        bertviz_page(open_app("BertViz", layer="7", head="5", view="neuron")) == views.neuron_view(houston, 7, 5).html
+    )
+    wrong = open_app("BertViz", layer="7", head="5", view="<script>")
+    assert bertviz_page(wrong) == views.head_view(houston, [7]).html
+    assert "view" not in address_of(wrong)
 
 
 @pytest.mark.packaged
@@ -251,7 +258,7 @@ def test_bertviz_draws_as_many_heads_as_a_browser_bears_and_says_so(smollm):
     assert app.multiselect(key="bertviz_heads").placeholder == "5 to 8, as many as fit"
     app.multiselect(key="bertviz_heads").set_value(list(range(9))).run()
     assert "choose at most 4 heads in all" in app.error[0].value.replace("\\", "")
-    app.segmented_control(key="bertviz_view").set_value("neuron").run()
+    app.segmented_control(key="view_field").set_value("neuron").run()
     assert not app.error
     app.sidebar.text_area[0].set_value(prompt * 2)
     _press(app, "Run")

@@ -28,6 +28,7 @@ SHOWS = {
 SCALES = {"linear": "Linear", "sqrt": "Square root", "log": "Logarithm"}
 SINKS = {"with": "With the first token", "without": "Without it"}
 UNITS = {"tokens": "Tokens", "words": "Whole words"}
+VIEWS = {"head": "Head view", "model": "Model view", "neuron": "Neuron view"}  # BertViz's
 ORDERS = {"layers": "All, by layer and head", **{measure.name: measure.title for measure in MEASURES}}
 
 _REQUEST, _SELECTION, _WRITTEN, _PROBLEM = "request", "selection", "address_written", "problem"
@@ -56,7 +57,7 @@ class Selection:
 
     query, key: positions of the query token and the key token that were chosen; -1: none.
     sink: whether the first token's column is left out and the rest scaled up. unit: cells of tokens or of words.
-    order: a measure of inspector.measures by which the heads are ordered, or "layers".
+    order: a measure of inspector.measures by which the heads are ordered, or "layers". view: which of BertViz's.
     """
 
     layer: int
@@ -68,6 +69,7 @@ class Selection:
     sink: str = "with"
     unit: str = "tokens"
     order: str = "layers"
+    view: str = "head"
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,14 @@ def close_file() -> None:
 
 
 # Field -> what it may be; the first is its default.
-CHOICES: dict[str, dict[str, str]] = {"show": SHOWS, "scale": SCALES, "sink": SINKS, "unit": UNITS, "order": ORDERS}
+CHOICES: dict[str, dict[str, str]] = {
+    "show": SHOWS,
+    "scale": SCALES,
+    "sink": SINKS,
+    "unit": UNITS,
+    "order": ORDERS,
+    "view": VIEWS,
+}
 
 
 def selection(layers: Sequence[LayerInfo], tokens: int, default: Callable[[], tuple[int, int]]) -> Selection:

@@ -18,7 +18,6 @@ from inspector.views.bertviz import most_heads
 if TYPE_CHECKING:
     from inspector.trace import LayerInfo
 
-VIEWS = {"head": "Head view", "model": "Model view", "neuron": "Neuron view"}
 HOW = {
     "head": "Lines run from each query token on the left to the key tokens it looks at on the right. The "
     "stronger a line, the larger its attention weight; colours tell heads apart. Point at a token to see only its "
@@ -35,18 +34,16 @@ AROUND = 2  # layers on both sides of the selected one in the model view
 def show() -> None:
     """Draw the screen for the prompt on screen."""
     intro = st.empty()
-    kind = st.session_state.get("bertviz_view") or "head"
-    intro.markdown(f"**How to read it.** {HOW[kind]}")
+    intro.markdown(f"**How to read it.** {HOW['head']}")
     shown = current()
     if shown is None:
         return
     common.facts(shown)
     chosen = common.selection(shown)
+    intro.markdown(f"**How to read it.** {HOW[chosen.view]}")
     with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
-        kind = st.segmented_control(
-            "View", list(VIEWS), format_func=VIEWS.__getitem__, key="bertviz_view", default="head", required=True
-        )
-        make = {"head": _head, "model": _model, "neuron": _neuron}[kind or "head"](shown, chosen)
+        common.choice("View", "view", state.VIEWS, chosen.view)
+        make = {"head": _head, "model": _model, "neuron": _neuron}[chosen.view](shown, chosen)
     view = attempt(lambda _: make())
     if view is None:
         return

@@ -88,3 +88,14 @@ def sharing(layer: LayerInfo, head: int) -> str:
         f"Query head {head} shares key/value head {group} with query {noun} {ordered(others)}: "
         f"{share} query heads look through the same keys and values."
     )
+
+
+def choice(label: str, name: str, options: dict[str, str], present: str) -> None:
+    """A row of buttons bound to one field of the selection."""
+    key = f"{name}_field"
+    st.session_state[key] = present
+
+    def take() -> None:
+        state.select(**{name: st.session_state[key]})
+
+    st.segmented_control(label, list(options), format_func=options.__getitem__, key=key, on_change=take, required=True)

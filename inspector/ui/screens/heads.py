@@ -133,12 +133,12 @@ def _one_head(shown: Current, chosen: state.Selection) -> None:
     st.subheader(f"Layer {chosen.layer}, head {chosen.head}", anchor=False)
     with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
         common.head_pickers(trace.layers, chosen)
-        _choice("Show", "show", state.SHOWS, chosen.show)
+        common.choice("Show", "show", state.SHOWS, chosen.show)
         if chosen.show != "scaled_scores":
-            _choice("Colour scale", "scale", state.SCALES, chosen.scale)
-            _choice("First token", "sink", state.SINKS, chosen.sink)
+            common.choice("Colour scale", "scale", state.SCALES, chosen.scale)
+            common.choice("First token", "sink", state.SINKS, chosen.sink)
         if chosen.show == "weights":
-            _choice("Cells", "unit", state.UNITS, chosen.unit)
+            common.choice("Cells", "unit", state.UNITS, chosen.unit)
     st.caption(common.sharing(layer, chosen.head) + _notes(shown, chosen))
     if trace.prompt_length < trace.n:
         _continuation(shown)
@@ -272,17 +272,6 @@ def _pairs(shown: Current, chosen: state.Selection) -> None:
             ),
         },
     )
-
-
-def _choice(label: str, name: str, options: dict[str, str], present: str) -> None:
-    """A row of buttons bound to one field of the selection."""
-    key = f"{name}_field"
-    st.session_state[key] = present
-
-    def take() -> None:
-        state.select(**{name: st.session_state[key]})
-
-    st.segmented_control(label, list(options), format_func=options.__getitem__, key=key, on_change=take, required=True)
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script
