@@ -330,8 +330,11 @@ def test_light_and_dark_wide_and_narrow_nothing_is_cut_off(visit, scheme, width)
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= room + 0.5
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= room
-    words = visitor.page.locator('[data-testid="stMain"] [data-testid="stPageLink"] p').first
-    assert words.evaluate("(p) => [p, p.parentElement].every((e) => e.scrollWidth <= e.clientWidth + 1)")
+    visitor.page.wait_for_function(  # the badge's sentence, once the page has settled
+        """() => { const p = document.querySelector('[data-testid="stMain"] [data-testid="stPageLink"] p');
+             return p && [p, p.parentElement].every((e) => e.scrollWidth <= e.clientWidth + 1); }""",
+        timeout=20_000,
+    )
     background = visitor.page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
     bright = sum(map(int, re.findall(r"\d+", background)[:3])) > 380
     assert bright == (scheme == "light")
