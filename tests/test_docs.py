@@ -14,7 +14,8 @@ def blocks(page: Path) -> str:
 
 
 @pytest.mark.packaged
-def test_the_readmes_python_runs_and_its_comments_are_true(capsys):
+def test_the_readmes_python_runs_and_its_comments_are_true(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what it saves goes there, not into the checkout
     names: dict = {}
     exec(compile(blocks(ROOT / "README.md"), "README.md", "exec"), names)  # noqa: S102  (our own file)
     trace = names["trace"]
@@ -27,6 +28,7 @@ def test_the_readmes_python_runs_and_its_comments_are_true(capsys):
     assert printed.count("24 planted, 24 caught") >= 1  # README names this number
     assert "your query after RoPE equals ours with paired instead of half rotation" in printed
     assert "\nquery\n" in printed
+    assert (tmp_path / "head.html").read_text(encoding="utf-8").startswith("<!")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
