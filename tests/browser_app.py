@@ -23,6 +23,8 @@ from urllib.parse import urlparse
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# Token text that a careless page would execute, and writing from right to left.
+HOSTILE = '</script><img src=x onerror="document.title=\'hacked\'"> <!-- 日本語 🙂 "quoted" שלום'
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1", ""}
 FLAGS = [
     "--no-sandbox",
@@ -142,6 +144,7 @@ class Visitor:
 
     def hover_cell(self, row: int, column: int) -> str:
         """Point at a cell of the map; the line beneath it."""
+        self.idle()  # a page still growing would move the canvas away under the pointer
         canvas = self.page.locator('canvas[data-testid="map"]').first
         canvas.scroll_into_view_if_needed()
         at = {name: float(canvas.get_attribute(f"data-{name}")) for name in ("x", "y", "step-x", "step-y")}
@@ -190,3 +193,8 @@ def number_in(reading: str) -> float:
     """The number at the end of a reading."""
     text = re.findall(r"[−-]?\d+(?:\.\d+)?(?:e[+-−]?\d+)?", reading.split("·")[-1])[-1]
     return float(text.replace("−", "-"))
+
+
+def same(shown: str, value: float) -> None:
+    """The number on screen has four significant digits, and each is true."""
+    assert number_in(shown) == float(f"{value:.3e}"), shown

@@ -1,15 +1,20 @@
-"""What several test files share: the packaged real model, loaded once, and tiny random models on disk."""
+"""What several test files share: the packaged real model, loaded once, tiny random models on disk, and the app in a
+browser."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches a hub unless it makes its own on loopback
 
+import browser_app
 import pytest
 import tiny
 import torch
+from browser_app import Visitor
 
 import inspector
 from inspector.model import Model
@@ -37,3 +42,38 @@ def tiny_model(request: pytest.FixtureRequest, tmp_path: Path) -> Model:
 @pytest.fixture(autouse=True)
 def _same_numbers_each_time() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    browser_app.require()
+    inspector.load()  # converted once before the app starts, so that no test waits for it
+    with browser_app.running_app() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    browser_app.require()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=browser_app.chromium(), args=browser_app.FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Callable[..., Visitor]]:
+    """Makes visitors, each in a browser context of its own; at the end nothing may have gone wrong in any."""
+    visitors: list[Visitor] = []
+
+    def make(path: str = "/", *, width: int = 1400, height: int = 1000, scheme: str = "light") -> Visitor:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        visitors.append(Visitor(context.new_page(), address))
+        return visitors[-1].open(path)
+
+    yield make
+    for visitor in visitors:
+        visitor.assert_nothing_wrong()
+        visitor.page.context.close()

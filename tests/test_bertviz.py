@@ -12,7 +12,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import browser_app
 import numpy as np
 import pytest
 import tiny
@@ -228,17 +227,6 @@ def test_vendored_files_are_named_with_version_and_licence():
 
 
 # -- what BertViz draws, in a real browser --------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    browser_app.require()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=browser_app.chromium(), args=browser_app.FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture

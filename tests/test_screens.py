@@ -20,7 +20,7 @@ from inspector.ui.text import plain
 from inspector.views.payload import decode, encode, pack
 
 MAIN = Path(inspector.__file__).parent / "ui" / "main.py"
-SCREENS = {title: f"screens/{file}" for file, title in PAGES}
+SCREENS = {title: f"screens/{file}" for pages in PAGES.values() for file, title in pages}
 HOSTILE = '</script><img src=x onerror="document.title=1"> <!-- *bold* [link](http://x.test) 日本 🙂'
 
 
@@ -520,7 +520,7 @@ def test_payload_round_trip():
 def test_components_scripts_are_small_and_never_build_html():
     folder = MAIN.parent / "components"
     shared = (folder / "common.js").read_text()
-    for name in ("heatmap.js", "grid.js", "pair.js"):
+    for name in ("heatmap.js", "grid.js", "strips.js"):
         script = shared + (folder / name).read_text()
         assert len(script.encode()) < 20_000, name  # it is sent again with each message that changed
         for unsafe in (".innerHTML", "insertAdjacentHTML", "document.write", "eval("):

@@ -9,22 +9,37 @@ import streamlit as st
 from inspector.ui import links, sidebar
 
 _HERE = Path(__file__).resolve().parent
-PAGES = (  # file and title; the first is where the app opens
-    ("heads.py", "Heads"),
-    ("vectors.py", "Vectors"),
-    ("pair.py", "Pair"),
-    ("bertviz.py", "BertViz"),
-    ("verification.py", "Verification"),
-)
+# Section -> file and title of each page; the first page is where the app opens, a section without a name has no menu.
+PAGES = {
+    "": (
+        ("heads.py", "Heads"),
+        ("vectors.py", "Vectors"),
+        ("pair.py", "Pair"),
+        ("bertviz.py", "BertViz"),
+        ("verification.py", "Verification"),
+        ("walkthrough.py", "Walkthrough"),
+    ),
+    "Laboratories": (
+        ("labs/softmax.py", "Softmax"),
+        ("labs/position.py", "Position"),
+        ("labs/mask_and_heads.py", "Mask and heads"),
+        ("labs/context.py", "Context"),
+        ("labs/two_contexts.py", "Two contexts"),
+        ("labs/it_and_cat.py", "it → cat"),
+        ("labs/four_ways.py", "Same numbers, four ways"),
+    ),
+}
 
 
 def main() -> None:
     """One run of the script: sidebar, then the page."""
     # An emoji, not a :material: icon: that one would be fetched from a font host.
     st.set_page_config(page_title="Attention Inspector", page_icon="🔍", layout="wide")
-    pages = [
-        st.Page(_HERE / "screens" / file, title=title, default=index == 0) for index, (file, title) in enumerate(PAGES)
-    ]
+    first = next(iter(PAGES.values()))[0][0]
+    pages = {
+        section: [st.Page(_HERE / "screens" / file, title=title, default=file == first) for file, title in found]
+        for section, found in PAGES.items()
+    }
     page = st.navigation(pages, position="top")
     st.html(_HERE / "style.css")
     if links.arrive():  # else a link's prompt is still on its way from the browser

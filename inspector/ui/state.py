@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from inspector.learn.stations import STATIONS
 from inspector.measures import MEASURES
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.offer import offer
@@ -58,6 +59,7 @@ class Selection:
     query, key: positions of the query token and the key token that were chosen; -1: none.
     sink: whether the first token's column is left out and the rest scaled up. unit: cells of tokens or of words.
     order: a measure of inspector.measures by which the heads are ordered, or "layers". view: which of BertViz's.
+    station: how far the Walkthrough has come.
     """
 
     layer: int
@@ -70,6 +72,7 @@ class Selection:
     unit: str = "tokens"
     order: str = "layers"
     view: str = "head"
+    station: str = "tokens"
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "unit": UNITS,
     "order": ORDERS,
     "view": VIEWS,
+    "station": STATIONS,
 }
 
 

@@ -171,7 +171,9 @@ def grid_figure(
             facts=[*words.facts, ("Heads", f"layers across, heads downwards; {hint}")],
             footer=words.footer,
             component="grid",
-            payload=data.grid_payload(found, trace.layers, selected=selected, scale=scale, label=label),
+            payload=data.encode(
+                data.grid_header(found, trace.layers, selected=selected, scale=scale, label=label), found.pixels
+            ),
             dark=dark,
             details=details,
             selected=selected,

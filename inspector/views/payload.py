@@ -7,6 +7,7 @@ Streamlit hands raw bytes to a component only as its top-level `data`, so header
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from collections.abc import Sequence
@@ -118,21 +119,20 @@ def map_payload(header: dict[str, Any], values: npt.NDArray[np.float32]) -> byte
     return encode({**header, "shape": list(values.shape), "packing": packing, "version": "saved"}, numbers)
 
 
-def grid_payload(
+def grid_header(
     pictures: Thumbnails, layers: Sequence[LayerInfo], *, selected: tuple[int, int], scale: str, label: str
-) -> bytes:
-    """All heads' small pictures as grid.js decodes them."""
-    header = {
+) -> dict[str, Any]:
+    """What grid.js is told about all heads' small pictures. `pictures`: which these are, painted once."""
+    return {
         "heads": [layer.heads for layer in layers],
         "groups": [layer.kv_heads for layer in layers],
         "notes": [f" · window of {layer.window} tokens" if layer.window else "" for layer in layers],
         "side": pictures.pixels.shape[-1],
         "selected": list(selected),
         "scale": scale,
-        "pictures": "saved",
+        "pictures": hashlib.blake2b(pictures.pixels.tobytes(), digest_size=8).hexdigest(),
         "label": label,
     }
-    return encode(header, pictures.pixels)
 
 
 def limit(values: npt.NDArray[np.float32]) -> float:

@@ -1,10 +1,31 @@
-// What both components share: bytes -> header and numbers, theme, colours, tooltip. Prefixed to each of them.
+// What the components share: bytes -> header and numbers, one state for each, theme, colours, texts, tooltip.
+// Prefixed to each of them.
 
 function decode(data) {
   const bytes = data instanceof Uint8Array ? data : new Uint8Array(data);
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
   return { header, body: bytes.slice(4 + length) }; // a copy: aligned for a Float32Array
+}
+
+// A component's function runs again for every change of data or theme: what it keeps in between, by its element.
+const states = new WeakMap();
+
+// `create(root)` gives a state with its `host`; `draw(state)` is called again when the host's width has changed.
+function stateOf(root, create, draw) {
+  if (states.has(root)) return states.get(root);
+  const state = create(root);
+  state.observer = new ResizeObserver(() => {
+    if (state.header && Math.abs(state.host.clientWidth - state.width) >= 1) draw(state);
+  });
+  state.observer.observe(state.host);
+  states.set(root, state);
+  return state;
+}
+
+function forget(root) {
+  if (states.has(root)) states.get(root).observer.disconnect();
+  states.delete(root);
 }
 
 const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
@@ -59,6 +80,16 @@ const SCALES = {
 };
 
 const level = (x) => Math.max(0, Math.min(255, Math.round(255 * x)));
+
+const show = (x) => (x === 0 ? "0" : x.toPrecision(4).replace("-", "−"));
+
+// As much of a text as there is room for.
+function fit(ctx, text, room) {
+  if (ctx.measureText(text).width <= room) return text;
+  const letters = Array.from(text);
+  while (letters.length > 1 && ctx.measureText(letters.join("") + "…").width > room) letters.pop();
+  return letters.join("") + "…";
+}
 
 function element(tag, className, parent, text) {
   const made = document.createElement(tag);

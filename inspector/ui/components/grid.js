@@ -2,12 +2,8 @@
 // With header.order ([[layer, head, reading], ...]) they stand in that order instead, one after the other.
 // In: the payload of grid.py. Out: the trigger "pick", [layer, head], on a click or Enter.
 
-const states = new WeakMap(); // this module's function runs again for every change of data or theme
-
 export default function (component) {
-  const root = component.parentElement;
-  let state = states.get(root);
-  if (!state) states.set(root, (state = create(root)));
+  const state = stateOf(component.parentElement, create, draw);
   const { header, body } = decode(component.data);
   const theme = readTheme(state.host);
   const look = `${header.pictures} ${header.scale} ${theme.dark}`;
@@ -15,10 +11,7 @@ export default function (component) {
   if (look !== state.look) Object.assign(state, { look, atlas: paintAtlas(state) });
   if (!state.hasFocus) state.cursor = null;
   draw(state);
-  return () => {
-    state.observer.disconnect();
-    states.delete(root);
-  };
+  return () => forget(component.parentElement);
 }
 
 function create(root) {
@@ -27,10 +20,6 @@ function create(root) {
   const state = {
     host, canvas, tip: host.querySelector(".tip"), readout: host.querySelector(".readout"), width: 0,
   };
-  state.observer = new ResizeObserver(() => {
-    if (state.header && Math.abs(host.clientWidth - state.width) >= 1) draw(state);
-  });
-  state.observer.observe(host);
   canvas.onpointermove = (event) => hover(state, headAt(state, event));
   canvas.onpointerleave = () => hover(state, null);
   canvas.onclick = (event) => pick(state, headAt(state, event));

@@ -6,7 +6,6 @@ grid.js is the other half.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from inspector.metrics import Thumbnails
-from inspector.views.payload import encode
+from inspector.views.payload import encode, grid_header
 from inspector.views.standalone import SKELETONS
 
 if TYPE_CHECKING:
@@ -51,16 +50,9 @@ def head_grid(
         if isinstance(pick, list) and len(pick) == 2 and all(isinstance(number, int) for number in pick):
             on_pick(pick[0], pick[1])
 
-    header = {
-        "heads": [layer.heads for layer in layers],
-        "groups": [layer.kv_heads for layer in layers],
-        "notes": [f" · window of {layer.window} tokens" if layer.window else "" for layer in layers],
-        "side": thumbnails.pixels.shape[-1],
-        "selected": list(selected),
+    label = "Attention weights of every head: arrow keys move between heads, Enter selects one."
+    header = grid_header(thumbnails, layers, selected=selected, scale=scale, label=label) | {
         "order": None if order is None else [list(place) for place in order],
         "ordered_by": ordered_by,
-        "scale": scale,
-        "pictures": hashlib.blake2b(thumbnails.pixels.tobytes(), digest_size=8).hexdigest(),
-        "label": "Attention weights of every head: arrow keys move between heads, Enter selects one.",
     }
     _mount(data=encode(header, thumbnails.pixels), key=key, on_pick_change=picked)

@@ -1,12 +1,8 @@
 // A map of numbers on a canvas: one head's weights (square cells, grey where masked) or its vectors.
 // In: the payload of heatmap.py. Out: the trigger "pick", [row, column], when a cell is locked or let go (null).
 
-const states = new WeakMap(); // this module's function runs again for every change of data or theme
-
 export default function (component) {
-  const root = component.parentElement;
-  let state = states.get(root);
-  if (!state) states.set(root, (state = create(root)));
+  const state = stateOf(component.parentElement, create, draw);
   const { header, body } = decode(component.data);
   Object.assign(state, { header, numbers: new Float32Array(body.buffer), theme: readTheme(state.host) });
   state.trigger = component.setTriggerValue;
@@ -14,10 +10,7 @@ export default function (component) {
   state.locked = header.selected || null;
   fillStrip(state);
   draw(state);
-  return () => {
-    state.observer.disconnect();
-    states.delete(root);
-  };
+  return () => forget(component.parentElement);
 }
 
 function create(root) {
@@ -29,10 +22,6 @@ function create(root) {
     tip: host.querySelector(".tip"), readout: host.querySelector(".readout"),
     legend: host.querySelector(".legend"), strip: host.querySelector(".strip"), width: 0,
   };
-  state.observer = new ResizeObserver(() => {
-    if (state.header && Math.abs(host.clientWidth - state.width) >= 1) draw(state);
-  });
-  state.observer.observe(host);
   canvas.onpointermove = (event) => point(state, cellAt(state, event));
   canvas.onpointerleave = () => point(state, null);
   canvas.onclick = (event) => lock(state, cellAt(state, event));
@@ -47,8 +36,6 @@ function valueAt({ header, numbers }, row, column) {
   if (header.packing === "lower") return column > row ? NaN : numbers[(row * (row + 1)) / 2 + column];
   return numbers[row * header.shape[1] + column];
 }
-
-const show = (x) => (x === 0 ? "0" : x.toPrecision(4).replace("-", "−"));
 
 function rowLabel({ header }, row) {
   if (header.bare) return header.rows[row]; // it says its position itself
@@ -75,13 +62,6 @@ function colourOf({ header, theme }) {
     : (v) => SCALES[header.scale].at(v / (header.top || 1));
   const floor = header.threshold || 0; // numbers closer to zero are painted as zero; reading them stays exact
   return (v) => (Number.isNaN(v) ? masked : colours[level(at(Math.abs(v) < floor ? 0 : v))]);
-}
-
-function fit(ctx, text, room) {
-  if (ctx.measureText(text).width <= room) return text;
-  const letters = Array.from(text);
-  while (letters.length > 1 && ctx.measureText(letters.join("") + "…").width > room) letters.pop();
-  return letters.join("") + "…";
 }
 
 function layout(state) {

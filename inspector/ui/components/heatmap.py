@@ -16,7 +16,8 @@ import numpy.typing as npt
 import streamlit as st
 
 from inspector.metrics import Kind, Picture
-from inspector.views.payload import HINT, MASKED_NOTE, MASKED_READING, WEIGHTED, encode, limit, map_header, pack
+from inspector.views.payload import HINT, MASKED_NOTE, MASKED_READING, WEIGHTED, encode, map_header, pack
+from inspector.views.payload import limit as limit_of
 from inspector.views.standalone import SKELETONS
 
 _HERE = files("inspector.ui.components")
@@ -84,12 +85,12 @@ def exact_map(
         "label": "Exact cells around the one that was clicked",
         "palette": "diverging" if kind == "scaled_scores" else "sequential",
         "scale": "linear" if kind == "scaled_scores" else scale,
-        "limit": limit(picture.values),
+        "limit": limit_of(picture.values),
         "value_name": {"weights": "attention weight", "scaled_scores": "scaled score"}.get(kind, WEIGHTED),
         "legend": "",
     }
     if kind == "weighted_values":
-        header["top"] = limit(picture.values)
+        header["top"] = limit_of(picture.values)
     _show(header, picture, key)
 
 
@@ -127,6 +128,48 @@ def vector_map(picture: Picture, tokens: Sequence[str], *, name: str, limit: flo
         "label": f"{name} of each token, a column per dimension",
     }
     _show(header, picture, key)
+
+
+def matrix_map(
+    values: npt.NDArray[np.float32],
+    *,
+    name: str,
+    row_name: str,
+    column_name: str,
+    key: str,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    limit: float | None = None,
+    square: bool = False,
+    scale: str = "",
+    legend: str = "",
+    max_height: int = 360,
+) -> None:
+    """Any table of numbers, NaN for masked. `name` is what a reading calls a number.
+
+    rows, columns: what each is called (None: its number). limit: the number at both ends of the colours (None: the
+    largest). scale: of shares from 0 to 1, "linear", "sqrt" or "log"; else colours go around zero.
+    """
+    header: dict[str, Any] = {
+        "rows": list(rows) if rows is not None else [str(row) for row in range(values.shape[0])],
+        "columns": None if columns is None else list(columns),
+        "pool": [1, 1],
+        "bare": True,
+        "cell": "square" if square else "free",
+        "max_height": max_height,
+        "palette": "sequential" if scale else "diverging",
+        "scale": scale or "linear",
+        "limit": limit_of(values) if limit is None else limit,
+        "row_name": row_name,
+        "column_name": column_name,
+        "value_name": name,
+        "legend": legend,
+        "masked": MASKED_NOTE,
+        "masked_reading": MASKED_READING,
+        "hint": HINT,
+        "label": f"{name}: a row per {row_name}, a column per {column_name}",
+    }
+    _show(header, Picture(np.ascontiguousarray(values, dtype=np.float32), 1, len(values)), key)
 
 
 def _show(header: dict[str, Any], picture: Picture, key: str, on_pick: Callable[[], None] | None = None) -> None:

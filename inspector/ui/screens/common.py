@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from inspector.learn.glossary import TERMS
 from inspector.ui import cached, state
-from inspector.ui.running import Current
+from inspector.ui.running import Current, current
 from inspector.ui.text import count, ordered, plain
 
 _HERE = Path(__file__).resolve().parent
 
 if TYPE_CHECKING:
     from inspector.metrics import Kind, Thumbnails
-    from inspector.trace import LayerInfo
+    from inspector.trace import LayerInfo, Trace
+
+
+def opening(how_to_read: str) -> tuple[Current, state.Selection] | None:
+    """How every page but the first begins: how to read it, the prompt on screen (None, with the reason on screen, if
+    there is none yet), facts about it, and what is selected."""
+    st.markdown(f"**How to read it.** {how_to_read}")
+    shown = current()
+    if shown is None:
+        return None
+    facts(shown)
+    return shown, selection(shown)
 
 
 def selection(current: Current, pictures: Thumbnails | None = None) -> state.Selection:
@@ -68,6 +80,38 @@ def head_pickers(layers: Sequence[LayerInfo], chosen: state.Selection) -> None:
     st.number_input("Layer", 0, len(layers) - 1, step=1, key="layer_field", on_change=take, width=130)
     heads = layers[chosen.layer].heads
     st.number_input("Head", 0, heads - 1, step=1, key="head_field", on_change=take, width=130)
+
+
+def token_picker(
+    title: str, field: str, positions: Sequence[int], present: int, trace: Trace, on_pick: Callable[[int], None]
+) -> None:
+    """A field to choose one of the prompt's tokens by position and text."""
+    st.session_state[field] = present
+    st.selectbox(
+        title,
+        list(positions),
+        key=field,
+        format_func=lambda position: label(trace, position),
+        on_change=lambda: on_pick(st.session_state[field]),
+        width=210,
+    )
+
+
+def label(trace: Trace, position: int) -> str:
+    """A token by its position and text: 4 ␣we."""
+    return f"{position} {trace.tokens.labels[position]}"
+
+
+def number(value: float) -> str:
+    """Five significant digits, with a real minus sign."""
+    return f"{value:.5g}".replace("-", "−")
+
+
+def terms(*names: str) -> None:
+    """The words a page uses, each with what it means on pointing at it (or reaching it with the Tab key)."""
+    with st.container(horizontal=True, gap="medium"):
+        for name in names:
+            st.markdown(f"**{name}**", help=TERMS[name], width="content")
 
 
 def kind_of(chosen: state.Selection) -> Kind:

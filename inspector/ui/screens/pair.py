@@ -3,7 +3,6 @@ carry the score."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -11,9 +10,10 @@ import streamlit as st
 from inspector import pairs
 from inspector.errors import InspectorError
 from inspector.ui import state
-from inspector.ui.components.pair import plane_bars, product_strips, weight_row
-from inspector.ui.running import attempt, current
+from inspector.ui.components.strips import plane_bars, product_strips, weight_row
+from inspector.ui.running import attempt
 from inspector.ui.screens import common
+from inspector.ui.screens.common import label, number
 from inspector.ui.text import count, plain
 
 if TYPE_CHECKING:
@@ -27,26 +27,36 @@ AFTER, BEFORE = "After RoPE", "Before RoPE"
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    st.markdown(
-        "**How to read it.** One query token looks at one key token: multiply their query vector and key vector "
-        "dimension by dimension and add up, and you have the score; times the scale, and compared by a softmax with "
-        "the scores of all keys this query may look at, it is the attention weight."
+    opened = common.opening(
+        "One query token looks at one key token: multiply their query vector and key vector dimension by dimension and "
+        "add up, and you have the score; times the scale, and compared by a softmax with the scores of all keys this "
+        "query may look at, it is the attention weight."
     )
-    shown = current()
-    if shown is None:
+    if opened is None:
         return
-    common.facts(shown)
-    chosen = common.selection(shown)
+    shown, chosen = opened
     trace, layer, head = shown.trace, chosen.layer, chosen.head
     st.subheader(f"Layer {layer}, head {head}", anchor=False)
     query = chosen.query if chosen.query >= 0 else trace.n - 1
     row = pairs.row(trace, layer, head, query)
     seen = row[row["allowed"]]
     key = chosen.key if chosen.key in seen["position"].array else pairs.strongest_key(row)
+
+    def take_query(position: int) -> None:  # a key that was chosen is kept where this query may look at it too
+        kept = chosen.key >= 0 and pairs.row(trace, layer, head, position)["allowed"][chosen.key]
+        state.select(query=position, key=chosen.key if kept else -1)
+
     with st.container(horizontal=True):
         common.head_pickers(trace.layers, chosen)
-        _tokens("Query token", "query", range(trace.n), query, trace, chosen)
-        _tokens("Key token", "key", seen["position"].to_list(), key, trace, chosen)
+        common.token_picker("Query token", "query_field", range(trace.n), query, trace, take_query)
+        common.token_picker(
+            "Key token",
+            "key_field",
+            seen["position"].to_list(),
+            key,
+            trace,
+            lambda position: state.select(key=position),
+        )
     if 0 <= chosen.key != key:
         st.caption(f"Query token {query} cannot look at key token {chosen.key}: shown with its strongest other key.")
     st.caption(common.sharing(trace.layers[layer], head))
@@ -70,35 +80,6 @@ def show() -> None:
     _frequencies(trace, layer, head, steps)
 
 
-def _tokens(
-    title: str, name: str, positions: Sequence[int], present: int, trace: Trace, chosen: state.Selection
-) -> None:
-    """A field to choose one token by position and text, bound to one field of the selection."""
-    field = f"{name}_field"
-    st.session_state[field] = present
-
-    def take() -> None:
-        position = st.session_state[field]
-        if name == "key":
-            state.select(key=position)
-            return
-        # A key that was chosen is kept where this query may look at it too.
-        key = chosen.key
-        if key >= 0 and not pairs.row(trace, chosen.layer, chosen.head, position)["allowed"][key]:
-            key = -1
-        state.select(query=position, key=key)
-
-    labels = trace.tokens.labels
-    st.selectbox(
-        title,
-        list(positions),
-        key=field,
-        format_func=lambda position: f"{position} {labels[position]}",
-        on_change=take,
-        width=210,
-    )
-
-
 def _before_rope(trace: Trace, layer: int) -> bool:
     """The switch: does the visitor want the vectors before rotation? Only where there are such."""
     rope = trace.layers[layer].rope
@@ -120,7 +101,7 @@ def _vectors(trace: Trace, layer: int, steps: pairs.PairSteps, frame: pd.DataFra
         frame,
         query=f"{steps.query_position} {labels[steps.query_position]}",
         key=f"{steps.key_position} {labels[steps.key_position]}",
-        total=_number(total),
+        total=number(total),
         when=(" after RoPE" if after else " before RoPE") if trace.layers[layer].rope else "",
         name="product",
     )
@@ -129,35 +110,35 @@ def _vectors(trace: Trace, layer: int, steps: pairs.PairSteps, frame: pd.DataFra
         st.dataframe(frame, hide_index=True, height=min(420, 37 + 35 * len(frame)), column_config=numbers)
     if not after:
         st.caption(
-            f"Before RoPE the product adds up to {_number(total)}; the score uses the vectors after RoPE, turned by "
-            f"their positions, which are {count(abs(steps.distance), 'token')} apart: {_number(steps.score)}."
+            f"Before RoPE the product adds up to {number(total)}; the score uses the vectors after RoPE, turned by "
+            f"their positions, which are {count(abs(steps.distance), 'token')} apart: {number(steps.score)}."
         )
 
 
 def _numbers_left_to_right(steps: pairs.PairSteps, *, biased: bool) -> None:
     """Score, scale, scaled score, softmax, weight: one field each, in the order of computation."""
     fields = [
-        ("Score", _number(steps.score), "The sum of the elementwise product after RoPE: query · key."),
-        ("× scale", _number(steps.scale), "One number for the whole layer, usually 1 / √d_head."),
-        ("= scaled score", _number(steps.scaled), "Score times scale."),
+        ("Score", number(steps.score), "The sum of the elementwise product after RoPE: query · key."),
+        ("× scale", number(steps.scale), "One number for the whole layer, usually 1 / √d_head."),
+        ("= scaled score", number(steps.scaled), "Score times scale."),
     ]
     if steps.softcap is not None:
         fields.append(
-            ("soft-capped", _number(steps.capped), f"{steps.softcap:g} · tanh(scaled score / {steps.softcap:g}).")
+            ("soft-capped", number(steps.capped), f"{steps.softcap:g} · tanh(scaled score / {steps.softcap:g}).")
         )
     if biased:
-        fields.append(("+ bias", _number(steps.bias), "What this model adds to the score of this pair."))
-        fields.append(("= with bias", _number(steps.scaled_score), "What the softmax sees."))
+        fields.append(("+ bias", number(steps.bias), "What this model adds to the score of this pair."))
+        fields.append(("= with bias", number(steps.scaled_score), "What the softmax sees."))
     fields.append(
         (
             f"softmax over {count(steps.keys, 'key')}",
-            f"{_number(steps.exponential)} / {_number(steps.total)}",
-            f"e^(this score − {_number(steps.largest)}, the row's largest), divided by the sum of the same over all "
+            f"{number(steps.exponential)} / {number(steps.total)}",
+            f"e^(this score − {number(steps.largest)}, the row's largest), divided by the sum of the same over all "
             "keys this query may look at.",
         )
     )
     if not steps.no_weight:
-        fields.append(("= attention weight", _number(steps.weight), "How much of the value vector is passed on."))
+        fields.append(("= attention weight", number(steps.weight), "How much of the value vector is passed on."))
     with st.container(horizontal=True, gap="small", key="steps"):
         for title, value, meaning in fields:
             st.metric(title, value, help=meaning, border=True, width="content")
@@ -167,7 +148,7 @@ def _numbers_left_to_right(steps: pairs.PairSteps, *, biased: bool) -> None:
 
 def _softmax(trace: Trace, layer: int, seen: pd.DataFrame, steps: pairs.PairSteps, chosen: state.Selection) -> None:
     info = trace.layers[layer]
-    st.markdown(f"#### All keys that query token {plain(_label(trace, steps.query_position))} may look at")
+    st.markdown(f"#### All keys that query token {plain(label(trace, steps.query_position))} may look at")
     left, right = st.columns(2, gap="large")
     with left:
         weight_row(
@@ -182,7 +163,7 @@ def _softmax(trace: Trace, layer: int, seen: pd.DataFrame, steps: pairs.PairStep
             st.caption("This head has an attention sink of its own: the weights add up to less than 1.")
     with right:
         table = seen.assign(
-            key=[_label(trace, position) for position in seen["position"]],
+            key=[label(trace, position) for position in seen["position"]],
             chosen=["●" if position == steps.key_position else "" for position in seen["position"]],
         )
         numbers = {
@@ -225,33 +206,23 @@ def _frequencies(trace: Trace, layer: int, head: int, steps: pairs.PairSteps) ->
     share, content, position = (float(found[name].sum()) for name in ("share", "content", "position"))
     st.caption(
         "RoPE turns dimensions two by two; such a plane turns once in its wavelength. The shares add up to the score, "
-        f"{_number(share)}: **content**, what they would be with both tokens at the same position, {_number(content)}, "
+        f"{number(share)}: **content**, what they would be with both tokens at the same position, {number(content)}, "
         f"and **position**, what turning by their distance of {count(abs(steps.distance), 'token')} makes of it, "
-        f"{_number(position if steps.distance else 0.0)}."  # at one position only rounding is left of it
+        f"{number(position if steps.distance else 0.0)}."  # at one position only rounding is left of it
     )
     plane_bars(found, "planes")
-    number = st.column_config.NumberColumn
     st.dataframe(
         found,
         hide_index=True,
         height=min(380, 37 + 35 * len(found)),
         column_config={
-            "plane": number(width=60),
+            "plane": st.column_config.NumberColumn(width=60),
             "dimensions": st.column_config.TextColumn(width=110),
-            "wavelength": number("wavelength, tokens", format="%.1f"),
-            "angle_degrees": number("angle", format="%.3f°"),
-            **{name: number(format="%.5f") for name in ("share", "content", "position")},
+            "wavelength": st.column_config.NumberColumn("wavelength, tokens", format="%.1f"),
+            "angle_degrees": st.column_config.NumberColumn("angle", format="%.3f°"),
+            **{name: st.column_config.NumberColumn(format="%.5f") for name in ("share", "content", "position")},
         },
     )
-
-
-def _label(trace: Trace, position: int) -> str:
-    return f"{position} {trace.tokens.labels[position]}"
-
-
-def _number(value: float) -> str:
-    """Five significant digits, with a real minus sign."""
-    return f"{value:.5g}".replace("-", "−")
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script

@@ -10,7 +10,7 @@ import streamlit as st
 from inspector import metrics
 from inspector.ui import cached, take_away
 from inspector.ui.components.heatmap import similarity_map, vector_map
-from inspector.ui.running import attempt, current
+from inspector.ui.running import attempt
 from inspector.ui.screens import common
 
 BETWEEN_UP_TO = 512  # tokens whose angles are drawn
@@ -25,16 +25,14 @@ WHAT = {
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    st.markdown(
-        "**How to read it.** Each row is a token, each column one of the vector's dimensions; blue is below "
-        "zero, orange above. RoPE turns query and key by the token's position, so that their product depends "
-        "on how far apart two tokens are; values are not turned."
+    opened = common.opening(
+        "Each row is a token, each column one of the vector's dimensions; blue is below zero, orange above. RoPE turns "
+        "query and key by the token's position, so that their product depends on how far apart two tokens are; values "
+        "are not turned."
     )
-    shown = current()
-    if shown is None:
+    if opened is None:
         return
-    common.facts(shown)
-    chosen = common.selection(shown)
+    shown, chosen = opened
     trace, layer = shown.trace, shown.trace.layers[chosen.layer]
     st.subheader(f"Layer {chosen.layer}, head {chosen.head}", anchor=False)
     with st.container(horizontal=True):

@@ -1,15 +1,16 @@
 """Numbers that stand in line go in; a canvas of aligned strips and bars comes out, with one cursor and exact readings.
 
-One component draws the three pictures of the page Pair: query, key and product by dimension, one query token's row of
-weights by key token, and the score by rotation frequency. pair.js is its other half.
+`aligned` draws any such picture. Of the page Pair: query, key and product by dimension, one query token's row of
+weights by key token, and the score by rotation frequency. strips.js is its other half.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import streamlit as st
@@ -29,13 +30,77 @@ _HTML = """
 </div>
 """
 _mount = st.components.v2.component(
-    "attention_inspector_pair",
+    "attention_inspector_strips",
     html=_HTML,
-    css=(_HERE / "heatmap.css").read_text(encoding="utf-8") + (_HERE / "pair.css").read_text(encoding="utf-8"),
-    js=(_HERE / "common.js").read_text(encoding="utf-8") + (_HERE / "pair.js").read_text(encoding="utf-8"),
+    css=(_HERE / "heatmap.css").read_text(encoding="utf-8") + (_HERE / "strips.css").read_text(encoding="utf-8"),
+    js=(_HERE / "common.js").read_text(encoding="utf-8") + (_HERE / "strips.js").read_text(encoding="utf-8"),
 )
 
 SINK = "sink"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One strip of colour, or one row of bars, over the same columns as the panels above and below it.
+
+    values: one number a column, NaN for none. series: what a reading calls them. limit: the number at full colour or
+    full height (None: the largest). scale: of bars that are shares, 0 to 1: "linear", "sqrt" or "log".
+    """
+
+    kind: Literal["strip", "bars"]
+    title: str
+    values: npt.ArrayLike
+    series: str
+    limit: float | None = None
+    scale: str = ""
+
+
+def aligned(
+    panels: Sequence[Panel],
+    *,
+    names: Sequence[str],
+    axis: Sequence[str],
+    label: str,
+    key: str,
+    axis_name: str = "",
+    turned: bool = False,
+    notes: Sequence[str] = (),
+    marked: int = -1,
+    on_pick: Callable[[int], None] | None = None,
+) -> None:
+    """Panels one below the other, a column for each of `names`.
+
+    axis: what stands below each column, upright where `turned` (token texts). notes: a line more in its reading.
+    marked: the chosen column. on_pick(column): before the rerun of a click or Enter. label: for screen readers.
+    """
+
+    def picked() -> None:
+        pick = st.session_state[key].get("pick")
+        if on_pick and isinstance(pick, int) and 0 <= pick < len(names):  # from the browser, so looked at first
+            on_pick(pick)
+
+    values = np.stack([np.asarray(panel.values, dtype=np.float32) for panel in panels])
+    header: dict[str, Any] = {
+        "test_id": key,
+        "axis": list(axis),
+        "axis_name": axis_name,
+        "turned": turned,
+        "names": list(names),
+        "notes": list(notes) or None,
+        "marked": marked,
+        "panels": [
+            {"kind": panel.kind, "title": panel.title, "rows": [at], "limit": panel.limit or _limit(values[at])}
+            | ({"scale": panel.scale} if panel.scale else {})
+            for at, panel in enumerate(panels)
+        ],
+        "series": [{"name": panel.series} for panel in panels],
+        "hint": "Point at a column, or focus the picture and use the arrow keys: its exact numbers appear here"
+        + ("; a click or Enter chooses it." if on_pick else "."),
+        "label": label,
+    }
+    if on_pick:
+        header["picks"] = list(range(len(names)))
+    _show(header, values, key, on_pick_change=picked)
 
 
 def product_strips(frame: pd.DataFrame, *, query: str, key: str, total: str, when: str, name: str) -> None:

@@ -1,22 +1,15 @@
 // Numbers in line on a canvas: panels one below the other, strips of colour or bars, with their columns aligned.
-// In: the payload of pair.py. Out: the trigger "pick", the number that header.picks has for a column.
-
-const states = new WeakMap(); // this module's function runs again for every change of data or theme
+// In: the payload of strips.py. Out: the trigger "pick", the number that header.picks has for a column.
 
 export default function (component) {
-  const root = component.parentElement;
-  let state = states.get(root);
-  if (!state) states.set(root, (state = create(root)));
+  const state = stateOf(component.parentElement, create, draw);
   const { header, body } = decode(component.data);
   const changed = !state.header || state.header.version !== header.version;
   const theme = readTheme(state.host);
   Object.assign(state, { header, theme, numbers: new Float32Array(body.buffer), trigger: component.setTriggerValue });
   if (changed) state.active = state.locked = -1;
   draw(state);
-  return () => {
-    state.observer.disconnect();
-    states.delete(root);
-  };
+  return () => forget(component.parentElement);
 }
 
 function create(root) {
@@ -26,10 +19,6 @@ function create(root) {
     host, canvas, base: document.createElement("canvas"), // the picture without cursor
     tip: host.querySelector(".tip"), readout: host.querySelector(".readout"), width: 0, active: -1, locked: -1,
   };
-  state.observer = new ResizeObserver(() => {
-    if (state.header && Math.abs(host.clientWidth - state.width) >= 1) draw(state);
-  });
-  state.observer.observe(host);
   canvas.onpointermove = (event) => point(state, columnAt(state, event));
   canvas.onpointerleave = () => point(state, -1);
   canvas.onclick = (event) => choose(state, columnAt(state, event));
@@ -41,7 +30,6 @@ function create(root) {
 // ---- numbers ---------------------------------------------------------------------------------------
 
 const valueAt = ({ header, numbers }, row, column) => numbers[row * header.count + column];
-const show = (x) => (x === 0 ? "0" : x.toPrecision(4).replace("-", "−"));
 
 // Height of a bar, from -1 to 1.
 const heightOf = (panel, v) => (panel.scale ? SCALES[panel.scale].at(v) : v / panel.limit);
@@ -52,13 +40,6 @@ function ticksOf(panel) {
 }
 
 // ---- picture ---------------------------------------------------------------------------------------
-
-function fit(ctx, text, room) {
-  if (ctx.measureText(text).width <= room) return text;
-  const letters = Array.from(text);
-  while (letters.length > 1 && ctx.measureText(letters.join("") + "…").width > room) letters.pop();
-  return letters.join("") + "…";
-}
 
 const TITLE = 24, GAP = 14, STRIP = 30, BARS = 118;
 

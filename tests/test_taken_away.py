@@ -1,0 +1,209 @@
+"""What a visitor takes away from the app and brings back: exports, links, saved traces, each opened again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from browser_app import HOSTILE, Visitor, same
+from PIL import Image
+from safetensors.numpy import load_file
+
+import inspector
+from inspector import views
+
+pytestmark = [pytest.mark.browser, pytest.mark.packaged]
+
+
+class Saved(Visitor):
+    """A saved page, opened from the disk: it may ask for nothing but itself."""
+
+    def _request(self, request: Any) -> None:
+        if request.url != self.page.url and not request.url.startswith(("file:///", "data:", "about:srcdoc")):
+            self.wrong.append(f"request to {request.url}")
+
+
+@pytest.fixture
+def open_saved(browser: Any) -> Iterator[Callable[..., Saved]]:
+    pages: list[Saved] = []
+
+    def make(path: Path, *, width: int = 1200, scheme: str = "light") -> Saved:
+        context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme, offline=True)
+        pages.append(Saved(context.new_page(), ""))
+        pages[-1].page.goto(path.as_uri())
+        return pages[-1]
+
+    yield make
+    for page in pages:
+        page.assert_nothing_wrong()
+        page.page.context.close()
+
+
+def download(visitor: Visitor, label: str, folder: Path) -> Path:
+    """Press a button of the open panel "Save"; the file that comes."""
+    with visitor.page.expect_download(timeout=60_000) as waiting:
+        visitor.page.get_by_role("button", name=label, exact=True).click()
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return path
+
+
+def prompt_field(visitor: Visitor) -> Any:
+    """What is expected of the prompt field, waited for: it is filled a moment after it is drawn."""
+    from playwright.sync_api import expect
+
+    return expect(visitor.page.get_by_role("textbox", name="Prompt"))
+
+
+def test_every_export_holds_the_traces_numbers(visit, smollm, tmp_path):
+    visitor = visit("/?layer=3&head=5")
+    visitor.painted()
+    visitor.run_prompt(HOSTILE)
+    trace = smollm.trace(HOSTILE)
+    lower = np.tril_indices(trace.n)
+    weights = trace.weights(3, 5).numpy()
+    visitor.page.get_by_role("button", name="Save").click()
+    svg = download(visitor, "SVG", tmp_path)
+    assert svg.name == "smollm2-135m-instruct-layer3-head5-weights.svg"
+    said = re.findall(r'data-value="([^"]+)"', svg.read_text(encoding="utf-8"))
+    assert np.array_equal(np.array(said, dtype=np.float32), weights[lower])
+    assert Image.open(download(visitor, "PNG", tmp_path)).convert("RGB").width == 1600
+    csv, parquet = (download(visitor, label, tmp_path) for label in ("CSV", "Parquet"))
+    for frame in (pd.read_csv(csv, dtype={"weight": "float32"}), pd.read_parquet(parquet)):
+        assert np.array_equal(frame["weight"], weights[lower])
+    vectors = load_file(download(visitor, "Vectors (safetensors)", tmp_path))
+    assert np.array_equal(vectors["key_before_rope"], trace.key(3, 5, rope=False).numpy())
+    label = visitor.page.get_by_role("button", name=re.compile("Whole trace")).text_content().strip()
+    again = inspector.open_trace(download(visitor, label, tmp_path))
+    assert torch.equal(again.weights(7), trace.weights(7))
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (400, "dark")])
+def test_a_saved_head_opens_anywhere(visit, open_saved, smollm, tmp_path, width, scheme):
+    visitor = visit("/?layer=3&head=5")
+    visitor.painted()
+    visitor.run_prompt(HOSTILE)
+    visitor.page.get_by_role("button", name="Save").click()
+    saved = open_saved(download(visitor, "HTML page", tmp_path), width=width, scheme=scheme)
+    assert saved.painted() == "saved"
+    trace = smollm.trace(HOSTILE)
+    weights = trace.weights(3, 5)
+    for row, column in [(0, 0), (9, 4), (trace.n - 1, 1)]:
+        shown = saved.hover_cell(row, column)
+        assert f"query token {row} {trace.tokens.labels[row]}" in shown
+        same(shown, weights[row, column].item())
+    assert "masked" in saved.hover_cell(2, 9)
+    picture = saved.page.locator('canvas[data-testid="map"]')
+    saved.page.mouse.move(1, 1)
+    picture.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight"):
+        picture.press(key)
+    same(saved.reading(), weights[2, 1].item())
+    assert saved.page.title() == "Layer 3, head 5: attention weights"
+    assert saved.page.locator("img").count() == 0
+    assert HOSTILE in saved.page.locator(".facts").text_content()
+    assert saved.page.evaluate("document.documentElement.scrollWidth") <= width
+    background = saved.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(15, 20, 27)")
+
+
+def test_the_saved_page_of_all_heads_shows_a_clicked_head(visit, open_saved, houston, tmp_path):
+    visitor = visit("/?layer=3&head=5")
+    visitor.painted()
+    visitor.page.get_by_role("button", name="Save").click()
+    saved = open_saved(download(visitor, "HTML page of all heads", tmp_path))
+    assert saved.painted("heads") == "saved"
+    assert saved.painted() == "3.5"
+    same(saved.hover_cell(6, 2), houston.weights(3, 5)[6, 2].item())
+    assert saved.click_head(12, 4, kv_share=3) == "12.4"
+    saved.page.get_by_role("heading", name="Layer 12, head 4").wait_for()
+    same(saved.hover_cell(6, 2), houston.weights(12, 4)[6, 2].item())
+
+
+def test_a_notebook_shows_a_figure_in_a_frame_that_reaches_nothing(open_saved, houston, tmp_path):
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(views.head_figure(houston, 3, 5)._repr_html_(), encoding="utf-8")
+    page = open_saved(notebook).page
+    frame = page.frame_locator("iframe")
+    frame.locator('canvas[data-testid="map"][data-painted="saved"]').wait_for()
+    assert frame.locator("h1").text_content() == "Layer 3, head 5: attention weights"
+    assert page.evaluate("document.querySelector('iframe').contentDocument") is None
+
+
+def test_a_link_with_its_prompt_reopens_what_was_on_screen(visit, smollm):
+    prompt = "Red lion, 日本 🙂\n</script> %41 & #?="
+    visitor = visit("/?layer=5&head=3&scale=log")
+    visitor.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visitor.run_prompt(prompt)
+    visitor.page.get_by_role("button", name="Copy link").click()
+    visitor.page.get_by_text("With the prompt", exact=True).click()
+    visitor.page.wait_for_function(_LINK + ".value.includes('#prompt=')")
+    visitor.page.get_by_role("button", name="Copy", exact=True).click()
+    visitor.page.get_by_text("Copied.").wait_for()
+    link = visitor.page.evaluate("navigator.clipboard.readText()")
+    assert link == visitor.page.get_by_test_id("link").input_value()
+    assert link.startswith(visitor.address)
+    assert "lion" not in link.split("#")[0]
+
+    asked: list[str] = []
+    other = visit("/vectors")  # somebody else's browser
+    other.page.on("request", lambda request: asked.append(f"{request.url} {request.all_headers()}"))
+    other.page.goto(link)
+    other.painted()
+    other.idle()
+    trace = smollm.trace(prompt)
+    same(other.hover_cell(trace.n - 1, 2), trace.weights(5, 3)[trace.n - 1, 2].item())
+    prompt_field(other).to_have_value(prompt)
+    assert "weight (log)" in other.page.locator('[data-testid="legend"]').first.text_content()
+    assert other.page.url == f"{visitor.address}/?layer=5&head=3&scale=log"
+    assert asked
+    assert not [request for request in asked if "lion" in request]
+
+
+_LINK = """[...document.querySelectorAll('*')].map((e) => e.shadowRoot).filter(Boolean)
+    .map((root) => root.querySelector('[data-testid=link]')).find(Boolean)"""
+
+
+@pytest.mark.parametrize("model", ["/etc", "owner/unoffered", "%3Cb%3Ex"])
+def test_a_link_with_another_model_loads_nothing(visit, houston, model):
+    visitor = visit(f"/?model={model}&layer=5&head=3&prompt=in-fragment#prompt=One%20two%20three")
+    visitor.page.get_by_text("a link cannot load one").wait_for()
+    visitor.painted()
+    visitor.idle()
+    prompt_field(visitor).to_have_value("One two three")
+    assert visitor.page.get_by_text("8 tokens").count() == 0
+    assert visitor.page.url.endswith("/?layer=5&head=3")
+
+
+def test_a_link_whose_prompt_was_lost_says_so(visit, houston):
+    visitor = visit("/?layer=5&head=3&prompt=in-fragment")
+    visitor.page.get_by_text("prompt did not arrive whole").wait_for()
+    visitor.painted()
+    same(visitor.hover_cell(6, 2), houston.weights(5, 3)[6, 2].item())
+
+
+def test_an_uploaded_trace_is_shown(visit, smollm, tmp_path):
+    trace = smollm.trace("One two three four")
+    path = trace.save(tmp_path / "mine.safetensors")
+    visitor = visit("/?layer=5&head=3")
+    before = visitor.painted()
+    visitor.page.get_by_text("Open a saved trace").click()
+    visitor.page.locator("input[type=file]").set_input_files(path)
+    visitor.page.get_by_text("Opened from the file mine.safetensors").wait_for()
+    own = visitor.painted(unlike=before)
+    same(visitor.hover_cell(3, 1), trace.weights(5, 3)[3, 1].item())
+    visitor.page.get_by_role("link", name="Vectors").click()
+    visitor.page.get_by_text("Query after RoPE", exact=True).wait_for()
+    visitor.idle()
+    visitor.painted()
+    same(visitor.hover_cell(2, 7), trace.query(5, 3)[2, 7].item())
+    visitor.page.get_by_role("link", name="Heads").click()
+    visitor.page.get_by_role("button", name="Close the file").click()
+    visitor.painted(unlike=own)
