@@ -241,6 +241,9 @@ class Recorder:
         if "residual" in self.keep:
             self._residuals[id(attention)] = hidden_states[0]
 
+    def enter_part(self, attention: nn.Module, name: str, hidden_states: Tensor) -> None:
+        """Another part of that block was called with this. Of interest to other recorders (around.py)."""
+
     # -- modules that attend in their own code ----------------------------------------------------------------------
 
     def watch(self, module: nn.Module) -> None:
@@ -333,6 +336,9 @@ def install_hooks(model: nn.Module) -> dict[str, nn.Module]:
             block = modules.get(name.rpartition(".")[0])
             if block is not None and not isinstance(block, nn.ModuleList):
                 block.register_forward_pre_hook(functools.partial(_before_block, module), with_kwargs=True)
+                for part, child in block.named_children():
+                    if child is not module:
+                        child.register_forward_pre_hook(functools.partial(_before_part, module, part), with_kwargs=True)
         model._attention_inspector_hooks = True  # type: ignore[assignment]
     return asking | own
 
@@ -428,6 +434,11 @@ def _after_own_code(module: nn.Module, _: Any, __: Any) -> None:
 def _before_block(attention: nn.Module, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if (recorder := _active.get()) is not None and (given := _hidden_states(args, kwargs)) is not None:
         recorder.enter_block(attention, given)
+
+
+def _before_part(attention: nn.Module, part: str, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if (recorder := _active.get()) is not None and (given := _hidden_states(args, kwargs)) is not None:
+        recorder.enter_part(attention, part, given)
 
 
 def _places(name: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 import reimpl
 from inspector import hub
+from inspector.around import Around, AroundRecorder
 from inspector.capture import Call, OnLayer, Recorder, block_number, install_hooks, install_seam, recording
 from inspector.checks import first_sentence
 from inspector.errors import InspectorError
@@ -242,6 +243,12 @@ class Model:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         }
+
+    def around(self, ids: Sequence[int], layer: LayerInfo, position: int) -> Around:
+        """What stands around one layer's attention for the token at `position`, by one more forward pass."""
+        recorder = AroundRecorder(self._attention[layer.name], layer, position)
+        self._run(ids, recorder)
+        return recorder.found
 
     def logits(self, ids: Sequence[int], *, eager: bool = False) -> Tensor:
         """Next-token logits after each token [n, vocabulary]; with `eager` through the model's own eager function."""

@@ -17,6 +17,7 @@ import inspector
 from inspector import measures as head_measures
 from inspector import metrics, views
 from inspector.errors import InspectorError
+from inspector.learn import walkthrough
 from inspector.store import Report, Store
 from inspector.ui import opened
 from inspector.ui.state import Request
@@ -136,6 +137,18 @@ def vectors(
     key = ("vectors", layer, head, *_key(request))
     size = lambda made: sum(values.nbytes for values in made.values())  # noqa: E731
     return store().results.get(key, make, size=size, progress=progress)
+
+
+def around(request: Request, layer: int, query: int, progress: Report | None = None) -> walkthrough.Surroundings:
+    """One token's vectors around one layer's attention."""
+    traced = trace(request, progress)
+
+    def make(report: Report) -> walkthrough.Surroundings:
+        report("Running the prompt once more, to see around the attention", None)
+        return walkthrough.around(traced, layer, query)
+
+    key = ("around", layer, query, *_key(request))
+    return store().results.get(key, make, size=lambda made: made.nbytes, progress=progress)
 
 
 def report(request: Request, progress: Report | None = None) -> VerificationReport:

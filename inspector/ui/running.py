@@ -129,11 +129,15 @@ def progress() -> Iterator[Report]:
         place.empty()
 
 
-def attempt(make: Callable[[Report], T]) -> T | None:
-    """`make` with progress; None, and the error's sentence on screen, where it fails."""
+def attempt(make: Callable[[Report], T], *, may_lack: bool = False) -> T | None:
+    """`make` with progress; None, and the error's sentence on screen, where it fails. may_lack: a refusal is no failure
+    there, but what this model or trace does not have."""
     try:
         with progress() as report:
             return make(report)
     except Exception as error:
-        st.error(plain(sentence(error)), icon=":material/warning:")
+        if may_lack and isinstance(error, InspectorError):
+            st.info(plain(str(error)), icon=":material/info:")
+        else:
+            st.error(plain(sentence(error)), icon=":material/warning:")
         return None

@@ -1,11 +1,92 @@
-"""To be written."""
+"""The screen Walkthrough: one query token through one head, station by station, with the model's own numbers."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from inspector import pairs
+from inspector.learn.stations import STATIONS
+from inspector.ui import state
 from inspector.ui.screens import common
+from inspector.ui.screens.stations import from_token, looking, passing_on
+from inspector.ui.screens.stations.at import At
+from inspector.ui.text import plain
+
+DRAW: dict[str, Callable[[At], None]] = {
+    "tokens": from_token.tokens,
+    "input": from_token.attention_input,
+    "matrices": from_token.matrices,
+    "vectors": from_token.vectors,
+    "rope": from_token.rope,
+    "pair": looking.pair,
+    "scores": looking.scores,
+    "scaling": looking.scaling,
+    "mask": looking.mask,
+    "softmax": looking.softmax,
+    "values": passing_on.values,
+    "context": passing_on.context,
+    "heads": passing_on.heads,
+    "output": passing_on.output,
+    "residual": passing_on.residual,
+    "next": passing_on.following,
+}
+ORDER = list(STATIONS)
 
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    common.opening("To be written.")
+    opened = common.opening(
+        "Follow one query token through one head, a step at a time, from its text to the next layer. Every number is "
+        "the model's; formula, shapes and picture stand together. Words below a picture say what they mean when you "
+        "point at them."
+    )
+    if opened is None:
+        return
+    shown, chosen = opened
+    trace, layer, head = shown.trace, chosen.layer, chosen.head
+    query = chosen.query if chosen.query >= 0 else trace.n - 1
+    row = pairs.row(trace, layer, head, query)
+    seen = row[row["allowed"]]["position"].to_list()
+    key = chosen.key if chosen.key in seen else pairs.strongest_key(row)
+
+    with st.container(horizontal=True):
+        common.head_pickers(trace.layers, chosen)
+        common.token_picker(
+            "Query token", "query_field", range(trace.n), query, trace, lambda position: state.select(query=position)
+        )
+        common.token_picker("Key token", "key_field", seen, key, trace, lambda position: state.select(key=position))
+    _steps(chosen.station)
+    st.subheader(f"{ORDER.index(chosen.station) + 1}. {STATIONS[chosen.station]}", anchor=False)
+    if trace.kept[layer].unexplained:
+        st.warning(plain(f"Weights of layer {layer} cannot be shown: {trace.kept[layer].unexplained}."))
+    DRAW[chosen.station](At(shown, layer, head, query, key, row))
+
+
+def _steps(station: str) -> None:
+    """Back, the station, next. Alt with the arrow keys does the same."""
+    at = ORDER.index(station)
+    st.session_state["station_field"] = station
+
+    def go(to: str) -> None:
+        state.select(station=to)
+
+    with st.container(horizontal=True, vertical_alignment="bottom", key="stations"):
+        st.button(
+            "Back", key="station_back", icon=":material/arrow_back:", disabled=at == 0, shortcut="Alt+Left",
+            on_click=go, args=(ORDER[max(0, at - 1)],),
+        )  # fmt: skip
+        st.selectbox(
+            "Station", ORDER, key="station_field", width=330,
+            format_func=lambda name: f"{ORDER.index(name) + 1} of {len(ORDER)}: {STATIONS[name]}",
+            on_change=lambda: go(st.session_state["station_field"]),
+        )  # fmt: skip
+        st.button(
+            "Next", key="station_next", icon=":material/arrow_forward:", disabled=at == len(ORDER) - 1, type="primary",
+            shortcut="Alt+Right", on_click=go, args=(ORDER[min(len(ORDER) - 1, at + 1)],),
+        )  # fmt: skip
+    st.progress((at + 1) / len(ORDER))
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script

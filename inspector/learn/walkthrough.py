@@ -1,0 +1,258 @@
+"""A trace, a layer, a head and a query token go in; the numbers of each station of the Walkthrough come out, as numpy
+arrays and pandas frames, in the order of computation (stations.py names them).
+
+The stations between one query and one key are `inspector.pairs`; the heads' shares are shares.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+
+from inspector.errors import InspectorError
+from inspector.learn.shares import head_shares, one_row, output_bias, output_check, why_not_a_sum
+from reimpl.attention import attention_weights, context_vectors
+
+if TYPE_CHECKING:
+    from inspector.compare import Check
+    from inspector.trace import Trace
+
+Numbers = npt.NDArray[np.floating]
+MATRICES = ("W_q", "W_k", "W_v", "W_o")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The query token's vectors around a layer's attention, as inspector.around.Around names them, [d_model] each."""
+
+    embedding: Numbers | None
+    residual: Numbers | None
+    input: Numbers | None
+    output: Numbers | None
+    next_residual: Numbers | None
+    added_to: str
+
+    @property
+    def nbytes(self) -> int:
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
+
+
+def around(trace: Trace, layer: int, query: int) -> Surroundings:
+    """What stands around this layer's attention for the query token, by one more forward pass."""
+    one_row(trace, query)
+    if trace.model is None:
+        raise InspectorError(
+            "This trace was opened from a file and has no model at hand, which this station needs; run the prompt."
+        )
+    found = trace.model.around(trace.tokens.ids, trace.layers[layer], query)
+    vectors = (found.embedding, found.residual, found.input, found.output, found.next_residual)
+    return Surroundings(*(None if vector is None else numbers(vector) for vector in vectors), added_to=found.added_to)
+
+
+# -- from the token to its query, key and value ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """Where a token's embedding comes from: its row of the learned table of `rows` vectors.
+
+    same: what the first block receives is that row in every element. factor: what it is multiplied by first, where it
+    is one number (some models do that); NaN where it is neither.
+    """
+
+    row: Numbers  # [d_model]
+    rows: int
+    same: bool
+    factor: float
+
+
+def look_up(trace: Trace, query: int, embedding: Numbers) -> LookUp | None:
+    """The token's row of the embedding table; None where the model has no such table of that width."""
+    try:
+        table = trace.model.model.get_input_embeddings().weight if trace.model else None
+    except (AttributeError, NotImplementedError):
+        table = None
+    if table is None or table.shape[-1] != len(embedding):
+        return None
+    unit = torch.finfo(table.dtype).eps
+    row = numbers(table[trace.tokens.ids[query]])
+    ratio = embedding[row != 0].astype(np.float64) / row[row != 0]
+    even = len(ratio) > 0 and np.abs(ratio - ratio[0]).max() <= 2 * unit * abs(ratio[0])
+    same = np.array_equal(row, embedding)
+    return LookUp(row, table.shape[0], same, 1.0 if same else float(ratio.mean()) if even else math.nan)
+
+
+def matrices(trace: Trace, layer: int, head: int) -> dict[str, Numbers]:
+    """This head's slices of W_q, W_k [d_head, d_model], W_v [d_value, d_model] and W_o [d_model, d_value]."""
+    if trace.model is None:
+        raise InspectorError("This trace was opened from a file, which holds no parameters; run the prompt.")
+    found = trace.model.parameters(layer, head)
+    return {name: numbers(getattr(found, name)) for name in MATRICES}
+
+
+def own_vectors(trace: Trace, layer: int, head: int, query: int) -> dict[str, Numbers]:
+    """The query token's own query, key (before RoPE where the layer has it) and value vector in this head."""
+    before = trace.layers[layer].rope is True
+    when = " before RoPE" if before else ""
+    return {
+        f"query{when}": numbers(trace.query(layer, head, rope=not before)[query]),
+        f"key{when}": numbers(trace.key(layer, head, rope=not before)[query]),
+        "value": numbers(trace.value(layer, head)[query]),
+    }
+
+
+def made_vectors(trace: Trace, layer: int, head: int, query: int, received: Numbers) -> pd.DataFrame:
+    """The query token's three vectors, each by its matrix from what attention `received`, beside what the model has.
+
+    Columns: vector (as `own_vectors` names it), matrix; first: the first number of matrix times attention input; model:
+    the same number as the model has it; differing: how many of `elements` numbers differ by more than rounding allows.
+    Where a model adds a bias or normalises, that is many: the matrix is not all of it then.
+    """
+    parameters = matrices(trace, layer, head)
+    unit = torch.finfo(trace.kept[layer].query.dtype).eps
+    given = received.astype(np.float64)
+    rows = []
+    for (name, theirs), matrix in zip(own_vectors(trace, layer, head, query).items(), MATRICES, strict=False):
+        weight = parameters[matrix].astype(np.float64)
+        ours = weight @ given
+        # The model sums the same products in its own precision: each may be off by one unit.
+        room = unit * (np.abs(weight) @ np.abs(given))
+        rows.append(
+            {
+                "vector": name,
+                "matrix": matrix,
+                "first": float(ours[0]),
+                "model": float(theirs[0]),
+                "differing": int((np.abs(ours - theirs) > room).sum()),
+                "elements": len(theirs),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+# -- one row of scores -----------------------------------------------------------------------------------------
+
+
+def scalings(trace: Trace, layer: int, head: int, query: int, d_model: int) -> pd.DataFrame:
+    """What the softmax makes of this row of scores under different scales: none, the layer's own, and 1/√d_model.
+
+    Columns: what, scale, spread (standard deviation of the scaled scores it may look at), largest (attention weight),
+    entropy (of the weights, in bits). Soft-caps, biases and sinks are left out: this is about the scale alone.
+    """
+    rows = one_row(trace, query)
+    scores = trace.scores(layer, head, queries=rows)[0].float()
+    scores = scores[trace.allowed(layer, queries=rows, head=head)[0].expand(len(scores))]
+    info = trace.layers[layer]
+    kinds = (("not scaled", 1.0), ("this layer's scale", info.scale), ("1/√d_model", d_model**-0.5))
+    frame = []
+    for what, scale in kinds:
+        scaled = scores * scale
+        weights = attention_weights(scaled[None, None], None)[0, 0].double()
+        frame.append(
+            {
+                "what": what,
+                "scale": scale,
+                "spread": float(scaled.double().std(correction=0)),
+                "largest": float(weights.max()),
+                "entropy": float(-(weights * weights.clamp_min(1e-300).log2()).sum()),
+            }
+        )
+    return pd.DataFrame(frame)
+
+
+def with_exponentials(row: pd.DataFrame) -> pd.DataFrame:
+    """A row as inspector.pairs.row gives it, of the keys this query may look at, with what the softmax does to each:
+    exponential = e^(scaled score - the largest)."""
+    seen = row[row["allowed"]]
+    return seen.assign(exponential=np.exp(seen["scaled score"] - seen["scaled score"].max()))
+
+
+# -- from weights to the output --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WeightedValues:
+    """One query token's weighted values: those with the largest weights by themselves, the rest as their sum.
+
+    positions: of the key tokens shown, in order. values: weight x value vector, [shown, d_value]. rest: the sum of all
+    others', [d_value]; None where there are none. rest_weight: what weight those have together. context: the sum of
+    all, as the model's dtype rounds it, [d_value].
+    """
+
+    positions: list[int]
+    weights: Numbers
+    values: Numbers
+    rest: Numbers | None
+    rest_weight: float
+    context: Numbers
+
+
+def weighted_values(trace: Trace, layer: int, head: int, query: int, *, most: int = 24) -> WeightedValues:
+    """The weighted values of one query token: the `most` key tokens it looks at most, and the rest together."""
+    weights = trace.weights(layer, head, queries=one_row(trace, query))[0].float()  # [s]
+    may = trace.allowed(layer, queries=one_row(trace, query), head=head)[0].expand(trace.n)
+    values = trace.value(layer, head).float()  # [s, d_value]
+    order = weights.masked_fill(~may, -1.0).argsort(descending=True, stable=True)
+    count = min(most, int(may.sum()))
+    shown = order[:count].sort().values
+    others = order[count : int(may.sum())]
+    return WeightedValues(
+        positions=shown.tolist(),
+        weights=numbers(weights[shown]),
+        values=numbers(weights[shown, None] * values[shown]),
+        rest=numbers(weights[others] @ values[others]) if len(others) else None,
+        rest_weight=float(weights[others].sum()),
+        context=numbers(contexts(trace, layer, query)[head]),
+    )
+
+
+def contexts(trace: Trace, layer: int, query: int) -> Tensor:
+    """Context vectors of all heads for one query token [h, d_value]; one row of weights per head is computed."""
+    weights = trace.weights(layer, queries=one_row(trace, query))  # [h, 1, s]
+    return context_vectors(weights, trace.kept[layer].value)[:, 0]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One query token's attention output as the sum of the heads' shares, and the check against the library's own.
+
+    shares: [h, d_model]. bias: W_o's own, [d_model], or None. total: the sum, [d_model]. library: the attention output
+    in the forward pass. problem: the sentence that says so where the shares do not add up to it; else empty.
+    """
+
+    shares: Numbers
+    bias: Numbers | None
+    total: Numbers
+    library: Numbers
+    check: Check
+    problem: str
+
+
+def output(trace: Trace, layer: int, query: int, library: Numbers) -> Output:
+    """All heads' shares of the attention output of one query token, judged against the library's `library`."""
+    found, bias = head_shares(trace, layer, query), output_bias(trace, layer)
+    theirs = torch.from_numpy(library).to(found.device, trace.kept[layer].query.dtype)
+    check = output_check(trace, layer, query, found, theirs)
+    total = found.sum(0) if bias is None else found.sum(0) + bias.to(found)
+    return Output(
+        numbers(found),
+        None if bias is None else numbers(bias),
+        numbers(total),
+        library,
+        check,
+        why_not_a_sum(trace, layer, check),
+    )
+
+
+def numbers(tensor: Tensor) -> Numbers:
+    """A tensor as a numpy array, wherever it lies; half precision as float32, which loses nothing."""
+    wide = tensor if tensor.dtype == torch.float64 else tensor.float()
+    found: Numbers = wide.detach().cpu().numpy()
+    return found
