@@ -32,12 +32,12 @@ MATRICES = ("W_q", "W_k", "W_v", "W_o")
 class Surroundings:
     """The query token's vectors around a layer's attention, as inspector.around.Around names them, [d_model] each."""
 
-    embedding: Numbers | None
-    residual: Numbers | None
-    input: Numbers | None
-    output: Numbers | None
-    next_residual: Numbers | None
-    added_to: str
+    embedding: Numbers | None = None
+    residual: Numbers | None = None
+    input: Numbers | None = None
+    output: Numbers | None = None
+    next_residual: Numbers | None = None
+    added_to: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -52,8 +52,8 @@ def around(trace: Trace, layer: int, query: int) -> Surroundings:
             "This trace was opened from a file and has no model at hand, which this station needs; run the prompt."
         )
     found = trace.model.around(trace.tokens.ids, trace.layers[layer], query)
-    vectors = (found.embedding, found.residual, found.input, found.output, found.next_residual)
-    return Surroundings(*(None if vector is None else numbers(vector) for vector in vectors), added_to=found.added_to)
+    arrays = {name: numbers(v) for name, v in vars(found).items() if isinstance(v, Tensor)}
+    return Surroundings(added_to=found.added_to, **arrays)
 
 
 # -- from the token to its query, key and value ----------------------------------------------------------------

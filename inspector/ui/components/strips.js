@@ -35,7 +35,10 @@ const valueAt = ({ header, numbers }, row, column) => numbers[row * header.count
 const heightOf = (panel, v) => (panel.scale ? SCALES[panel.scale].at(v) : v / panel.limit);
 
 function ticksOf(panel) {
-  if (!panel.scale) return [[1, show(panel.limit)], [0, "0"], [-1, show(-panel.limit)]];
+  if (!panel.scale) {
+    const up = [[1, show(panel.limit)], [0, "0"]];
+    return panel.upward ? up : [...up, [-1, show(-panel.limit)]];
+  }
   return SCALES[panel.scale].ticks.map((w) => [SCALES[panel.scale].at(w), `${w}`]);
 }
 
@@ -148,8 +151,9 @@ function strip(state, ctx, panel, top, high, paint) {
 
 function bars(state, ctx, panel, top, high, paint) {
   const { header, theme, left, step } = state;
-  const zero = panel.scale ? top + high : top + high / 2;
-  const reach = panel.scale ? high : high / 2;
+  const upward = panel.scale || panel.upward; // nothing is below zero: all the height for what is above
+  const zero = upward ? top + high : top + high / 2;
+  const reach = upward ? high : high / 2;
   ctx.font = `12px ${theme.font}`;
   ctx.textAlign = "right";
   ctx.textBaseline = "middle";

@@ -90,7 +90,7 @@ def aligned(
         "marked": marked,
         "panels": [
             {"kind": panel.kind, "title": panel.title, "rows": [at], "limit": panel.limit or _limit(values[at])}
-            | ({"scale": panel.scale} if panel.scale else {})
+            | ({"scale": panel.scale} if panel.scale else {"upward": bool((values[at] >= 0).all())})
             for at, panel in enumerate(panels)
         ],
         "series": [{"name": panel.series} for panel in panels],

@@ -148,8 +148,10 @@ def vectors(at: At) -> None:
         ("q, k", f"[d_head] = [{at.info.d_head}]"),
     )
     received = found.input
-    for name, vector in walkthrough.own_vectors(trace, at.layer, at.head, at.query).items():
-        strips([(name, vector)], name)
+    drawn = list(walkthrough.own_vectors(trace, at.layer, at.head, at.query).items())
+    alike = len({len(vector) for _, vector in drawn}) == 1
+    for together in [drawn] if alike else [drawn[:2], drawn[2:]]:  # value vectors may have a width of their own
+        strips(together, " ".join(name for name, _ in together))
     table = attempt(lambda _: walkthrough.made_vectors(trace, at.layer, at.head, at.query, received), may_lack=True)
     if table is None:
         return

@@ -79,7 +79,8 @@ def context(at: At) -> None:
     strips(
         [
             (
-                f"largest part: {found.weights[strongest]:.3f} × value of {label(at.trace, found.positions[strongest])}",
+                f"largest part: {found.weights[strongest]:.3f} × value of "
+                f"{label(at.trace, found.positions[strongest])}",
                 found.values[strongest],
             ),
             (f"context vector of {at.query_label}: the sum of all", found.context),
@@ -98,8 +99,8 @@ def context(at: At) -> None:
 def heads(at: At) -> None:
     total = at.info.heads
     st.markdown(
-        f"All of this happens in **{count(total, 'head')}** side by side, each with its own matrices, so that one token "
-        "can look in several ways at once. Their context vectors are laid end to end."
+        f"All of this happens in **{count(total, 'head')}** side by side, each with its own matrices, so that one "
+        "token can look in several ways at once. Their context vectors are laid end to end."
     )
     formula(
         r"c_\text{all} = [\,c_0 \mid c_1 \mid \dots \mid c_{h-1}\,]",
@@ -128,8 +129,8 @@ def heads(at: At) -> None:
 
 def output(at: At) -> None:
     st.markdown(
-        "**W_o** blends the heads: the long vector times W_o is the **attention output**. A matrix product is a sum, so "
-        "each head has its own share: its context vector times its slice of W_o. The shares add up to the output."
+        "**W_o** blends the heads: the long vector times W_o is the **attention output**. A matrix product is a sum, "
+        "so each head has its own share: its context vector times its slice of W_o. The shares add up to the output."
     )
     found = _output(at)
     if found is None:
@@ -212,8 +213,8 @@ def residual(at: At) -> None:
 def following(at: At) -> None:
     last = at.layer == len(at.trace.layers) - 1
     st.markdown(
-        "The rest of the block, a feed-forward network that works on each token alone, adds its own part. Then the next "
-        "layer begins with the updated vectors: new queries, new keys, new values."
+        "The rest of the block, a feed-forward network that works on each token alone, adds its own part. Then the "
+        "next layer begins with the updated vectors: new queries, new keys, new values."
         if not last
         else "This was the last layer. What the token's vector has become is turned into a score for every token of "
         "the vocabulary: what comes next?"
@@ -283,9 +284,9 @@ def _judged(found: Output) -> None:
         return
     st.success(
         plain(
-            f"Equal to the library's own output: largest difference {check.max_abs:.2g} over "
-            f"{count(check.elements, 'number')} of up to {np.abs(found.library).max():.3g}; rounding in another order "
-            f"may explain {check.tolerance:.2g}."
+            f"Compared with the library's own output just now: the shares add up to it. Largest difference "
+            f"{check.max_abs:.2g} over {count(check.elements, 'number')} of up to {np.abs(found.library).max():.3g}; "
+            f"sums in another order may differ by {check.tolerance:.2g}."
         ),
         icon=":material/check_circle:",
     )
