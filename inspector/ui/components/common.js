@@ -23,6 +23,12 @@ function stateOf(root, create, draw) {
   return state;
 }
 
+// Whether there is room to draw in: not while an element is folded away or hidden. The observer then calls again.
+function onScreen(state) {
+  if (!state.host.clientWidth) state.width = 0;
+  return state.host.clientWidth > 0;
+}
+
 function forget(root) {
   if (states.has(root)) states.get(root).observer.disconnect();
   states.delete(root);

@@ -104,8 +104,8 @@ function place(state, layer, head) {
 }
 
 function draw(state) {
+  if (!onScreen(state)) return;
   const { canvas, header, theme, atlas } = state;
-  if (!state.host.clientWidth) return; // folded away: drawn when it is seen
   layout(state);
   const { left, top, gap, size, width, height, columns, bandHeight, shared, alike } = state;
   const dpr = window.devicePixelRatio || 1;

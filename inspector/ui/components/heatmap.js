@@ -131,8 +131,8 @@ function paintCells(state) {
 }
 
 function draw(state) {
+  if (!onScreen(state)) return;
   const { canvas, base, header, theme } = state;
-  if (!state.host.clientWidth) return; // folded away: drawn when it is seen
   layout(state);
   const { dpr, left, top, plotX, plotY, cellX, cellY, width, height } = state;
   for (const c of [canvas, base]) {

@@ -75,6 +75,7 @@ function colours({ theme }) {
 }
 
 function draw(state) {
+  if (!onScreen(state)) return;
   const { canvas, base, header, theme } = state;
   layout(state);
   const { left, step, places, width, height } = state;

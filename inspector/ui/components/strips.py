@@ -90,7 +90,7 @@ def aligned(
         "marked": marked,
         "panels": [
             {"kind": panel.kind, "title": panel.title, "rows": [at], "limit": panel.limit or _limit(values[at])}
-            | ({"scale": panel.scale} if panel.scale else {"upward": bool((values[at] >= 0).all())})
+            | ({"scale": panel.scale} if panel.scale else {"upward": not bool((values[at] < 0).any())})
             for at, panel in enumerate(panels)
         ],
         "series": [{"name": panel.series} for panel in panels],
@@ -172,6 +172,7 @@ def weight_row(
             scores = np.append(scores, np.float32(np.nan))
     panels.append(
         {"kind": "bars", "title": "scaled score, what the softmax sees", "rows": [1], "limit": _limit(scores)}
+        | {"upward": not bool((scores < 0).any())}
     )
     _show(
         {

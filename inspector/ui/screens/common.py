@@ -93,7 +93,7 @@ def token_picker(
         key=field,
         format_func=lambda position: label(trace, position),
         on_change=lambda: on_pick(st.session_state[field]),
-        width=210,
+        width=185,
     )
 
 

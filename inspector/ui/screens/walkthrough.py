@@ -65,7 +65,7 @@ def show() -> None:
 
 
 def _steps(station: str) -> None:
-    """Back, the station, next. Alt with the arrow keys does the same."""
+    """Back, next, and the station. Alt with the arrow keys does the same."""
     at = ORDER.index(station)
     st.session_state["station_field"] = station
 
@@ -77,14 +77,14 @@ def _steps(station: str) -> None:
             "Back", key="station_back", icon=":material/arrow_back:", disabled=at == 0, shortcut="Alt+Left",
             on_click=go, args=(ORDER[max(0, at - 1)],),
         )  # fmt: skip
+        st.button(
+            "Next", key="station_next", icon=":material/arrow_forward:", disabled=at == len(ORDER) - 1, type="primary",
+            shortcut="Alt+Right", on_click=go, args=(ORDER[min(len(ORDER) - 1, at + 1)],),
+        )  # fmt: skip
         st.selectbox(
             "Station", ORDER, key="station_field", width=330,
             format_func=lambda name: f"{ORDER.index(name) + 1} of {len(ORDER)}: {STATIONS[name]}",
             on_change=lambda: go(st.session_state["station_field"]),
-        )  # fmt: skip
-        st.button(
-            "Next", key="station_next", icon=":material/arrow_forward:", disabled=at == len(ORDER) - 1, type="primary",
-            shortcut="Alt+Right", on_click=go, args=(ORDER[min(len(ORDER) - 1, at + 1)],),
         )  # fmt: skip
     st.progress((at + 1) / len(ORDER))
 

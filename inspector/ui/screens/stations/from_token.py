@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-def strips(panels: list[tuple[str, npt.ArrayLike]], key: str, *, limit: float | None = None) -> None:
+def strips(panels: Sequence[tuple[str, npt.ArrayLike]], key: str, *, limit: float | None = None) -> None:
     """Vectors of equal width below each other: (title, numbers)."""
     width = len(np.asarray(panels[0][1]))
     aligned(

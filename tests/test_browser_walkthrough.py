@@ -1,0 +1,66 @@
+"""The Walkthrough in a real browser: all its stations by keyboard, and the numbers a person reads there."""
+
+import pytest
+from browser_app import number_in, same
+
+from inspector.learn.stations import STATIONS
+
+pytestmark = [pytest.mark.browser, pytest.mark.packaged]
+
+
+def read_column(visitor, name, column):
+    """Focus a picture of strips and walk to a column: the line that reads it."""
+    canvas = visitor.page.locator(f'canvas[data-testid="{name}"]')
+    canvas.focus()
+    canvas.press("Home")
+    for _ in range(column):
+        canvas.press("ArrowRight")
+    return visitor.page.locator(f'[data-testid="{name}-readout"]').text_content()
+
+
+def test_all_stations_by_keyboard(visit, houston):
+    visitor = visit("/walkthrough?layer=13&head=8&query=6&key=4")
+    for number, (name, title) in enumerate(STATIONS.items(), start=1):
+        visitor.page.get_by_role("heading", name=f"{number}. {title}", exact=True).wait_for()
+        visitor.idle()
+        assert f"station={name}" in visitor.page.url or name == "tokens"
+        if name == "pair":
+            visitor.painted("building up")
+            product = houston.query(13, 8)[6, 3] * houston.key(13, 8)[4, 3]
+            reading = read_column(visitor, "building up", 3)
+            assert f"product {product.item():.4}"[:12].replace("-", "−") in reading
+        if name == "softmax":
+            visitor.painted("row")
+            same(read_column(visitor, "row", 4).split(" · scaled")[0], houston.weights(13, 8)[6, 4].item())
+        if number < len(STATIONS):
+            visitor.page.keyboard.press("Alt+ArrowRight")
+    visitor.page.get_by_role("link", name="Heads", exact=True).click()
+    visitor.page.get_by_text("Layer 13, head 8", exact=True).wait_for()
+    assert "query=6" in visitor.page.url
+    visitor.page.get_by_role("link", name="Walkthrough").click()
+    visitor.page.get_by_role("heading", name="16. The next layer").wait_for()
+    visitor.page.keyboard.press("Alt+ArrowLeft")
+    visitor.page.get_by_role("heading", name="15. Added to the token's vector").wait_for()
+
+
+def test_a_click_on_a_key_token_changes_the_sum(visit, houston):
+    visitor = visit("/walkthrough?layer=13&head=8&station=scores")
+    before = visitor.painted("scores row")
+    canvas = visitor.page.locator('canvas[data-testid="scores row"]')
+    at = {name: float(canvas.get_attribute(f"data-{name}")) for name in ("x", "y", "step")}
+    canvas.click(position={"x": at["x"] + 2.5 * at["step"], "y": at["y"]})
+    visitor.page.wait_for_function("location.search.includes('key=2')")
+    visitor.painted("scores row", unlike=before)  # another key token is marked
+    visitor.page.get_by_role("button", name="Back").click()
+    visitor.page.get_by_role("heading", name="6. One key at a time: the dot product").wait_for()
+    visitor.painted("building up")
+    reading = read_column(visitor, "building up", 63)
+    assert number_in(reading) == pytest.approx(houston.scores(13, 8)[7, 2].item(), rel=1e-3)
+
+
+def test_a_term_explains_itself(visit):
+    visitor = visit("/walkthrough?station=softmax")
+    visitor.painted("row")
+    visitor.idle()
+    visitor.page.get_by_test_id("stTooltipHoverTarget").last.hover()
+    visitor.page.get_by_text("A number computed from the prompt.").wait_for()
