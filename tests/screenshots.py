@@ -21,6 +21,14 @@ SCREENS = {
     "pair": "/pair?layer=13&head=8",
     "bertviz": "/bertviz?layer=13&head=8",
     "verification": "/verification",
+    "walkthrough": "/walkthrough?layer=13&head=8&station=pair",
+    "softmax": "/softmax?layer=13&head=8",
+    "position": "/position?layer=13&head=8",
+    "mask_and_heads": "/mask_and_heads?layer=13&head=8",
+    "context": "/context?layer=13&head=8",
+    "two_contexts": "/two_contexts?layer=13&head=8",
+    "it_and_cat": "/it_and_cat?layer=13&head=8",
+    "four_ways": "/four_ways?layer=13&head=8",
 }
 SIZES = {"": (1400, 1330), "-narrow": (420, 1330)}
 MOST_BYTES = 400_000
