@@ -27,6 +27,8 @@ MOST_NUMBERS = 32
 LARGEST_NUMBER = 1e6
 EXAMPLES: tuple[tuple[float, ...], ...] = ((1.0, 1.1), (10.0, 11.0), (100.0, 110.0))  # one vector, times 1, 10, 100
 
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+
 ALL_ROWS_UP_TO = 1024  # tokens; of a longer prompt a sample of query rows is measured
 SAMPLED_ROWS = 256
 STRIP_BYTES = 64 * 2**20  # of float32 scores computed at once
@@ -49,7 +51,7 @@ class Shares:
 
 def parse(text: str, *, what: str = "The vector") -> list[float]:
     """The numbers in a text, separated by commas, semicolons or white space; InspectorError says what is wrong."""
-    pieces = [piece for piece in re.split(r"[\s,;]+", text.replace("−", "-").strip("[]() \t\n")) if piece]
+    pieces = [piece for piece in re.split(r"[\s,;\[\]()]+", text.replace("−", "-")) if piece]
     if not pieces:
         raise InspectorError(f"{what} is empty: type numbers, for example 1, 1.1.")
     if len(pieces) > MOST_NUMBERS:
@@ -59,11 +61,10 @@ def parse(text: str, *, what: str = "The vector") -> list[float]:
 
 def _number(piece: str, what: str) -> float:
     shown = piece if len(piece) <= 20 else piece[:19] + "…"
-    try:
-        number = float(piece)
-    except ValueError:
-        raise InspectorError(f"“{shown}” in {_lower(what)} is not a number: write it like 1.5, -2 or 3e2.") from None
-    if not abs(number) <= LARGEST_NUMBER:  # NaN and infinity too
+    if not _DECIMAL.fullmatch(piece):
+        raise InspectorError(f"“{shown}” in {_lower(what)} is not a number: write it like 1.5, -2 or 3e2.")
+    number = float(piece)
+    if abs(number) > LARGEST_NUMBER:
         raise InspectorError(
             f"“{shown}” in {_lower(what)} is beyond ±{LARGEST_NUMBER:,.0f}: type a smaller number, and use the scale."
         )
@@ -90,7 +91,8 @@ def sample(n: int) -> slice:
 
 
 def spreads(trace: Trace, *, on_layer: Callable[[int, int], None] | None = None) -> pd.DataFrame:
-    """One row per head: how far its scores are spread over the pairs that the mask allows, and what softmax makes of it.
+    """One row per head: how far its scores are spread over the pairs that the mask allows, and what softmax makes of
+    them.
 
     layer, head; scale: the layer's own; pairs: how many (query token, key token) were measured.
     score std, score min, score max:    of the raw scores, query · key.
@@ -117,13 +119,13 @@ def spreads(trace: Trace, *, on_layer: Callable[[int, int], None] | None = None)
                     bits = torch.special.entr(weights.double()).sum(-1) / math.log(2)
                     entropies[at] += (bits * choice).sum(-1).cpu()
         means = entropies / choices if explained else torch.full_like(entropies, math.nan)
-        for head in range(info.heads):
-            rows.append(
-                {"layer": layer, "head": head, "scale": info.scale, "pairs": int(raw.count[head])}
-                | raw.row("score", head)
-                | seen.row("scaled", head)
-                | {"entropy unscaled": float(means[0, head]), "entropy": float(means[1, head])}
-            )
+        rows += [
+            {"layer": layer, "head": head, "scale": info.scale, "pairs": int(raw.count[head])}
+            | raw.row("score", head)
+            | seen.row("scaled", head)
+            | {"entropy unscaled": float(means[0, head]), "entropy": float(means[1, head])}
+            for head in range(info.heads)
+        ]
         if on_layer is not None:
             on_layer(layer + 1, len(trace.layers))
     return pd.DataFrame(rows)
@@ -156,7 +158,9 @@ def variance(trace: Trace, layer: int, head: int, *, seed: int = 0) -> Variance:
     products = []
     rounds = math.ceil(SHUFFLED_PAIRS / (query.shape[0] * key.shape[0]))
     for _ in range(rounds):
-        mixed = [_standard(each)[torch.randperm(each.numel(), generator=random)].view(each.shape) for each in (query, key)]
+        mixed = [
+            _standard(each)[torch.randperm(each.numel(), generator=random)].view(each.shape) for each in (query, key)
+        ]
         products.append(scaled_scores(mixed[0][None], mixed[1][None], scale=1.0).flatten())
     shuffled = torch.cat(products)
     real = scaled_scores(query[None], key[None], scale=1.0)

@@ -1,8 +1,9 @@
-"""Numbers and a scale go in; one HTML file comes out in which anybody tries out softmax, from a disk, without a network.
+"""Numbers and a scale go in; one HTML file comes out in which anybody tries out softmax, opened from a disk, without a
+network.
 
-The file computes by itself: softmax_page.js has a softmax of its own, which a test holds against `reimpl`'s. Its
-content security policy allows that script and its style, by their hashes, and nothing else. What a reader types is shown
-as text, never as markup.
+The file computes by itself: softmax_page.js has a softmax of its own, which a test holds against `reimpl`'s. Its content
+security policy allows that script and its style, by their hashes, and nothing else. What a reader types is shown as
+text, never as markup.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def softmax_page(numbers: Sequence[float] = EXAMPLES[0], *, scale: float = 1.0, 
 <h1>Softmax</h1>
 <p>Softmax makes shares of numbers: e to the power of each, divided by the sum of all of these. The shares are positive
 and add up to 1. Attention weights are made of scores this way.</p>
-<p>Change the scale: one factor on all numbers sharpens or flattens the shares. Add a number to all: nothing changes.</p>
+<p>Change the scale: one factor on all numbers sharpens or flattens the shares. Add a number to all: nothing
+changes.</p>
 <form>
 <label for="numbers">Numbers, separated by commas or spaces</label>
 <input id="numbers" type="text" autocomplete="off" spellcheck="false">
@@ -68,7 +70,8 @@ and add up to 1. Attention weights are made of scores this way.</p>
 </table>
 </div>
 <p id="summary" aria-live="polite"></p>
-<footer><p>Made with Attention Inspector. This page computes everything itself and asks no network for anything.</p></footer>
+<footer><p>Made with Attention Inspector. This page computes everything itself and asks no network for
+anything.</p></footer>
 </main>
 <script type="application/json" id="page">{safe_json(told)}</script>
 <script type="module">{script}</script>
