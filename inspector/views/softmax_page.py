@@ -1,9 +1,9 @@
 """Numbers and a scale go in; one HTML file comes out in which anybody tries out softmax, opened from a disk, without a
 network.
 
-The file computes by itself: softmax_page.js has a softmax of its own, which a test holds against `reimpl`'s. Its content
-security policy allows that script and its style, by their hashes, and nothing else. What a reader types is shown as
-text, never as markup.
+The file computes by itself: softmax_page.js has a softmax of its own, which a test holds against `reimpl`'s. Its
+content security policy allows that script and its style, by their hashes, and nothing else. What a reader types is
+shown as text, never as markup.
 """
 
 from __future__ import annotations
