@@ -118,7 +118,9 @@ def test_of_a_long_prompt_a_sample_of_rows_is_measured(tiny_model, monkeypatch):
     assert list(range(47))[rows] == [1, 6, 11, 16, 21, 26, 31, 36, 41, 46]  # the last one is among them
     whole = spread.spreads(trace)
     monkeypatch.setattr(spread, "STRIP_BYTES", 1)  # one row at a time
-    assert np.allclose(spread.spreads(trace), whole, rtol=2e-6)  # float32 products of another height sum in another order
+    assert np.allclose(
+        spread.spreads(trace), whole, rtol=2e-6
+    )  # float32 products of another height sum in another order
     scores = trace.scores(1, 2)[rows][trace.allowed(1)[rows]]
     row = whole[(whole["layer"] == 1) & (whole["head"] == 2)].iloc[0]
     assert row["score max"] == pytest.approx(scores.max().item(), rel=1e-6)
