@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 KEEP_INPUT_UP_TO = 8000  # characters: the attention input of a longer prompt is fetched when asked for
 REPORT_BYTES = 2**20  # a report is a few small tables
+RESULT_BYTES = 2**18  # a laboratory's result is a table or some vectors
+
+T = TypeVar("T")
 
 
 @st.cache_resource(show_spinner=False)
@@ -165,6 +169,21 @@ def report(request: Request, progress: Report | None = None) -> VerificationRepo
         return inspector.verify(loaded, traced, on_layer=on_layer)
 
     return store().results.get(_report_key(request), make, size=lambda _: REPORT_BYTES, progress=progress)
+
+
+def result(
+    request: Request,
+    what: tuple[object, ...],
+    make: Callable[[Trace, Report], T],
+    *,
+    size: int = RESULT_BYTES,
+    progress: Report | None = None,
+) -> T:
+    """Anything small that is computed from the prompt's trace, once for all visitors. `what` names it, with all that it
+    depends on beside the request; `size`: about how many bytes it keeps."""
+    traced = trace(request, progress)
+    key = (*what, *_key(request))
+    return store().results.get(key, lambda report: make(traced, report), size=lambda _: size, progress=progress)
 
 
 def finished_report(request: Request) -> VerificationReport | None:

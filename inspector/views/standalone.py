@@ -82,9 +82,7 @@ def page(
         told["details"] = {"header": details.header, "numbers": details.places}
         stored["details"] = details.numbers
     script = "\n".join([*(_component(name) for name in used), (_HERE / "standalone.js").read_text(encoding="utf-8")])
-    style = (_HERE / "standalone.css").read_text(encoding="utf-8")
-    style = style.replace("/* DARK */", _DARK if dark else f"@media (prefers-color-scheme: dark) {{ {_DARK} }}")
-    policy = f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'"
+    style = base_style(dark=dark)
     skeletons = "".join(f'<template id="{name}-skeleton">{SKELETONS[name]}</template>\n' for name in used)
     order = sorted(used)  # the grid stands above the map of its chosen head
     places = "\n".join(
@@ -101,7 +99,7 @@ def page(
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta http-equiv="Content-Security-Policy" content="{policy(script, style)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="generator" content="Attention Inspector">
 <title>Attention Inspector</title>
@@ -114,7 +112,7 @@ def page(
 {places}
 <footer></footer>
 </main>
-{skeletons}<script type="application/json" id="page">{_json(told)}</script>
+{skeletons}<script type="application/json" id="page">{safe_json(told)}</script>
 {data}
 <script type="module">{script}</script>
 </body>
@@ -132,11 +130,22 @@ def _component(name: str) -> str:
     return f"const {name} = (() => {{\n{before}const shown = function (component){after}\nreturn shown;\n}})();"
 
 
+def base_style(*, dark: bool = False) -> str:
+    """The style that all saved pages share: light or dark as the reader's system is set; `dark`: always dark."""
+    style = (_HERE / "standalone.css").read_text(encoding="utf-8")
+    return style.replace("/* DARK */", _DARK if dark else f"@media (prefers-color-scheme: dark) {{ {_DARK} }}")
+
+
+def policy(script: str, style: str) -> str:
+    """A content security policy that allows this script and this style, by their hashes, and nothing else."""
+    return f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'"
+
+
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _json(told: dict[str, Any]) -> str:
+def safe_json(told: dict[str, Any]) -> str:
     """JSON that no HTML parser mistakes for markup."""
     text = json.dumps(told, ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,11 +1,194 @@
-"""To be written."""
+"""The laboratory "Same numbers, four ways": one context vector by loops, matrices, a batch and blocks; below, attention
+across two texts and dropout, the same functions once more."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from inspector.errors import InspectorError
+from inspector.learn import four_ways
+from inspector.ui import cached, state
+from inspector.ui.running import Current, attempt
 from inspector.ui.screens import common
+from inspector.ui.screens.common import label, number
+from inspector.ui.screens.labs import four_ways_cross, four_ways_dropout
+from inspector.ui.text import count, plain
+
+if TYPE_CHECKING:
+    from inspector import Trace
+    from inspector.learn.four_ways import Way
+    from inspector.store import Report
+
+NUMBERS_SHOWN = 5
 
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    common.opening("To be written.")
+    opened = common.opening(
+        "One query token's context vector in one head, computed in four ways from the same queries, keys and values. "
+        "Green: equal, but for rounding in another order. Red: ways that are spoilt on purpose, to show that a mistake "
+        "would be seen."
+    )
+    if opened is None:
+        return
+    shown, chosen = opened
+    trace = shown.trace
+    query = chosen.query if chosen.query >= 0 else trace.n - 1
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        common.head_pickers(trace.layers, chosen)
+        common.token_picker(
+            "Query token", "query_field", range(trace.n), query, trace, lambda at: state.select(query=at, key=-1)
+        )
+        block = _block(trace.n)
+    common.terms("context vector", "softmax", "mask", "attention weight")
+    _four(shown, chosen, query, block)
+    four_ways_cross.draw(shown, chosen)
+    four_ways_dropout.draw(shown, chosen, query)
+
+
+def _block(n: int) -> int:
+    """How many keys the blockwise way takes at once: fewer than there are."""
+    if n <= 2:
+        return 1
+    key = "block_size"
+    if not 1 <= st.session_state.get(key, 0) < n:  # first visit, or a shorter prompt now
+        st.session_state[key] = max(1, min(256, n // 3))
+    return int(st.slider("Keys in a block", 1, n - 1, key=key, width=260))
+
+
+def _four(shown: Current, chosen: state.Selection, query: int, block: int) -> None:
+    layer, head = chosen.layer, chosen.head
+
+    def make(report: Report) -> list[Way]:
+        return cached.result(
+            shown.request,
+            ("four ways", layer, head, query, block),
+            lambda trace, _: four_ways.four_ways(trace, layer, head, query, block=block),
+            progress=report,
+        )
+
+    ways = attempt(make)
+    if ways is None:
+        return
+    trace = shown.trace
+    st.markdown(
+        f"#### The context vector of {plain(label(trace, query))} in layer {layer}, head {head}, "
+        f"by four ways and {count(sum(way.control for way in ways), 'control')}"
+    )
+    _table(ways)
+    _verdict(ways)
+    _limits(trace, layer, query)
+    _library(shown, layer, query)
+
+
+def _table(ways: list[Way]) -> None:
+    frame = pd.DataFrame([_row(way) for way in ways])
+    styled = frame.style.apply(_colours, axis=1, ways=ways)
+    numbers = {name: st.column_config.NumberColumn(format="%.6f") for name in frame.columns if name.startswith("[")}
+    st.dataframe(
+        styled,
+        hide_index=True,
+        column_config={
+            "way": st.column_config.TextColumn(pinned=True),
+            "largest difference": st.column_config.NumberColumn(
+                format="%.3g", help="From the trace's own context vector."
+            ),
+            "differing": st.column_config.NumberColumn(help="Numbers of the vector that differ at all, in its dtype."),
+            "tolerance": st.column_config.NumberColumn(format="%.3g"),
+            **numbers,
+        },
+    )
+    with st.expander("What each way does"):
+        for way in ways:
+            st.markdown(f"- **{way.name}**: {plain(way.how)}.")
+
+
+def _row(way: Way) -> dict[str, object]:
+    if way.check is None or way.context is None:
+        return {"way": way.name, "result": "not possible here"}
+    result = "✓ equal" if way.check.ok else "✗ not equal"
+    return {
+        "way": way.name,
+        "result": result,
+        "largest difference": way.check.max_abs,
+        "differing": way.check.differing,
+        "of": way.check.elements,
+        "tolerance": way.check.tolerance,
+    } | {f"[{d}]": float(each) for d, each in enumerate(way.context[:NUMBERS_SHOWN])}
+
+
+def _colours(row: pd.Series, ways: list[Way]) -> list[str]:
+    check = ways[row.name].check
+    shade = "" if check is None else "rgba(46, 160, 67, 0.16)" if check.ok else "rgba(218, 54, 51, 0.20)"
+    return [f"background-color: {shade}" if shade else ""] * len(row)
+
+
+def _verdict(ways: list[Way]) -> None:
+    real = [way for way in ways if not way.control and way.check is not None]
+    controls = [way for way in ways if way.control]
+    wrong = [way.name for way in real if way.check is not None and not way.check.ok]
+    missed = [way.name for way in controls if way.check is not None and way.check.ok]
+    if wrong:
+        st.error(f"Not within the tolerance: {', '.join(wrong)}.", icon=":material/error:")
+    elif missed:
+        st.warning(
+            f"Not told apart here: {', '.join(missed)}. The values may be alike, or the weights on one key alone: "
+            "choose another query token or head.",
+            icon=":material/warning:",
+        )
+    elif controls:
+        st.success(
+            f"{len(real)} ways, one vector; {count(len(controls), 'spoilt way')} caught.",
+            icon=":material/check_circle:",
+        )
+    else:
+        st.info("One token alone: there is no other order and no mask to forget, so no control applies.")
+    for way in ways:
+        if way.refused:
+            st.info(f"{way.name}: {plain(way.refused)}", icon=":material/info:")
+    check = next(way.check for way in ways if way.check is not None)
+    st.caption(
+        f"The tolerance, {number(check.tolerance)}: {check.reason}. The loops count in float64 and the rest in the model's "
+        "dtype; blocks add up in another order: rounding differs, nothing else. A difference of exactly 0 means the "
+        "same operations in the same order."
+    )
+
+
+def _limits(trace: Trace, layer: int, query: int) -> None:
+    rows = four_ways.strip(trace, layer, query)
+    if (rows.start, rows.stop) != (0, trace.n):
+        st.caption(
+            f"Of {count(trace.n, 'query token')}, the matrices hold rows {rows.start} to {rows.stop - 1} here: all rows of "
+            "all heads would not fit the memory set aside for them."
+        )
+
+
+def _library(shown: Current, layer: int, query: int) -> None:
+    """On to the attention output, where the library's own number stands."""
+
+    def make(report: Report) -> str:
+        try:
+            check = cached.result(
+                shown.request,
+                ("blended", layer, query),
+                lambda trace, _: four_ways.blended(trace, layer, query),
+                progress=report,
+            )
+        except InspectorError as error:
+            return str(error)
+        return (
+            f"And the library? All heads' context vectors of this token, joined and times W_o, are within "
+            f"{number(check.max_abs)} of the attention output that the library computed in its forward pass "
+            f"(tolerance {number(check.tolerance)}: {'✓ equal' if check.ok else '✗ not equal'}). It used a fused kernel "
+            "there, which adds up in an order of its own; the page Verification compares every stage."
+        )
+
+    said = attempt(make)
+    if said:
+        st.markdown(plain(said))
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script

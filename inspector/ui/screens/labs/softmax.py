@@ -1,11 +1,127 @@
-"""To be written."""
+"""The laboratory Softmax: numbers to try it on; below, in softmax_scores.py, the model's own scores."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from inspector.learn import softmax
+from inspector.ui.components.strips import Panel, aligned
+from inspector.ui.running import attempt
 from inspector.ui.screens import common
+from inspector.ui.screens.common import number
+from inspector.ui.screens.labs import softmax_scores
+from inspector.views.softmax_page import softmax_page
+
+if TYPE_CHECKING:
+    from inspector.learn.softmax import Shares
+
+NUMBERS, SCALE, ADDED = "softmax_numbers", "softmax_scale", "softmax_added"
+SCALES = [0.01, 0.02, 0.05, 0.1, 0.125, 0.2, 0.5, 1.0, 2.0, 5.0, 8.0, 10.0, 20.0, 50.0, 100.0]
+FACTORS = (0.1, 1.0, 10.0, 100.0)
 
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    common.opening("To be written.")
+    opened = common.opening(
+        "Softmax turns any numbers into positive shares that add up to 1: e to the power of each, divided by the sum "
+        "of all of these. Move the scale and watch the shares sharpen or flatten; below, what that means for the real "
+        "scores of this model."
+    )
+    if opened is None:
+        return
+    shown, chosen = opened
+    common.terms("softmax", "scale", "entropy")
+    _try_it()
+    softmax_scores.draw(shown, chosen)
+
+
+# -- typed numbers -------------------------------------------------------------------------------------------------
+
+
+def _try_it() -> None:
+    st.markdown("#### Try it on numbers")
+    st.session_state.setdefault(NUMBERS, _text(softmax.EXAMPLES[0]))
+    st.session_state.setdefault(SCALE, 1.0)
+    st.session_state.setdefault(ADDED, 0.0)
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        st.text_input("Numbers, separated by commas or spaces", key=NUMBERS, max_chars=800)
+        with st.container(horizontal=True):
+            for example in softmax.EXAMPLES:
+                st.button(_text(example), key=f"example {_text(example)}", on_click=_take, args=(example,))
+        scale = st.select_slider("Scale: all numbers times", SCALES, key=SCALE, format_func=lambda scale: f"{scale:g}")
+        added = st.slider("Added to every number first", -10.0, 10.0, step=0.5, key=ADDED)
+    made = attempt(lambda _: softmax.shares(softmax.parse(st.session_state[NUMBERS]), scale=scale, added=added))
+    if made is None:
+        return
+    with left:
+        st.download_button(
+            "Download this as one HTML page",
+            softmax_page(made.numbers, scale=scale, added=added),
+            file_name="softmax.html",
+            mime="text/html",
+            icon=":material/download:",
+            on_click="ignore",
+            help="Opens in any browser, without a network, and computes by itself.",
+        )
+    with right:
+        _picture(made)
+    _what_changes(made, scale, added)
+
+
+def _take(example: tuple[float, ...]) -> None:
+    st.session_state[NUMBERS], st.session_state[SCALE], st.session_state[ADDED] = _text(example), 1.0, 0.0
+
+
+def _text(numbers: tuple[float, ...]) -> str:
+    return ", ".join(f"{each:g}" for each in numbers)
+
+
+def _picture(made: Shares) -> None:
+    aligned(
+        [
+            Panel("bars", "what softmax sees: (number + added) × scale", made.inputs, "what softmax sees"),
+            Panel("bars", "softmax, from 0 to 1", made.weights, "softmax", limit=1.0, scale="linear"),
+        ],
+        names=[f"number {i}: {each:g}" for i, each in enumerate(made.numbers)],
+        axis=[f"{each:g}" for each in made.numbers],
+        label="The numbers and their softmax, a column per number",
+        key="shares",
+    )
+    frame = pd.DataFrame({"number": made.numbers, "what softmax sees": made.inputs, "softmax": made.weights})
+    st.dataframe(
+        frame,
+        hide_index=True,
+        height=min(250, 37 + 35 * len(frame)),
+        column_config={
+            "number": st.column_config.NumberColumn(format="%g", width=70),
+            "what softmax sees": st.column_config.NumberColumn(format="%g", width=125),
+            "softmax": st.column_config.NumberColumn(format="%.9g", width=120),
+        },
+    )
+    st.caption(
+        f"Entropy {made.entropy:.3f} bits: as wide as {2**made.entropy:.3g} numbers alike, of {len(made.numbers)}."
+    )
+
+
+def _what_changes(made: Shares, scale: float, added: float) -> None:
+    """A factor sharpens, an addend does nothing: each with its numbers."""
+    st.markdown("**A common factor sharpens.** The largest share of these numbers, by scale:")
+    with st.container(horizontal=True, gap="small"):
+        for factor in FACTORS:
+            largest = max(softmax.shares(made.numbers, scale=factor).weights)
+            st.metric(f"scale {factor:g}", f"{largest:.6g}", border=True, width="content")
+    added = added or 100.0
+    before, after = (softmax.shares(made.numbers, scale=scale, added=each).weights for each in (0.0, added))
+    moved = max(abs(one - other) for one, other in zip(before, after, strict=True))
+    st.markdown(
+        f"**An addend changes nothing.** With {number(added)} added to every number, no share moves by more than "
+        f"{moved:.1e}{', which is rounding' if moved else ''}: softmax sees differences only. That is why the largest "
+        "number may be taken off before anything is raised, and nothing overflows."
+    )
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script

@@ -1,0 +1,110 @@
+"""Two prompts through one model go in; attention of the first one's queries over the second one's keys and values comes
+out, by the same functions as self-attention: no mask, a rectangle [t, s] instead of a square.
+
+A decoder never does this itself. Encoder-decoder models do; here it is the mathematics, on real vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from inspector.compare import Check, compare
+from inspector.errors import InspectorError
+from reimpl.attention import attention_weights, context_vectors, scaled_scores
+from reimpl.stepwise import attend_one
+
+if TYPE_CHECKING:
+    from inspector.trace import Trace
+
+MOST_PAIRS = 2**18  # query tokens times key tokens
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """weights [t, s] (each row adds up to 1), context [t, d_value]: t tokens of the one prompt, s of the other.
+
+    turned: the vectors are those after RoPE; why: which vectors, and for what reason. loops: the last query's context
+    vector in plain loops against this one; None where the layer soft-caps, which those loops do not know.
+    """
+
+    weights: npt.NDArray[np.float32]
+    context: npt.NDArray[np.float32]
+    turned: bool
+    why: str
+    loops: Check | None
+
+
+def crossed(ours: Trace, theirs: Trace, layer: int, head: int) -> Crossed:
+    """Queries of `ours` over keys and values of `theirs`, both from one model.
+
+    Raises InspectorError for layers with a bias or sinks on their scores, weights that are not explained, two models,
+    or more than MOST_PAIRS pairs.
+    """
+    info, kept = ours.layers[layer], ours.kept[layer]
+    if ours.layers != theirs.layers:
+        raise InspectorError("Both prompts have to run through the same model.")
+    if ours.n * theirs.n > MOST_PAIRS:
+        raise InspectorError(
+            f"{ours.n:,} query tokens and {theirs.n:,} key tokens are {ours.n * theirs.n:,} pairs, more than the "
+            f"{MOST_PAIRS:,} shown here: shorten one of the texts."
+        )
+    if info.bias or info.sinks:
+        what = "a bias by position to its scores" if info.bias else "attention sinks to its rows"
+        raise InspectorError(
+            f"Layer {layer} adds {what}, which has no meaning across two texts: choose another layer or model."
+        )
+    if kept.unexplained:
+        raise InspectorError(f"Layer {layer}'s weights cannot be computed: {kept.unexplained}; choose another layer.")
+    turned, why = _which(ours, theirs, layer, head)
+    query = ours.query(layer, head, rope=turned)[None]
+    key, value = theirs.key(layer, head, rope=turned)[None], theirs.value(layer, head)[None]
+    scores = scaled_scores(query, key, scale=info.scale, softcap=info.softcap)
+    weights = attention_weights(scores, None)
+    context = context_vectors(weights.to(value.dtype), value)
+    return Crossed(
+        weights=weights[0].float().cpu().numpy(),
+        context=context[0].float().cpu().numpy(),
+        turned=turned,
+        why=why,
+        loops=_loops(layer, query[0, -1], key[0], value[0], context[0, -1], info.scale, info.softcap),
+    )
+
+
+def _which(ours: Trace, theirs: Trace, layer: int, head: int) -> tuple[bool, str]:
+    """Whether vectors after rotation are used, and why."""
+    rope = ours.layers[layer].rope
+    if rope is False:
+        return True, "This layer does not use RoPE: its vectors are compared as they are."
+    try:
+        ours.query(layer, head, rope=False)
+        theirs.key(layer, head, rope=False)
+    except InspectorError:
+        return True, (
+            "Vectors after RoPE, since those before it cannot be had here: token 3 of one text counts as at the same "
+            "place as token 3 of the other."
+        )
+    return False, (
+        "Vectors before RoPE: positions in one text say nothing about positions in the other, so no distance should "
+        "count."
+    )
+
+
+def _loops(
+    layer: int, query: Tensor, key: Tensor, value: Tensor, context: Tensor, scale: float, softcap: float | None
+) -> Check | None:
+    if softcap is not None:
+        return None
+    numbers = (query.tolist(), key.tolist(), value.tolist())
+    steps = attend_one(*numbers, scale=scale)
+    found = torch.tensor(steps.context, dtype=torch.float64)
+    unit = torch.finfo(value.dtype).eps
+    steep = max(map(abs, steps.scaled))
+    # As in inspector.learn.four_ways: the roundings of a score and of the sum, times the largest value.
+    tolerance = unit * (2 + len(key) ** 0.5 + steep * (1 + len(query) ** 0.5)) * float(value.abs().max())
+    return compare(layer, "context", found, context.cpu(), tolerance=tolerance, reason="float64 loops, rounded sums")

@@ -1,0 +1,117 @@
+"""A row of attention weights goes in; what dropout would make of it at training time comes out, by torch's own dropout.
+
+And the other side: what the model's config says, and that two runs of the same prompt are equal, since at inference
+nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch.nn import functional
+
+from inspector.errors import InspectorError
+
+if TYPE_CHECKING:
+    from inspector.trace import Trace
+
+DRAWS = (1, 10, 100, 1000)
+AGAIN_UP_TO = 2048  # tokens that are run a second time
+DRAWN_BYTES = 64 * 2**20
+
+Row = npt.NDArray[np.float64]
+
+_LOCK = threading.Lock()  # torch's dropout takes its chances from one generator for the whole process
+
+
+@dataclass(frozen=True)
+class AtInference:
+    """rate: the dropout that the layer's config asks for at training time. training: whether the model is in training
+    mode. differing, elements: queries, keys, values of all layers and last logits, compared over two runs."""
+
+    rate: float
+    training: bool
+    differing: int
+    elements: int
+
+
+def rate(trace: Trace, layer: int) -> float:
+    """What the model's config says of dropout on attention weights. InspectorError where that is not known."""
+    if trace.model is None:
+        raise InspectorError("This trace was opened from a file, without its model, so its config is not at hand.")
+    return trace.model.reimplementation[layer].spec.dropout
+
+
+def at_inference(trace: Trace, layer: int) -> AtInference:
+    """Run the same tokens once more and compare. InspectorError where there is no model, or too long a prompt."""
+    said = rate(trace, layer)
+    assert trace.model is not None  # noqa: S101  (rate has just said so, in words)
+    if trace.n > AGAIN_UP_TO:
+        raise InspectorError(
+            f"This prompt has {trace.n:,} tokens; up to {AGAIN_UP_TO:,} are run a second time: shorten it to compare."
+        )
+    again = trace.model.trace(list(trace.tokens.ids))
+    pairs = [
+        (mine, new)
+        for kept, other in zip(trace.kept, again.kept, strict=True)
+        for mine, new in ((kept.query, other.query), (kept.key, other.key), (kept.value, other.value))
+    ]
+    if trace.last_logits is not None and again.last_logits is not None:
+        pairs.append((trace.last_logits, again.last_logits))
+    return AtInference(
+        rate=said,
+        training=trace.model.model.training,
+        differing=sum(int((mine != new).sum()) for mine, new in pairs),
+        elements=sum(mine.numel() for mine, _ in pairs),
+    )
+
+
+def row_of(trace: Trace, layer: int, head: int, query: int) -> tuple[list[int], Row]:
+    """The keys that a query token may look at, and its weights of them."""
+    rows = slice(query, query + 1)
+    keys: list[int] = trace.allowed(layer, rows, head)[0].nonzero().flatten().tolist()
+    found: Row = trace.weights(layer, head, queries=rows)[0, keys].double().cpu().numpy()
+    return keys, found
+
+
+def dropped(row: Row, p: float, *, seed: int, training: bool = True, draws: int = 1) -> Row:
+    """[draws, k]: the row with each weight set to 0 with probability p, the others divided by 1 - p, so that the mean
+    stays; unchanged where not `training`. The same seed gives the same draws."""
+    if not 0 <= p < 1:
+        raise InspectorError(f"A dropout of {p:g} is no probability below 1: choose 0 to 0.9.")
+    with _LOCK, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = functional.dropout(torch.from_numpy(row).expand(draws, -1), p=p, training=training)
+    found: Row = made.numpy()
+    return found
+
+
+def averages(row: Row, p: float, *, seed: int, draws: Sequence[int] = DRAWS) -> tuple[pd.DataFrame, Row]:
+    """How the mean over more and more draws comes back to the undropped row; and the mean over the most draws.
+
+    draws; largest difference: of the mean from the row; expected: the largest standard deviation of such a mean,
+    weight · √(p / (1-p) / draws).
+    """
+    most = max(draws)
+    if most * row.nbytes > DRAWN_BYTES:
+        raise InspectorError(
+            f"{most:,} draws of a row of {len(row):,} weights take more than {DRAWN_BYTES // 2**20} MB: choose a query "
+            "token nearer the beginning."
+        )
+    every = dropped(row, p, seed=seed, draws=most)
+    frame = pd.DataFrame(
+        {
+            "draws": list(draws),
+            "largest difference": [float(np.abs(every[:many].mean(0) - row).max()) for many in draws],
+            "expected": [float(row.max()) * math.sqrt(p / (1 - p) / many) for many in draws],
+        }
+    )
+    return frame, every.mean(0)

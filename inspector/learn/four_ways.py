@@ -1,0 +1,260 @@
+"""A trace, a head and a query token go in; its context vector computed in four ways comes out, each judged against the
+trace's own, and what goes wrong when the computation is spoilt.
+
+Queries, keys and values are the trace's own; the computing is `reimpl`'s: `stepwise` (loops over Python numbers,
+float64), `attention` (matrices) and `blockwise` (a running softmax). Of a long prompt the matrices hold a strip of
+query rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from inspector.compare import Check, compare
+from inspector.errors import InspectorError
+from reimpl.attention import attention_weights, context_vectors, scaled_scores
+from reimpl.blockwise import blockwise_context
+from reimpl.spec import MaskRule
+from reimpl.stepwise import attend_one, dot, softmax
+
+if TYPE_CHECKING:
+    from inspector.trace import Trace
+
+MATRIX_BYTES = 64 * 2**20  # of one layer's float32 weights, all heads
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to the same context vector.
+
+    context [d_value], float64 copies; check: how far from the trace's own, and whether within the tolerance. Where the
+    layer has something this way does not know, both are None and `refused` says what. control: a way that is spoilt on
+    purpose, which is to be caught.
+    """
+
+    name: str
+    how: str
+    context: npt.NDArray[np.float64] | None
+    check: Check | None
+    control: bool = False
+    refused: str = ""
+
+
+def four_ways(trace: Trace, layer: int, head: int, query: int, *, block: int) -> list[Way]:
+    """The four ways, then the controls that this query token can tell apart (a single key has no other order).
+
+    The reference is `trace.context(layer, head)[query]`. Raises InspectorError where the layer's weights are not
+    explained, or there is no such query token or block.
+    """
+    _check(trace, query, block)
+    rows = strip(trace, layer, query)
+    own = context_vectors(trace.weights(layer, head, queries=rows)[None], trace.value(layer, head)[None])[0]
+    at = query - rows.start
+    reference = own[at]
+    tolerance, reason = _tolerance(trace, layer, head, query)
+
+    def judged(name: str, how: str, found: Tensor, *, control: bool = False) -> Way:
+        check = compare(layer, "context", found, reference, tolerance=tolerance, reason=reason)
+        return Way(name, how, found.double().cpu().numpy(), check, control=control)
+
+    ways = [
+        judged(
+            "Plain loops",
+            "this query alone: dot products, softmax, weighted values, one Python number after the other (float64)",
+            _loops(trace, layer, head, query, _keys(trace, layer, head, query)),
+        ),
+        judged(
+            "Matrices",
+            "all queries of this head at once: query · keyᵀ, softmax by row, times value",
+            _matrices(trace, layer, head, rows)[0, at],
+        ),
+        judged(
+            "Batched",
+            "all heads of the layer at once, a stack of such matrices",
+            context_vectors(trace.weights(layer, None, queries=rows), trace.kept[layer].value)[
+                head, query - rows.start
+            ],
+        ),
+    ]
+    blocks = math.ceil(trace.n / block)
+    how = f"{blocks} blocks of up to {block} keys, a running softmax, no n × n matrix"
+    try:
+        ways.append(judged("Blockwise", how, _blockwise(trace, layer, head, block)[query]))
+    except InspectorError as error:
+        ways.append(Way("Blockwise", how, None, None, refused=str(error)))
+    for name, how, keys, values in _spoilt(trace, layer, head, query):
+        ways.append(judged(name, how, _loops(trace, layer, head, query, keys, values), control=True))
+    return ways
+
+
+def blended(trace: Trace, layer: int, query: int) -> Check:
+    """All heads' context vectors of the query token (the way "Batched"), joined and times W_o, against the attention
+    output that the library computed in its forward pass. InspectorError where the family is not reimplemented, or its
+    output needs more than the context vectors."""
+    if trace.model is None:
+        raise InspectorError("This trace was opened from a file, without its model, so there is no W_o to go on with.")
+    attention = trace.model.reimplementation[layer]
+    if attention.spec.gate is not None:
+        raise InspectorError(f"Layer {layer} multiplies its context vectors by a gate before W_o: not followed here.")
+    rows = strip(trace, layer, query)
+    contexts = context_vectors(trace.weights(layer, None, queries=rows), trace.kept[layer].value)
+    with torch.inference_mode():
+        found = attention.blend(contexts)[query - rows.start]
+    reference = trace.output(layer)[query]
+    unit, sum_unit = _units(reference.dtype)
+    width = contexts.shape[0] * contexts.shape[-1]
+    largest = float(trace.output(layer).double().abs().max())
+    relative, _ = _relative(trace, layer, 0, query)
+    relative += unit + sum_unit * math.sqrt(width)
+    return compare(
+        layer, "output", found, reference, tolerance=relative * largest,
+        reason=f"{width} products summed in another order, times the largest number {largest:.3g}",
+    )  # fmt: skip
+
+
+def strip(trace: Trace, layer: int, query: int) -> slice:
+    """The query rows that the matrices hold: all, or of a long prompt those up to this query that fit MATRIX_BYTES."""
+    height = max(1, MATRIX_BYTES // (4 * trace.n * trace.layers[layer].heads))
+    return slice(0, trace.n) if height >= trace.n else slice(max(0, query + 1 - height), query + 1)
+
+
+# -- inside ------------------------------------------------------------------------------------------------------
+
+
+def _keys(trace: Trace, layer: int, head: int, query: int) -> list[int]:
+    """The key positions that the query may look at."""
+    may = trace.allowed(layer, slice(query, query + 1), head)[0]
+    found: list[int] = may.nonzero().flatten().tolist()
+    return found
+
+
+def _loops(
+    trace: Trace, layer: int, head: int, query: int, keys: Sequence[int], values: Sequence[int] | None = None
+) -> Tensor:
+    """Context [d_value] in float64; `values`: the positions whose values go with `keys` (None: the same)."""
+    kept = trace.kept[layer]
+    if kept.sinks is not None and kept.sinks.ndim == 2:
+        raise InspectorError(f"Layer {layer} has a sink that depends on the input, which these loops do not know.")
+    at = _numbers(trace.query(layer, head)[query])
+    offered = [_numbers(vector) for vector in trace.key(layer, head)[list(keys)]]
+    passed = [_numbers(vector) for vector in trace.value(layer, head)[list(keys if values is None else values)]]
+    if kept.info.softcap is None and kept.bias is None and kept.sinks is None:
+        return torch.tensor(attend_one(at, offered, passed, scale=kept.info.scale).context, dtype=torch.float64)
+    scaled = [dot(at, key) * kept.info.scale for key in offered]
+    if (cap := kept.info.softcap) is not None:
+        scaled = [math.tanh(number / cap) * cap for number in scaled]
+    if kept.bias is not None:  # [h or 1, t or 1, s]
+        table = kept.bias[head if kept.bias.shape[0] > 1 else 0]
+        added = table[query if table.shape[0] > 1 else 0]
+        scaled = [number + float(added[key]) for number, key in zip(scaled, keys, strict=True)]
+    if kept.sinks is not None:  # one more score, which takes its share and passes nothing on
+        scaled.append(float(kept.sinks[head]))
+    weights = softmax(scaled)[: len(offered)]
+    context = [dot(weights, column) for column in zip(*passed, strict=True)]
+    return torch.tensor(context, dtype=torch.float64)
+
+
+def _matrices(trace: Trace, layer: int, head: int | None, rows: slice) -> Tensor:
+    """Context vectors [h, t, d_value] of these query rows, of one head [1, t, d_value] or of all."""
+    kept = trace.kept[layer]
+    if kept.bias is not None or (kept.sinks is not None and kept.sinks.ndim == 2):
+        known = trace.weights(layer, head, queries=rows)  # the trace knows what this layer adds to its scores
+        weights = known if head is None else known[None]
+    else:
+        part = slice(None) if head is None else slice(head, head + 1)
+        group = slice(None) if head is None else slice(kept.info.kv_head(head), kept.info.kv_head(head) + 1)
+        scores = scaled_scores(
+            kept.query[part, rows], kept.key[group], scale=kept.info.scale, softcap=kept.info.softcap
+        )
+        may = _may(trace, layer, head, rows)
+        weights = attention_weights(scores, may, sinks=None if kept.sinks is None else kept.sinks[part])
+    value = kept.value if head is None else trace.value(layer, head)[None]
+    return context_vectors(weights.to(value.dtype), value)
+
+
+def _may(trace: Trace, layer: int, head: int | None, rows: slice) -> Tensor:
+    """Where these queries may look, [t, s] or (where heads differ) [h, t, s]."""
+    mask = trace.kept[layer].mask
+    if isinstance(mask, Tensor) and mask.ndim == 3:
+        return mask[:, rows] if head is None else mask[head : head + 1, rows]
+    return trace.allowed(layer, rows)
+
+
+def _blockwise(trace: Trace, layer: int, head: int, block: int) -> Tensor:
+    """Context vectors [t, d_value] of all queries of this head."""
+    kept = trace.kept[layer]
+    if kept.bias is not None:
+        raise InspectorError("This layer adds a bias to its scores, which the blockwise way does not know.")
+    if not isinstance(kept.mask, MaskRule):
+        raise InspectorError("This layer's mask follows no rule that could be asked block by block.")
+    sinks = kept.sinks
+    found = blockwise_context(
+        trace.query(layer, head)[None],
+        trace.key(layer, head)[None],
+        trace.value(layer, head)[None],
+        scale=kept.info.scale,
+        rule=kept.mask,
+        softcap=kept.info.softcap,
+        sinks=None if sinks is None else sinks[head : head + 1],
+        block=block,
+    )
+    return found[0]
+
+
+def _spoilt(
+    trace: Trace, layer: int, head: int, query: int
+) -> list[tuple[str, str, Sequence[int], Sequence[int] | None]]:
+    """Name, what is wrong, keys, values: the mistakes that can show for this query token."""
+    keys = _keys(trace, layer, head, query)
+    found: list[tuple[str, str, Sequence[int], Sequence[int] | None]] = []
+    if len(keys) > 1:
+        found.append(("Keys in reverse order", "control: each weight meets another token's value", keys[::-1], keys))
+    if len(keys) < trace.n and trace.kept[layer].bias is None:
+        found.append(("Mask forgotten", f"control: all {trace.n} keys instead of {len(keys)}", range(trace.n), None))
+    return found
+
+
+def _tolerance(trace: Trace, layer: int, head: int, query: int) -> tuple[float, str]:
+    """How far another order of summation may lead, and why, as inspector.compare has it."""
+    relative, why = _relative(trace, layer, head, query)
+    largest = float(trace.value(layer, head).double().abs().max())
+    return relative * largest, f"{why}; times the largest value {largest:.3g}"
+
+
+def _relative(trace: Trace, layer: int, head: int, query: int) -> tuple[float, str]:
+    info = trace.layers[layer]
+    unit, sum_unit = _units(trace.kept[layer].query.dtype)
+    scores = trace.scaled_scores(layer, head, queries=slice(query, query + 1))[0]
+    steep = float(scores[_keys(trace, layer, head, query)].double().abs().max())
+    # A score that is off by e moves all weights of its row together by at most e.
+    relative = 2 * unit + sum_unit * math.sqrt(trace.n) + steep * (unit + sum_unit * math.sqrt(info.d_head))
+    name = str(trace.kept[layer].query.dtype).removeprefix("torch.")
+    return relative, (
+        f"{name} rounds at {unit:.1e}: √{info.d_head} roundings of a score of up to {steep:.3g}, √{trace.n} of the sum"
+    )
+
+
+def _units(dtype: torch.dtype) -> tuple[float, float]:
+    """Rounding of a result to the dtype, and of the sums inside, which are float32 at least."""
+    unit = torch.finfo(dtype).eps
+    return unit, min(unit, torch.finfo(torch.float32).eps)
+
+
+def _numbers(vector: Tensor) -> list[float]:
+    found: list[float] = vector.double().cpu().tolist()
+    return found
+
+
+def _check(trace: Trace, query: int, block: int) -> None:
+    if not 0 <= query < trace.n:
+        raise InspectorError(f"There is no query token {query}: this prompt has tokens 0 to {trace.n - 1}.")
+    if block < 1:
+        raise InspectorError(f"A block of {block} keys holds nothing: choose 1 or more.")

@@ -1,0 +1,194 @@
+"""A trace goes in; how far its real scores are spread comes out, and what softmax makes of them with the model's scale
+and without.
+
+Of a long prompt a sample of query rows is measured (`sample`), a strip at a time: nothing n x n is held.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from inspector.masks import masked_weights
+from reimpl.attention import scaled_scores
+
+if TYPE_CHECKING:
+    from inspector.trace import Trace
+
+ALL_ROWS_UP_TO = 512  # tokens; of a longer prompt a sample of query rows is measured
+SAMPLED_ROWS = 128
+STRIP_BYTES = 64 * 2**20  # of float32 scores computed at once
+SHUFFLED_PAIRS = 8192
+
+
+def sample(n: int) -> slice:
+    """The query rows that are measured: all, or of a long prompt every k-th up to the last."""
+    step = 1 if n <= ALL_ROWS_UP_TO else math.ceil(n / SAMPLED_ROWS)
+    return slice((n - 1) % step, n, step)
+
+
+def spreads(trace: Trace, *, on_layer: Callable[[int, int], None] | None = None) -> pd.DataFrame:
+    """One row per head: how far its scores are spread over the pairs that the mask allows, and what softmax makes of
+    them.
+
+    layer, head; scale: the layer's own; pairs: how many (query token, key token) were measured.
+    score std, score min, score max:    of the raw scores, query · key.
+    scaled std, scaled min, scaled max: of what the softmax sees: scaled, and soft-capped and biased where the model is.
+    entropy unscaled, entropy: mean over rows with a choice (two keys or more) of the entropy of the row of weights in
+    bits, with the scale left out (set to 1), and as the model has it; NaN where the layer's weights are not explained.
+
+    Standard deviations are over all measured pairs of a head, not row by row.
+    """
+    rows: list[dict[str, float]] = []
+    for layer, info in enumerate(trace.layers):
+        raw, seen = _Moments(info.heads), _Moments(info.heads)
+        entropies = torch.zeros(2, info.heads, dtype=torch.float64)
+        choices = torch.zeros(info.heads, dtype=torch.float64)
+        explained = not trace.kept[layer].unexplained
+        for strip in _strips(trace, layer):
+            may = _allowed(trace, layer, strip)
+            raw.add(trace.scores(layer, None, queries=strip), may)
+            seen.add(trace.scaled_scores(layer, None, queries=strip), may)
+            choice = may.sum(-1) > 1  # [h, t]
+            choices += choice.sum(-1).double().cpu()
+            if explained:
+                for at, weights in enumerate((_unscaled(trace, layer, strip), trace.weights(layer, None, strip))):
+                    bits = torch.special.entr(weights.double()).sum(-1) / math.log(2)
+                    entropies[at] += (bits * choice).sum(-1).cpu()
+        means = entropies / choices if explained else torch.full_like(entropies, math.nan)
+        rows += [
+            {"layer": layer, "head": head, "scale": info.scale, "pairs": int(raw.count[head])}
+            | raw.row("score", head)
+            | seen.row("scaled", head)
+            | {"entropy unscaled": float(means[0, head]), "entropy": float(means[1, head])}
+            for head in range(info.heads)
+        ]
+        if on_layer is not None:
+            on_layer(layer + 1, len(trace.layers))
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Variance:
+    """Why sqrt(d_head), measured on one head's own queries and keys.
+
+    query_std, key_std: of all their numbers. score_std: of all their dot products, masked or not.
+    shuffled_std: of dot products of the same numbers once each set has mean 0 and standard deviation 1 and lies in a
+    random order, so that no dimension has to do with another; expected: sqrt(d_head). pairs: how many of these.
+    """
+
+    d_head: int
+    query_std: float
+    key_std: float
+    score_std: float
+    shuffled_std: float
+    expected: float
+    pairs: int
+
+
+def variance(trace: Trace, layer: int, head: int, *, seed: int = 0) -> Variance:
+    """See Variance. The tokens are those of `sample`; computed in float64."""
+    at = sample(trace.n)
+    query, key = (vectors[at].double().cpu() for vectors in (trace.query(layer, head), trace.key(layer, head)))
+    d_head = query.shape[-1]
+    random = torch.Generator().manual_seed(seed)
+    products = []
+    rounds = math.ceil(SHUFFLED_PAIRS / (query.shape[0] * key.shape[0]))
+    for _ in range(rounds):
+        mixed = [
+            _standard(each)[torch.randperm(each.numel(), generator=random)].view(each.shape) for each in (query, key)
+        ]
+        products.append(scaled_scores(mixed[0][None], mixed[1][None], scale=1.0).flatten())
+    shuffled = torch.cat(products)
+    real = scaled_scores(query[None], key[None], scale=1.0)
+    return Variance(
+        d_head=d_head,
+        query_std=_std(query),
+        key_std=_std(key),
+        score_std=_std(real),
+        shuffled_std=_std(shuffled),
+        expected=math.sqrt(d_head),
+        pairs=shuffled.numel(),
+    )
+
+
+def _std(values: Tensor) -> float:
+    return float(values.std(correction=0))
+
+
+def _standard(values: Tensor) -> Tensor:
+    """The numbers as one row, with mean 0 and standard deviation 1."""
+    flat = values.flatten()
+    return (flat - flat.mean()) / flat.std(correction=0).clamp_min(1e-30)
+
+
+class _Moments:
+    """Count, mean, spread and range of each head's numbers, strip by strip, in float64."""
+
+    def __init__(self, heads: int) -> None:
+        self.count, self.sum, self.squares = (torch.zeros(heads, dtype=torch.float64) for _ in range(3))
+        self.smallest = torch.full((heads,), math.inf, dtype=torch.float64)
+        self.largest = -self.smallest
+
+    def add(self, values: Tensor, may: Tensor) -> None:
+        """values [h, t, s], of which `may` [h, t, s] count."""
+        exact = values.double()
+        kept = exact.masked_fill(~may, 0)
+        self.count += may.sum((-1, -2)).cpu()
+        self.sum += kept.sum((-1, -2)).cpu()
+        self.squares += (kept * kept).sum((-1, -2)).cpu()
+        low, high = exact.masked_fill(~may, math.inf), exact.masked_fill(~may, -math.inf)
+        self.smallest = torch.minimum(self.smallest, low.amin((-1, -2)).cpu())
+        self.largest = torch.maximum(self.largest, high.amax((-1, -2)).cpu())
+
+    def row(self, name: str, head: int) -> dict[str, float]:
+        mean = self.sum[head] / self.count[head]
+        spread = (self.squares[head] / self.count[head] - mean * mean).clamp_min(0).sqrt()
+        return {
+            f"{name} std": float(spread),
+            f"{name} min": float(self.smallest[head]),
+            f"{name} max": float(self.largest[head]),
+        }
+
+
+def _strips(trace: Trace, layer: int) -> Iterator[slice]:
+    """The sampled query rows, as many at once as STRIP_BYTES allow."""
+    rows = sample(trace.n)
+    height = max(1, STRIP_BYTES // (4 * trace.n * trace.layers[layer].heads)) * rows.step
+    for start in range(rows.start, rows.stop, height):
+        yield slice(start, min(start + height, trace.n), rows.step)
+
+
+def _allowed(trace: Trace, layer: int, rows: slice) -> Tensor:
+    """Where these queries may look, for every head: [h, t, s]."""
+    heads = trace.layers[layer].heads
+    table = trace.kept[layer].mask
+    if isinstance(table, Tensor) and table.ndim == 3:  # heads differ
+        return torch.stack([trace.allowed(layer, rows, head) for head in range(heads)])
+    return trace.allowed(layer, rows).expand(heads, -1, -1)
+
+
+def _unscaled(trace: Trace, layer: int, rows: slice) -> Tensor:
+    """The weights that the layer would have with a scale of 1, all else as it is: [h, t, s]."""
+    kept = trace.kept[layer]
+    bias, sinks = kept.bias, kept.sinks
+    return masked_weights(
+        kept.query[:, rows],
+        kept.key,
+        _allowed(trace, layer, rows)[0] if _alike(kept.mask) else _allowed(trace, layer, rows),
+        scale=1.0,
+        softcap=kept.info.softcap,
+        bias=bias if bias is None or bias.shape[1] == 1 else bias[:, rows],
+        sinks=sinks if sinks is None or sinks.ndim == 1 else sinks[:, rows],
+    )
+
+
+def _alike(mask: object) -> bool:
+    """Whether all heads have one mask."""
+    return not (isinstance(mask, Tensor) and mask.ndim == 3)

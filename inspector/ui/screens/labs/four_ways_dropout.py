@@ -1,0 +1,116 @@
+"""Of the laboratory "Same numbers, four ways" the part on dropout: off here; what it does to a row at training time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from inspector.errors import InspectorError
+from inspector.learn import dropout
+from inspector.ui import cached
+from inspector.ui.running import Current, attempt
+from inspector.ui.screens.common import label
+from inspector.ui.text import count, plain
+
+if TYPE_CHECKING:
+    from inspector import Trace
+    from inspector.store import Report
+    from inspector.ui.state import Selection
+
+P, SEED = "dropout_p", "dropout_seed"
+DRAWN_UP_TO = 24  # key tokens in the picture: those with the largest weights
+KINDS = {"without dropout": "#8a94a0", "this draw": "#d97a2b", f"mean of {max(dropout.DRAWS):,} draws": "#3584d4"}
+
+
+def draw(shown: Current, chosen: Selection, query: int) -> None:
+    """Draw this part for the prompt on screen."""
+    st.markdown("#### Dropout: at training time only")
+    _here(shown, chosen.layer)
+    trace = shown.trace
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        p = st.slider("Dropout p", 0.0, 0.9, 0.3, step=0.1, key=P, width=260)
+        seed = st.number_input("Seed", 0, 10**6, 0, step=1, key=SEED, width=140)
+
+    def make(_: Report) -> tuple[list[int], pd.DataFrame, pd.DataFrame]:
+        keys, row = dropout.row_of(trace, chosen.layer, chosen.head, query)
+        once = dropout.dropped(row, p, seed=int(seed))[0]
+        frame, mean = dropout.averages(row, p, seed=int(seed))
+        weights = pd.DataFrame(dict(zip(KINDS, (row, once, mean), strict=True)))
+        return keys, weights, frame
+
+    found = attempt(make)
+    if found is not None:
+        _row(trace, query, p, *found)
+
+
+def _here(shown: Current, layer: int) -> None:
+    """What the config says, and that two runs are equal."""
+
+    def make(report: Report) -> tuple[str, bool]:
+        def again(trace: Trace, say: Report) -> dropout.AtInference:
+            say("Running the prompt a second time", None)
+            return dropout.at_inference(trace, layer)
+
+        try:
+            found = cached.result(shown.request, ("at inference", layer), again, progress=report)
+        except InspectorError as error:
+            return str(error), False
+        mode = "is in training mode" if found.training else "is not in training mode, so nothing is dropped"
+        return (
+            f"This model's config asks for a dropout of {found.rate:g} on attention weights at training time. Here the "
+            f"model {mode}: of {found.elements:,} numbers (queries, keys and values of all layers, last logits), "
+            f"{found.differing:,} differ between two runs of this prompt."
+        ), True
+
+    made = attempt(make)
+    if made is not None:
+        said, known = made
+        (st.markdown if known else st.info)(plain(said))
+
+
+def _row(trace: Trace, query: int, p: float, keys: list[int], weights: pd.DataFrame, frame: pd.DataFrame) -> None:
+    kinds = list(KINDS)
+    once = weights[kinds[1]]
+    st.markdown(
+        f"The row of {plain(label(trace, query))}, {count(len(keys), 'weight')}, with torch's own dropout of p = {p:g}: "
+        f"**{int((once == 0).sum())} set to 0**, the others divided by 1 − p = {1 - p:g}. One draw adds up to "
+        f"{once.sum():.4f}; only the mean over many draws comes back to the row."
+    )
+    names = [label(trace, key) for key in keys]
+    top = np.sort(np.argsort(-weights[kinds[0]].to_numpy(), kind="stable")[:DRAWN_UP_TO])
+    long = weights.assign(key=names, position=keys).iloc[top].melt(["key", "position"], kinds, "kind", "weight")
+    st.altair_chart(_chart(long), width="stretch", key="dropout_chart")
+    if len(keys) > DRAWN_UP_TO:
+        st.caption(f"Drawn: the {DRAWN_UP_TO} largest of {len(keys):,} weights.")
+    left, right = st.columns(2, gap="large")
+    with left:
+        table = weights.assign(key=names)[["key", *kinds]]
+        numbers = {name: st.column_config.NumberColumn(format="%.6f") for name in kinds}
+        st.dataframe(table, hide_index=True, height=min(320, 37 + 35 * len(table)), column_config=numbers)
+    with right:
+        form = {name: st.column_config.NumberColumn(format="%.3g") for name in frame.columns[1:]}
+        st.dataframe(frame, hide_index=True, column_config=form)
+        st.caption(
+            "Largest difference between the row and the mean over so many draws; expected: the largest weight's "
+            "standard deviation, weight × √(p / (1 − p) / draws)."
+        )
+
+
+def _chart(long: pd.DataFrame) -> alt.Chart:
+    colour = alt.Scale(domain=list(KINDS), range=list(KINDS.values()))
+    return (
+        alt.Chart(long)
+        .mark_bar()
+        .encode(
+            x=alt.X("key:N", sort=alt.SortField("position"), title="key token", axis=alt.Axis(labelAngle=-45)),
+            xOffset=alt.XOffset("kind:N", sort=list(KINDS)),
+            y=alt.Y("weight:Q", title="attention weight"),
+            color=alt.Color("kind:N", scale=colour, title=None, legend=alt.Legend(orient="top", columns=1)),
+            tooltip=["key", "kind", alt.Tooltip("weight", format=".6f")],
+        )
+        .properties(height=300)
+    )
