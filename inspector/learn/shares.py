@@ -57,7 +57,7 @@ def output_check(trace: Trace, layer: int, query: int, shares: Tensor) -> Check:
 
 
 def why_not_a_sum(trace: Trace, layer: int, check: Check) -> str:
-    """The sentence that says so where a check did not hold, and, where the layer's spec tells, the cause; else empty."""
+    """Where a check did not hold, the sentence that says so, with the cause where the layer's spec tells it."""
     if check.ok:
         return ""
     spec = _attention(trace, layer).spec
