@@ -62,6 +62,8 @@ def attention_map(
         "picks": on_pick is not None,
         "threshold": threshold,
     }
+    if not np.isnan(picture.values).any():
+        header["masked"] = ""  # nothing is: no word of it in the legend
     _show(header, picture, key, picked)
 
 
@@ -164,7 +166,7 @@ def matrix_map(
         "column_name": column_name,
         "value_name": name,
         "legend": legend,
-        "masked": MASKED_NOTE,
+        "masked": MASKED_NOTE if np.isnan(values).any() else "",
         "masked_reading": MASKED_READING,
         "hint": HINT,
         "label": f"{name}: a row per {row_name}, a column per {column_name}",
