@@ -82,9 +82,7 @@ def _mask(trace: Trace, chosen: state.Selection) -> None:
 def _forbidden(trace: Trace, layer: int, found: MaskOnOff) -> None:
     """How much weight would go where the mask forbids looking."""
     later, earlier = found.forbidden["later"], found.forbidden["earlier"]
-    panels = [
-        Panel("bars", "share of the row's weight on later tokens, mask off", later, "on later tokens", scale="linear")
-    ]
+    panels = [Panel("bars", "weight on later tokens, mask off", later, "on later tokens", scale="linear")]
     said = f"Without the mask, {later.mean():.1%} of the weight goes to later tokens, on average over the query tokens."
     if earlier.any():
         panels.append(

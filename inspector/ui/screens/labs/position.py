@@ -110,7 +110,7 @@ def _plane_numbers(one: pd.Series, distance: int) -> None:
             st.metric(title, number(value), help=meaning, border=True, width="content")
 
 
-def _arrows(one: pd.Series) -> alt.LayerChart:
+def _arrows(one: pd.Series) -> alt.LayerChart | alt.FacetChart:
     """Query and key in this plane, before and after, from the origin; both axes to the same scale."""
     frame = pd.DataFrame(
         [
@@ -119,24 +119,28 @@ def _arrows(one: pd.Series) -> alt.LayerChart:
             for when in ("before", "after")
         ]
     ).assign(zero=0.0)
-    reach = 1.15 * float((frame["x"] ** 2 + frame["y"] ** 2).max() ** 0.5) or 1.0
+    reach = 1.25 * float((frame["x"] ** 2 + frame["y"] ** 2).max() ** 0.5) or 1.0
     first, second = str(one["dimensions"]).split(", ")
     scale = alt.Scale(domain=[-reach, reach], nice=False)
     base = alt.Chart(frame).encode(
         x=alt.X("x:Q", title=f"dimension {first}", scale=scale),
         y=alt.Y("y:Q", title=f"dimension {second}", scale=scale),
-        color=alt.Color("vector:N", scale=COLOURS, title=None),
+        color=alt.Color("vector:N", scale=COLOURS, legend=None),
         tooltip=["vector", "when", alt.Tooltip("x", format=".5f"), alt.Tooltip("y", format=".5f")],
     )
     dashes = alt.Scale(domain=["before RoPE", "after RoPE"], range=[[4, 4], [1, 0]])
     shafts = base.mark_rule(strokeWidth=2.5).encode(
-        x2="zero", y2="zero", strokeDash=alt.StrokeDash("when:N", scale=dashes, title=None)
+        x2="zero", y2="zero", strokeDash=alt.StrokeDash("when:N", scale=dashes, legend=None)
     )
     tips = base.mark_point(filled=True, size=90).encode(
         opacity=alt.condition(alt.datum["when"] == "after RoPE", alt.value(1), alt.value(0.55))
     )
+    beyond = frame.assign(x=1.13 * frame["x"], y=1.13 * frame["y"])  # names stand past the tips, off the arrows
+    names = alt.Chart(beyond).mark_text(fontSize=13).encode(
+        x="x:Q", y="y:Q", text="vector:N", color=alt.Color("vector:N", scale=COLOURS, legend=None)
+    )  # fmt: skip
     origin = alt.Chart(pd.DataFrame({"x": [0.0], "y": [0.0]})).mark_point(color="gray", size=30).encode(x="x", y="y")
-    return alt.layer(shafts, tips, origin).properties(width=270, height=270).configure_legend(orient="top", columns=2)
+    return alt.layer(shafts, tips, names, origin).properties(width=340, height=340)  # square: an angle looks as it is
 
 
 def _plane_table(trace: Trace, one: pd.Series, query: int, key: int) -> pd.DataFrame:
