@@ -167,7 +167,9 @@ def permitted(may: Tensor) -> Tensor:
     return may if may.dtype == torch.bool else may > -torch.inf
 
 
-class _NoMask(CausalSelfAttention):
+class NoMask(CausalSelfAttention):
+    """Every query may look at every key."""
+
     def mask(self, query_positions: Tensor, key_positions: Tensor, given: Tensor | None = None) -> Tensor:
         return torch.ones_like(super().mask(query_positions, key_positions, given))
 
@@ -347,7 +349,7 @@ MISTAKES: tuple[Mistake, ...] = (
     Mistake("scale of d_model", "scores divided by sqrt(d_model) instead of sqrt(d_head)", _spec(_model_width_scale)),
     Mistake("scale of d_head", "1/sqrt(d_head) instead of the model's own scale", _spec(_head_width_scale)),
     Mistake("scaled twice", "the scale applied twice", _step(_ScaledTwice, unless=_scale_one)),
-    Mistake("no mask", "no causal mask", _step(_NoMask)),
+    Mistake("no mask", "no causal mask", _step(NoMask)),
     Mistake("mask sees next", "a mask that also lets the next token be seen", _step(_SeesNext)),
     Mistake("mask hides itself", "a mask that hides each token from itself", _step(_NotItself)),
     Mistake("masked after softmax", "the mask applied after the softmax", _step(_MaskedAfterwards)),

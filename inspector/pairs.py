@@ -174,7 +174,7 @@ def planes(trace: Trace, layer: int, head: int, query: int, key: int) -> pd.Data
     Raises InspectorError, one sentence, where the layer does not use RoPE, its family is not reimplemented, the trace
     has no model, or its vectors turn out not to be its unrotated ones turned in these planes.
     """
-    found = _turning(trace, layer)
+    found = turning(trace, layer)
     steps = pair_steps(trace, layer, head, query, key)
     if steps.query_before is None or steps.key_before is None or steps.product_before is None:
         raise InspectorError(steps.no_before)
@@ -223,7 +223,7 @@ def dimensions(trace: Trace, layer: int, steps: PairSteps, *, rope: bool = True)
     width = len(steps.product)
     frame = pd.DataFrame({"dimension": np.arange(width), **dict(zip(("query", "key", "product"), chosen, strict=True))})
     try:
-        found = _turning(trace, layer)
+        found = turning(trace, layer)
     except InspectorError:
         return frame
     plane = pd.array([pd.NA] * width, dtype="Int64")
@@ -236,7 +236,7 @@ def dimensions(trace: Trace, layer: int, steps: PairSteps, *, rope: bool = True)
 
 
 @dataclass(frozen=True)
-class _Turning:
+class Turning:
     """The planes of a layer that turn: numbers, first and second dimension, radians per position, all [planes]; the
     factor on cosine and sine, and the direction (-1: backwards)."""
 
@@ -248,10 +248,15 @@ class _Turning:
     direction: int
     scaled: npt.NDArray[np.int64]  # dimensions of planes that stand still, but have the factor
 
+    def angles(self, position: int) -> Vector:
+        """By how many radians each plane is turned at this position, [planes]: position times speed, with its sign."""
+        formed = (np.float32(position) * self.speed).astype(np.float64)  # formed in float32, as the library does
+        return formed * self.direction
+
     def turned(self, before: Vector, position: int) -> Vector:
         """A vector [d] as the rotation leaves it at this position."""
-        angle = (np.float32(position) * self.speed).astype(np.float64)  # formed in float32, as the library does
-        cos, sin = np.cos(angle) * self.factor, np.sin(angle) * self.factor * self.direction
+        angle = self.angles(position)
+        cos, sin = np.cos(angle) * self.factor, np.sin(angle) * self.factor
         after = before.copy()
         after[self.scaled] *= self.factor
         after[self.first] = before[self.first] * cos - before[self.second] * sin
@@ -263,7 +268,9 @@ class _Turning:
         return np.setdiff1d(np.arange(width), np.concatenate((self.first, self.second)))
 
 
-def _turning(trace: Trace, layer: int) -> _Turning:
+def turning(trace: Trace, layer: int) -> Turning:
+    """The layer's planes and how fast they turn. Raises InspectorError, one sentence, where nothing turns or it is not
+    known: no RoPE, no model at hand, a family that is not reimplemented."""
     if trace.layers[layer].rope is False:
         raise InspectorError(f"Layer {layer} does not use RoPE: nothing is turned, its score is all content.")
     if trace.model is None:
@@ -277,7 +284,7 @@ def _turning(trace: Trace, layer: int) -> _Turning:
     per_position, factor = frequencies(rope, length=trace.n)
     speed = per_position.detach().cpu().numpy().astype(np.float32)
     turns = speed != 0
-    return _Turning(
+    return Turning(
         plane=np.flatnonzero(turns),
         first=first[turns],
         second=second[turns],

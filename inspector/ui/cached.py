@@ -18,7 +18,7 @@ import inspector
 from inspector import measures as head_measures
 from inspector import metrics, views
 from inspector.errors import InspectorError
-from inspector.learn import walkthrough
+from inspector.learn import shuffle, walkthrough
 from inspector.store import Report, Store
 from inspector.ui import opened
 from inspector.ui.state import Request
@@ -153,6 +153,19 @@ def around(request: Request, layer: int, query: int, progress: Report | None = N
 
     key = ("around", layer, query, *_key(request))
     return store().results.get(key, make, size=lambda made: made.nbytes, progress=progress)
+
+
+def shuffled(request: Request, layer: int, seed: int, progress: Report | None = None) -> shuffle.Shuffled:
+    """What shuffling the tokens does to one layer's output, with RoPE and mask on and off."""
+    traced = trace(request, progress)
+
+    def make(report: Report) -> shuffle.Shuffled:
+        report("Running the layer on shuffled tokens", None)
+        return shuffle.shuffled(traced, layer, seed)
+
+    key = ("shuffled", layer, seed, *_key(request))
+    size = lambda made: made.order.nbytes * (1 + len(made.variants))  # noqa: E731
+    return store().results.get(key, make, size=size, progress=progress)
 
 
 def report(request: Request, progress: Report | None = None) -> VerificationReport:

@@ -62,6 +62,8 @@ def attention_map(
         "picks": on_pick is not None,
         "threshold": threshold,
     }
+    if not np.isnan(picture.values).any():
+        header["masked"] = ""  # nothing is: no word of it in the legend
     _show(header, picture, key, picked)
 
 

@@ -1,11 +1,230 @@
-"""To be written."""
+"""The laboratory Position: one query and one key turned by RoPE, plane by plane; their score at every distance; what is
+left when RoPE is switched off. Own vectors can be typed."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from inspector import pairs
+from inspector.learn import position
+from inspector.ui import state
+from inspector.ui.components.strips import rounded
+from inspector.ui.components.verdict import verdict
+from inspector.ui.running import attempt, or_say
 from inspector.ui.screens import common
+from inspector.ui.screens.common import label, number
+from inspector.ui.screens.labs import order
+from inspector.ui.text import count, plain
+
+if TYPE_CHECKING:
+    from inspector.store import Report
+    from inspector.trace import Trace
+
+COLOURS = alt.Scale(domain=["query", "key"], range=["#3584d4", "#d97a2b"])
+PLANE = "position_plane"
+TYPED = ("1 0 0.5 0.5", "1 0 0.5 -0.5")  # shown until the visitor types
 
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    common.opening("To be written.")
+    opened = common.opening(
+        "RoPE turns a query and a key two dimensions at a time, each plane at its own speed, by an angle of position "
+        "times speed. What the two are then turned *against each other* depends on their distance alone, and so does "
+        "their score. Dashed arrows are before rotation, solid ones after it."
+    )
+    if opened is None:
+        return
+    shown, chosen = opened
+    trace, layer, head = shown.trace, chosen.layer, chosen.head
+    st.subheader(f"Layer {layer}, head {head}", anchor=False)
+    query, key = _pair(trace, chosen)
+    common.terms("RoPE", "query vector", "key vector", "attention score", "mask")
+
+    def make(report: Report) -> pd.DataFrame:
+        report("Reading the vectors before RoPE and how fast each plane turns", None)
+        return position.turned_planes(trace, layer, head, query, key)
+
+    planes = or_say(make)
+    if planes is not None:
+        _plane(trace, planes, query, key)
+        _distance(trace, layer, head, query, key)
+        order.shift(trace, layer, head, query)
+    order.shuffle(shown, layer)
+    _typed()
+
+
+def _pair(trace: Trace, chosen: state.Selection) -> tuple[int, int]:
+    """The fields for layer, head, query token and key token; the last token and its strongest key to begin with."""
+    query = chosen.query if chosen.query >= 0 else trace.n - 1
+    row = pairs.row(trace, chosen.layer, chosen.head, query)
+    seen = row["position"][row["allowed"]].to_list()
+    key = chosen.key if chosen.key in seen else pairs.strongest_key(row)
+    with st.container(horizontal=True):
+        common.head_pickers(trace.layers, chosen)
+        common.token_picker(
+            "Query token", "query_field", range(trace.n), query, trace, lambda at: state.select(query=at)
+        )
+        common.token_picker("Key token", "key_field", seen, key, trace, lambda at: state.select(key=at))
+    return query, key
+
+
+# -- one plane ---------------------------------------------------------------------------------------------------
+
+
+def _plane(trace: Trace, planes: pd.DataFrame, query: int, key: int) -> None:
+    st.markdown("#### One plane of this pair, turned")
+    if st.session_state.get(PLANE) not in planes.index:
+        st.session_state[PLANE] = int(planes["position"].abs().idxmax())
+    at = st.select_slider(
+        "Plane, from the fastest to the slowest; to begin with, the one in which turning changes the score most",
+        list(planes.index),
+        format_func=lambda row: f"{planes['plane'][row]} · once in {rounded(planes['wavelength'][row])} tokens",
+        key=PLANE,
+    )
+    one = planes.loc[at]
+    with st.container(horizontal=True, gap="large"):
+        st.altair_chart(_arrows(one), width="content", key="arrows")
+        with st.container(width=480):
+            _plane_numbers(one, query - key)
+    st.dataframe(_plane_table(trace, one, query, key), hide_index=True, width="content")
+    with st.expander("Numbers: all planes"):
+        st.dataframe(planes, hide_index=True, height=min(420, 37 + 35 * len(planes)))
+
+
+def _plane_numbers(one: pd.Series, distance: int) -> None:
+    st.markdown(
+        f"Plane {one['plane']} holds dimensions {one['dimensions']} and turns by {number(one['degrees_per_token'])}° a "
+        f"token. The two tokens are {count(distance, 'token')} apart, so the query is turned by "
+        f"{number(distance * one['degrees_per_token'])}° against the key."
+    )
+    with st.container(horizontal=True, gap="small"):
+        for title, value, meaning in (
+            ("share of the score", one["share"], "The product of the two solid arrows: x · x + y · y."),
+            ("unturned", one["content"], "The product of the two dashed arrows: both tokens at one position."),
+            ("made by position", one["position"], "The share less that: what turning makes of it."),
+        ):
+            st.metric(title, number(value), help=meaning, border=True, width="content")
+
+
+def _arrows(one: pd.Series) -> alt.LayerChart | alt.FacetChart:
+    """Query and key in this plane, before and after, from the origin; both axes to the same scale."""
+    frame = pd.DataFrame(
+        [
+            {"vector": name, "when": f"{when} RoPE", "x": one[f"{name}_{when}_x"], "y": one[f"{name}_{when}_y"]}
+            for name in ("query", "key")
+            for when in ("before", "after")
+        ]
+    ).assign(zero=0.0)
+    reach = 1.25 * float((frame["x"] ** 2 + frame["y"] ** 2).max() ** 0.5) or 1.0
+    first, second = str(one["dimensions"]).split(", ")
+    scale = alt.Scale(domain=[-reach, reach], nice=False)
+    base = alt.Chart(frame).encode(
+        x=alt.X("x:Q", title=f"dimension {first}", scale=scale),
+        y=alt.Y("y:Q", title=f"dimension {second}", scale=scale),
+        color=alt.Color("vector:N", scale=COLOURS, legend=None),
+        tooltip=["vector", "when", alt.Tooltip("x", format=".5f"), alt.Tooltip("y", format=".5f")],
+    )
+    dashes = alt.Scale(domain=["before RoPE", "after RoPE"], range=[[4, 4], [1, 0]])
+    shafts = base.mark_rule(strokeWidth=2.5).encode(
+        x2="zero", y2="zero", strokeDash=alt.StrokeDash("when:N", scale=dashes, legend=None)
+    )
+    tips = base.mark_point(filled=True, size=90).encode(
+        opacity=alt.condition(alt.datum["when"] == "after RoPE", alt.value(1), alt.value(0.55))
+    )
+    beyond = frame.assign(x=1.13 * frame["x"], y=1.13 * frame["y"])  # names stand past the tips, off the arrows
+    names = alt.Chart(beyond).mark_text(fontSize=13).encode(
+        x="x:Q", y="y:Q", text="vector:N", color=alt.Color("vector:N", scale=COLOURS, legend=None)
+    )  # fmt: skip
+    origin = alt.Chart(pd.DataFrame({"x": [0.0], "y": [0.0]})).mark_point(color="gray", size=30).encode(x="x", y="y")
+    return alt.layer(shafts, tips, names, origin).properties(width=340, height=340)  # square: an angle looks as it is
+
+
+def _plane_table(trace: Trace, one: pd.Series, query: int, key: int) -> pd.DataFrame:
+    rows = []
+    for name, at in (("query", query), ("key", key)):
+        rows.append(
+            {
+                "vector": name,
+                "token": label(trace, at),
+                "position × speed": f"{at} × {number(one['degrees_per_token'])}°",
+                "modulo 360": f"{number(one[f'{name}_angle'])}°",
+                "before": f"{number(one[f'{name}_before_x'])}, {number(one[f'{name}_before_y'])}",
+                "after": f"{number(one[f'{name}_after_x'])}, {number(one[f'{name}_after_y'])}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+# -- every distance ----------------------------------------------------------------------------------------------
+
+
+def _distance(trace: Trace, layer: int, head: int, query: int, key: int) -> None:
+    st.markdown("#### The same two vectors at every distance")
+    furthest = st.slider("Up to a distance of so many tokens", 16, 2048, 256, step=16, key="position_furthest")
+    found = attempt(lambda _: position.by_distance(trace, layer, head, query, key, furthest))
+    if found is None:
+        return
+    if found.note:
+        st.info(plain(found.note), icon=":material/info:")
+    st.altair_chart(_curve(found.frame, found.real), width="stretch", key="distance_curve")
+    real = found.frame["score"][found.frame["distance"] == found.real].iloc[0]
+    verdict(
+        found.check, f"The curve at this pair's own distance of {found.real}, {number(real)}, against the trace's score"
+    )
+    with st.expander("Numbers: a row per distance"):
+        st.dataframe(found.frame, hide_index=True, height=320)
+
+
+def _curve(frame: pd.DataFrame, real: int | None) -> alt.LayerChart | alt.FacetChart:
+    """Score by distance, the pair's own distance marked."""
+    base = alt.Chart(frame).encode(
+        x=alt.X("distance:Q", title="distance in tokens", scale=alt.Scale(nice=False)),
+        y=alt.Y("score:Q", title="score, query · key after RoPE"),
+        tooltip=["distance", alt.Tooltip("score", format=".6g")],
+    )
+    marks = [base.mark_line(color="#3584d4", strokeWidth=1.8), base.mark_point(opacity=0, size=60)]
+    if real is not None:
+        here = base.transform_filter(alt.datum["distance"] == real)
+        upright = alt.Chart(pd.DataFrame({"distance": [real]})).mark_rule(color="#d97a2b", strokeDash=[4, 4])
+        marks += [
+            upright.encode(x="distance:Q"),
+            here.mark_point(color="#d97a2b", filled=True, size=110, opacity=1),
+        ]
+    return alt.layer(*marks).properties(height=280)
+
+
+# -- typed numbers -----------------------------------------------------------------------------------------------
+
+
+def _typed() -> None:
+    st.markdown("#### Your own query and key")
+    st.caption(
+        "2, 4, 6 or 8 numbers each. Dimensions 0 and 1 turn together, 2 and 3, and so on; plane i turns by "
+        "base^(−2i / dimensions) radians a token."
+    )
+    with st.container(horizontal=True):
+        query = st.text_input("Query vector", TYPED[0], key="position_typed_query", width=230, max_chars=200)
+        key = st.text_input("Key vector", TYPED[1], key="position_typed_key", width=230, max_chars=200)
+        theta = st.number_input("Base (theta)", 1.0, 1e9, 10000.0, key="position_theta", format="%g", width=170)
+        furthest = st.slider("Up to a distance of", 16, 2048, 128, step=16, key="position_typed_furthest", width=230)
+    found = attempt(
+        lambda _: position.typed_by_distance(
+            position.typed_vector(query, "query vector"),
+            position.typed_vector(key, "key vector"),
+            theta=theta,
+            furthest=furthest,
+        )
+    )
+    if found is None:
+        return
+    st.altair_chart(_curve(found, None), width="stretch", key="typed_curve")
+    st.caption(f"At distance 0 nothing is turned: the score is the dot product as typed, {number(found['score'][0])}.")
+    with st.expander("Numbers: a row per distance"):
+        st.dataframe(found, hide_index=True, height=320)
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script

@@ -1,0 +1,70 @@
+"""Unrotated queries and keys of one head go in; the same vectors turned to any positions come out, and their scores.
+
+Rotation and products are `reimpl`'s. That the model's own vectors are these, turned, is proven before any is used.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from inspector import pairs
+from inspector.errors import InspectorError
+from reimpl.attention import scaled_scores
+from reimpl.frequencies import frequencies
+from reimpl.rope import rotate
+from reimpl.spec import RopeSpec
+
+if TYPE_CHECKING:
+    from inspector.trace import Trace
+
+
+def unrotated(trace: Trace, layer: int, head: int, rows: slice) -> tuple[Tensor, Tensor, RopeSpec]:
+    """Queries and keys [rows, d] before rotation, and the rule that turns them: proven on the captured ones."""
+    pairs.turning(trace, layer)  # says why where nothing turns
+    assert trace.model is not None  # noqa: S101  (it has just been asked)
+    rope = trace.model.reimplementation[layer].spec.rope
+    assert rope is not None  # noqa: S101
+    positions = torch.arange(trace.n)[rows]
+    found = []
+    for ask in (trace.query, trace.key):
+        before, after = ask(layer, head, rope=False)[rows], ask(layer, head)[rows]
+        off = (turned(before, positions, rope, trace.n) - after).abs().max()
+        if not float(off) <= 3 * torch.finfo(after.dtype).eps * float(after.abs().max()):  # two products and a sum
+            raise InspectorError(
+                f"The queries and keys of layer {layer} are not just its unrotated ones turned by position, so they "
+                "cannot be turned by another; choose another layer or model."
+            )
+        found.append(before)
+    return found[0], found[1], rope
+
+
+def turned(x: Tensor, positions: Tensor, rope: RopeSpec, n: int, *, angles: torch.dtype = torch.float32) -> Tensor:
+    """`rotate`, as in a text of at least n tokens: rules that adapt to a text's length then give n tokens' speeds."""
+    positions = torch.cat((positions, torch.tensor([n - 1]))).to(x.device)
+    return rotate(torch.cat((x, x[-1:])), positions, rope, angles=angles)[:-1]
+
+
+def dot(query: Tensor, key: Tensor) -> Tensor:
+    """Scores [t, s] of query [t, d] and key [s, d], as a trace computes them."""
+    return scaled_scores(query[None], key[None], scale=1.0)[0]
+
+
+def same_speeds(rope: RopeSpec, n: int, length: int) -> bool:
+    """Does a text of this length turn as one of n tokens does?"""
+    here, there = frequencies(rope, n), frequencies(rope, max(n, length))
+    return torch.equal(here[0], there[0]) and here[1] == there[1]
+
+
+def norms(query: Tensor, key: Tensor) -> float:
+    """The largest length of a query vector times the largest of a key vector: no product is larger."""
+    return float(query.double().norm(dim=-1).max() * key.double().norm(dim=-1).max())
+
+
+def sum_rounding(dtype: torch.dtype, products: int) -> float:
+    """Relative error of a sum of so many products, rounded once to the dtype (inspector/compare.py)."""
+    unit = torch.finfo(dtype).eps
+    return unit + (unit if dtype == torch.float64 else torch.finfo(torch.float32).eps) * math.sqrt(products)
