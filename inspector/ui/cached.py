@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from inspector import Model, Trace, VerificationReport
+
+T = TypeVar("T")
 
 KEEP_INPUT_UP_TO = 8000  # characters: the attention input of a longer prompt is fetched when asked for
 REPORT_BYTES = 2**20  # a report is a few small tables
@@ -136,6 +139,21 @@ def vectors(
     key = ("vectors", layer, head, *_key(request))
     size = lambda made: sum(values.nbytes for values in made.values())  # noqa: E731
     return store().results.get(key, make, size=size, progress=progress)
+
+
+def result(
+    name: tuple[object, ...],
+    request: Request,
+    make: Callable[[Trace, Report], T],
+    progress: Report | None = None,
+    *,
+    size: int = REPORT_BYTES,
+) -> T:
+    """Anything small made from this request's trace, kept under `name`, which says all else that it depends on."""
+    traced = trace(request, progress)
+    return store().results.get(
+        (*name, *_key(request)), lambda say: make(traced, say), size=lambda _: size, progress=progress
+    )
 
 
 def report(request: Request, progress: Report | None = None) -> VerificationReport:
