@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from torch import Tensor
+from transformers.cache_utils import DummyLayer, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from inspector.errors import InspectorError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from inspector.model import Model
     from inspector.store import Report
     from inspector.trace import Trace
@@ -117,11 +116,10 @@ class Parameters:
 def sizes(trace: Trace) -> Sizes:
     """The sizes of this trace's model. A trace from a file has no model at hand: its limit is unknown then."""
     value = trace.kept[0].value
-    # A window of w is the new token and w - 1 before it; stretches are cached the same way.
-    limits = [info.window or info.chunk for info in trace.layers]
+    backs = _backs(trace)
     layers = tuple(
-        LayerSizes(info.heads, info.kv_heads, info.d_head, info.d_value, None if limit is None else limit - 1)
-        for info, limit in zip(trace.layers, limits, strict=True)
+        LayerSizes(info.heads, info.kv_heads, info.d_head, info.d_value, back)
+        for info, back in zip(trace.layers, backs, strict=True)
     )
     try:
         d_model = trace.input(0).shape[-1]
@@ -151,20 +149,43 @@ def parameters(model: Model) -> Parameters:
 
 
 def cache_bytes(cache: Any) -> int:
-    """Bytes of the keys and values in a library's cache, one tensor after the other.
+    """Bytes of the tensors in a library's cache, one after the other.
 
-    Raises InspectorError for a cache that holds anything else (states of a recurrence, compressed keys).
+    Raises InspectorError for a cache of layers that hold anything but keys and values (states of a recurrence).
     """
+    return _nbytes(
+        part for layer in _cache_layers(cache) for part in (layer.keys, layer.values) if isinstance(part, Tensor)
+    )
+
+
+def _cache_layers(cache: Any) -> list[Any]:
+    """The cache's layers, all of a kind that can be counted."""
     if not isinstance(cache, DynamicCache):
         kind = "no cache" if cache is None else f"a {type(cache).__name__}"
         raise InspectorError(f"This model hands back {kind}, which is not made of keys and values alone.")
-    known = (DynamicLayer, DynamicSlidingWindowLayer)
+    known = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)  # the last one holds nothing
     other = next((layer for layer in cache.layers if type(layer) not in known), None)
     if other is not None:
         raise InspectorError(
             f"This model's cache has a {type(other).__name__}, which is not made of keys and values alone."
         )
-    return _nbytes(part for layer in cache.layers for part in (layer.keys, layer.values) if part is not None)
+    return list(cache.layers)
+
+
+def _backs(trace: Trace) -> list[int | None]:
+    """How many last positions each layer's cache keeps: what the library's own cache says of itself (it may keep all
+    where the mask has a window, or nothing where a layer uses another's keys). From the masks where it cannot be asked.
+    A window of w is the new token and w - 1 before it; stretches (chunks) are cached the same way."""
+    if trace.model is not None:
+        try:
+            layers = _cache_layers(trace.model.cache(trace.tokens.ids[:1]))
+        except InspectorError:
+            layers = []
+        if len(layers) == len(trace.layers):
+            windows = [0 if type(one) is DummyLayer else getattr(one, "sliding_window", None) for one in layers]
+            return [None if window is None else max(window - 1, 0) for window in windows]
+    limits = [info.window or info.chunk for info in trace.layers]
+    return [None if limit is None else limit - 1 for limit in limits]
 
 
 def measured(trace: Trace, layer: int, progress: Report | None = None) -> tuple[pd.DataFrame, str]:

@@ -156,18 +156,19 @@ def _compared(found: costs.Sizes, counted: costs.Parameters | None, counts: pd.D
     table = costs.compared(formula, counts).astype({"tokens": "Int64"})
     if counted is not None and counted.matrices is not None and (expected := found.matrices()) is not None:
         table.loc[len(table)] = ["W_q, W_k, W_v, W_o", pd.NA, expected, counted.matrices, counted.matrices - expected]
-    differing = int((table["difference"] != 0).sum())
+    differing = table[table["difference"] != 0]
     st.markdown("#### Formula against real tensors")
-    if differing:
+    if len(differing):
+        largest = differing.iloc[-1]
         st.warning(
-            f"{differing} of {len(table)} counts differ from the formula: this model keeps something the formula does "
-            "not know.",
+            f"{len(differing)} of {len(table)} counts differ from the formula, such as {largest['what']}: counted is "
+            f"× {largest['counted'] / largest['formula']:.3g}. This model keeps something else than the formula's "
+            "keys and values, perhaps a compressed form of them.",
             icon=":material/warning:",
         )
     else:
-        st.success(
-            f"{len(table)} counts of real tensors, each equal to its formula to the byte.", icon=":material/check:"
-        )
+        words = f"{len(table)} counts of real tensors, each equal to its formula to the byte."
+        st.success(words, icon=":material/check:")
     if why:
         st.info(f"The cache was not counted. {plain(why)}", icon=":material/info:")
     whole = {name: st.column_config.NumberColumn(format="localized") for name in ("formula", "counted", "difference")}
