@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 FIRST, SECOND, WORD, EXAMPLE = "contexts_first", "contexts_second", "contexts_word", "contexts_example"
 MOST_CHARACTERS = 2000
-ROUNDING = 1e-4  # relative; float32 rounding adds up to about 1e-6 over thirty layers
 
 TWO, SAME_PLACE, POSITION = "the two prompts", "cut to the same position", "position alone"
 COLOURS = {TWO: "#d97a2b", SAME_PLACE: "#3584d4", POSITION: "#8a94a3"}
@@ -175,7 +174,7 @@ def _chart(pair: Pair) -> None:
             color=alt.Color(
                 "what",
                 scale=alt.Scale(domain=list(found), range=[COLOURS[name] for name in found]),
-                legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=300),
+                legend=alt.Legend(title=None, orient="bottom", columns=3, labelLimit=300),
             ),
             tooltip=["what", "layer", alt.Tooltip("distance", format=".6g"), alt.Tooltip("cosine", format=".6f")],
         )
@@ -203,10 +202,11 @@ def _position(pair: Pair) -> None:
     if pair.moved is not None:
         by, most = abs(other - at) or 1, pair.moved["distance"].max()
         start = f"**Position alone:** the first prompt unchanged, but {count(by, 'position')} later: its vector"
-        if most <= ROUNDING:
+        if most <= contexts.rounding(pair.first):
+            who = "RoPE's scores" if any(info.rope for info in pair.first.layers) else "Scores here"
             words.append(
-                f"{start} is the same but for rounding ({common.number(most)}). RoPE's scores feel only how far apart "
-                "two tokens are; what matters is which tokens stand before the word, and how many."
+                f"{start} is the same but for rounding ({common.number(most)}). {who} feel only how far apart two "
+                "tokens are; what matters is which tokens stand before the word, and how many."
             )
         else:
             words.append(f"{start} moves by up to {common.number(most)}: in this model the position itself counts.")
