@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup app test check fix bench coverage screenshots wheel browser clean
+.PHONY: help setup app test check fix bench coverage screenshots notebook wheel browser clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ coverage: setup ## every decoder type of the installed transformers: captured, r
 
 screenshots: setup browser ## pictures of every screen into docs/images
 	$(BIN)/python -m tests.screenshots
+
+notebook: setup ## run notebooks/self_attention_by_hand.ipynb again and save it with its outputs
+	$(BIN)/python -m tests.notebook
 
 wheel: setup ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

@@ -262,6 +262,33 @@ class Model:
         with self._turn, recording(Recorder(record=False, eager=eager)):
             return greedy(self.model, ids, count)
 
+    def cache(self, ids: Sequence[int]) -> Any:
+        """The library's own key/value cache after one forward pass over these tokens; None where it hands none back."""
+        with self._turn, torch.inference_mode():
+            found = self.model(torch.tensor([list(ids)], device=self.device), use_cache=True)
+        return getattr(found, "past_key_values", None)
+
+    def residuals(self, ids: Sequence[int], *, first: int = 0) -> list[Tensor]:
+        """What each attention layer's block receives [n, d_model], with the tokens at positions first, first + 1, ...
+
+        Raises InspectorError where the model takes no positions, or has not enough of them.
+        """
+        if "position_ids" not in inspect.signature(self.model.forward).parameters:
+            raise InspectorError(f"{self.name} takes no positions from outside, so its tokens cannot be moved along.")
+        if self.positions is not None and first + len(ids) > self.positions:
+            raise InspectorError(
+                f"Position {first + len(ids) - 1} does not exist: {self.name} has positions 0 to {self.positions - 1}; "
+                "take a shorter prompt."
+            )
+        recorder = Recorder(keep=frozenset({"residual"}))
+        places = torch.arange(first, first + len(ids), device=self.device)[None]
+        with self._turn, torch.inference_mode(), recording(recorder):
+            self.model(torch.tensor([list(ids)], device=self.device), position_ids=places, use_cache=False)
+        found = [call.residual for call in recorder.calls if call.residual is not None]
+        if len(found) != len(recorder.calls):
+            raise InspectorError(f"What the layers of {self.name} receive could not be read from it as it ran.")
+        return found
+
     def _run(self, ids: Sequence[int], recorder: Recorder, *, every: bool = False) -> Tensor | None:
         """One forward pass under `recorder`: logits [1, vocabulary] after the last token, or [n, vocabulary] of `every`
         token; None where the model has no language-model head."""

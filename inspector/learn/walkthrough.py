@@ -39,10 +39,6 @@ class Surroundings:
     next_residual: Numbers | None = None
     added_to: str = ""
 
-    @property
-    def nbytes(self) -> int:
-        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
-
 
 def around(trace: Trace, layer: int, query: int) -> Surroundings:
     """What stands around this layer's attention for the query token, by one more forward pass."""

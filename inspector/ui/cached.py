@@ -143,29 +143,39 @@ def vectors(
     return store().results.get(key, make, size=size, progress=progress)
 
 
+def result(
+    request: Request,
+    what: tuple[object, ...],
+    make: Callable[[Trace, Report], T],
+    *,
+    size: int = RESULT_BYTES,
+    progress: Report | None = None,
+) -> T:
+    """Anything small that is computed from the prompt's trace, once for all visitors. `what` names it, with all that it
+    depends on beside the request; `size`: about how many bytes it keeps."""
+    traced = trace(request, progress)
+    key = (*what, *_key(request))
+    return store().results.get(key, lambda report: make(traced, report), size=lambda _: size, progress=progress)
+
+
 def around(request: Request, layer: int, query: int, progress: Report | None = None) -> walkthrough.Surroundings:
     """One token's vectors around one layer's attention."""
-    traced = trace(request, progress)
 
-    def make(report: Report) -> walkthrough.Surroundings:
+    def make(traced: Trace, report: Report) -> walkthrough.Surroundings:
         report("Running the prompt once more, to see around the attention", None)
         return walkthrough.around(traced, layer, query)
 
-    key = ("around", layer, query, *_key(request))
-    return store().results.get(key, make, size=lambda made: made.nbytes, progress=progress)
+    return result(request, ("around", layer, query), make, progress=progress)
 
 
 def shuffled(request: Request, layer: int, seed: int, progress: Report | None = None) -> shuffle.Shuffled:
     """What shuffling the tokens does to one layer's output, with RoPE and mask on and off."""
-    traced = trace(request, progress)
 
-    def make(report: Report) -> shuffle.Shuffled:
+    def make(traced: Trace, report: Report) -> shuffle.Shuffled:
         report("Running the layer on shuffled tokens", None)
         return shuffle.shuffled(traced, layer, seed)
 
-    key = ("shuffled", layer, seed, *_key(request))
-    size = lambda made: made.order.nbytes * (1 + len(made.variants))  # noqa: E731
-    return store().results.get(key, make, size=size, progress=progress)
+    return result(request, ("shuffled", layer, seed), make, progress=progress)
 
 
 def report(request: Request, progress: Report | None = None) -> VerificationReport:
@@ -182,21 +192,6 @@ def report(request: Request, progress: Report | None = None) -> VerificationRepo
         return inspector.verify(loaded, traced, on_layer=on_layer)
 
     return store().results.get(_report_key(request), make, size=lambda _: REPORT_BYTES, progress=progress)
-
-
-def result(
-    request: Request,
-    what: tuple[object, ...],
-    make: Callable[[Trace, Report], T],
-    *,
-    size: int = RESULT_BYTES,
-    progress: Report | None = None,
-) -> T:
-    """Anything small that is computed from the prompt's trace, once for all visitors. `what` names it, with all that it
-    depends on beside the request; `size`: about how many bytes it keeps."""
-    traced = trace(request, progress)
-    key = (*what, *_key(request))
-    return store().results.get(key, lambda report: make(traced, report), size=lambda _: size, progress=progress)
 
 
 def finished_report(request: Request) -> VerificationReport | None:

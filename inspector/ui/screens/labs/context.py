@@ -1,11 +1,214 @@
-"""To be written."""
+"""The laboratory Context: what a longer prompt costs. What grows with the square of its tokens, what with their number,
+what not at all; by formula, and counted from real tensors."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from inspector.learn import costs
+from inspector.ui import cached
+from inspector.ui.running import Current, attempt
 from inspector.ui.screens import common
+from inspector.ui.text import count, plain
+
+if TYPE_CHECKING:
+    from inspector.store import Report
+    from inspector.trace import Trace
+
+# One hue for what grows alike; orange is n², blue is n, grey does not grow.
+COLOURS = {
+    "weights of one head": "#f0b27a",
+    "weights of one layer": "#d97a2b",
+    "weights of all layers": "#a84f0a",
+    "key/value cache": "#3584d4",
+    "kept by the capture": "#74add9",
+    "attention's parameters": "#8a94a3",
+    "all parameters": "#667080",
+}
+TOKENS = "context_tokens"
+USUAL = (8192, 4096)  # tokens and d_model of the well-known example
 
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    common.opening("To be written.")
+    opened = common.opening(
+        "Each line is what one thing takes in memory as the prompt grows. Both axes are logarithmic: twice as steep "
+        "means growing with n². Dots are real tensors, counted to the byte; lines are formulas."
+    )
+    if opened is None:
+        return
+    shown, chosen = opened
+    trace, layer = shown.trace, chosen.layer
+    found = attempt(lambda _: costs.sizes(trace))
+    if found is None:
+        return
+    counted, counts, why = _count(shown, layer)
+    options = sorted({*costs.steps(found.limit), trace.n})
+    n = st.select_slider(
+        "Tokens n",
+        options,
+        value=options[-1],
+        key=TOKENS,
+        format_func=lambda tokens: f"{tokens:,}" + (" (this prompt)" if tokens == trace.n else ""),
+    )
+    _metrics(costs.growth(found, counted, layer, n))
+    _chart(found, counted, counts, layer, n)
+    _table(costs.growth(found, counted, layer, n), found, layer, n)
+    _formulas(found, counted)
+    if counts is not None:
+        _compared(found, counted, counts, why, layer)
+    _sharing(found, n)
+    _nobody_builds(found)
+    common.terms("attention weight", "key/value cache", "parameter", "activation", "d_head", "d_model")
+
+
+def _count(shown: Current, layer: int) -> tuple[costs.Parameters | None, pd.DataFrame | None, str]:
+    """The parameters and real tensors, counted; None where there is no model to run."""
+    if shown.trace.model is None:
+        st.info(
+            "This trace was opened from a file and has no model at hand: its parameters and real tensors are not "
+            "counted, only formulas are shown.",
+            icon=":material/info:",
+        )
+        return None, None, ""
+
+    def make(trace: Trace, report: Report) -> tuple[costs.Parameters, pd.DataFrame, str]:
+        model = cached.model(shown.request)
+        counts, why = costs.measured(trace, layer, report)
+        return costs.parameters(model), counts, why
+
+    made = attempt(lambda report: cached.result(shown.request, ("costs", layer), make, progress=report))
+    return made or (None, None, "")
+
+
+def _metrics(table: pd.DataFrame) -> None:
+    sizes = dict(zip(table["what"], table["size"], strict=True))
+    with st.container(horizontal=True):
+        for what in ("weights of all layers", "key/value cache", "attention's parameters", "all parameters"):
+            if what in sizes:
+                st.metric(what.capitalize(), sizes[what], width=190)
+
+
+def _chart(
+    found: costs.Sizes, counted: costs.Parameters | None, counts: pd.DataFrame | None, layer: int, n: int
+) -> None:
+    """Lines by formula, dots counted, and where the chosen number of tokens stands."""
+    lines = costs.long(costs.by_formula(found, counted, layer, costs.steps(found.limit)), "formula")
+    names = [what for what in COLOURS if what in set(lines["what"])]
+    colour = alt.Color(
+        "what",
+        scale=alt.Scale(domain=names, range=[COLOURS[what] for what in names]),
+        sort=names,
+        legend=alt.Legend(title=None, orient="bottom", columns=2, labelLimit=220),
+    )
+    base = alt.Chart(lines).encode(
+        x=alt.X("tokens", scale=alt.Scale(type="log", nice=False), title="tokens n", axis=alt.Axis(format="~s")),
+        y=alt.Y(
+            "bytes", scale=alt.Scale(type="log"), title="bytes", axis=alt.Axis(labelExpr="format(datum.value, '~s')")
+        ),
+        color=colour,
+        tooltip=["what", alt.Tooltip("tokens", format=","), alt.Tooltip("bytes", format=","), "size", "how"],
+    )
+    layers = [base.mark_line(strokeWidth=2.5)]
+    if counts is not None:
+        layers.append(base.properties(data=costs.long(counts, "counted")).mark_point(filled=True, size=45, opacity=1))
+    rule = alt.Chart(pd.DataFrame({"tokens": [n]})).mark_rule(strokeDash=[4, 4], color="#808a98").encode(x="tokens")
+    st.altair_chart(alt.layer(*layers, rule).properties(height=540), width="stretch", key="costs")
+
+
+def _table(table: pd.DataFrame, found: costs.Sizes, layer: int, n: int) -> None:
+    st.markdown(f"#### What {count(n, 'token')} cost in {plain(found.dtype)}, {found.element} bytes a number")
+    config = {
+        "bytes": st.column_config.NumberColumn(format="localized"),
+        "twice the tokens": st.column_config.NumberColumn(
+            "2 n costs", format="× %.3g", help="What twice as many tokens multiply it by."
+        ),
+    }
+    st.dataframe(table, hide_index=True, column_config=config)
+    st.caption(
+        f"“One layer” is layer {layer}. Scores take as much as weights. Masked pairs take their place too: half of a "
+        "causal grid is zeros. All of these weights at once exist only when somebody asks for them: the library's fast "
+        "functions work through one layer, in blocks, and this app computes the head that is looked at."
+    )
+
+
+def _formulas(found: costs.Sizes, counted: costs.Parameters | None) -> None:
+    st.markdown("#### The formulas with this model's sizes, in bytes")
+    for what, formula in costs.formulas(found).items():
+        st.markdown(f"{what.capitalize()}")
+        st.latex(formula)
+    st.caption(
+        "L layers, H query heads, G key/value heads, d = d_head, m = d_model, b bytes a number, n tokens. No n in the "
+        "parameters: the same matrices serve every token."
+    )
+    if counted is not None and (rest := counted.attention - (found.matrices() or 0)):
+        st.caption(
+            f"The attention modules hold {rest:,} bytes more than these four matrices: biases, norms and the like."
+        )
+
+
+def _compared(found: costs.Sizes, counted: costs.Parameters | None, counts: pd.DataFrame, why: str, layer: int) -> None:
+    formula = costs.by_formula(found, counted, layer, counts["tokens"])
+    table = costs.compared(formula, counts).astype({"tokens": "Int64"})
+    if counted is not None and counted.matrices is not None and (expected := found.matrices()) is not None:
+        table.loc[len(table)] = ["W_q, W_k, W_v, W_o", pd.NA, expected, counted.matrices, counted.matrices - expected]
+    differing = table[table["difference"] != 0]
+    st.markdown("#### Formula against real tensors")
+    if len(differing):
+        largest = differing.iloc[-1]
+        st.warning(
+            f"{len(differing)} of {len(table)} counts differ from the formula, such as {largest['what']}: counted is "
+            f"× {largest['counted'] / largest['formula']:.3g}. This model keeps something else than the formula's "
+            "keys and values, perhaps a compressed form of them.",
+            icon=":material/warning:",
+        )
+    else:
+        words = f"{len(table)} counts of real tensors, each equal to its formula to the byte."
+        st.success(words, icon=":material/check:")
+    if why:
+        st.info(f"The cache was not counted. {plain(why)}", icon=":material/info:")
+    whole = {name: st.column_config.NumberColumn(format="localized") for name in ("formula", "counted", "difference")}
+    st.dataframe(
+        table.astype({"tokens": "Int64"}).replace({"tokens": {0: pd.NA}}), hide_index=True, column_config=whole
+    )
+    st.caption(
+        "Counted are the weights this app computes, the library's own cache after one forward pass, and the queries, "
+        "keys and values it recorded; where the prompt is too short, its tokens are repeated."
+    )
+
+
+def _sharing(found: costs.Sizes, n: int) -> None:
+    here, alone = found.cache(n), found.without_sharing().cache(n)
+    if here == alone:
+        st.caption("Every query head has keys and values of its own here, so nothing in the cache is shared.")
+        return
+    first = found.layers[0]
+    st.markdown("#### What sharing keys and values saves")
+    with st.container(horizontal=True):
+        st.metric(f"Cache with {count(first.kv_heads, 'key/value head')} a layer", costs.human(here), width=300)
+        st.metric(f"If all {first.heads} heads had their own", costs.human(alone), width=300)
+        st.metric("Saved", f"× {alone / here:.3g}", width=130)
+
+
+def _nobody_builds(found: costs.Sizes) -> None:
+    st.markdown("#### The tensor nobody builds")
+    n, d = USUAL
+    st.markdown(
+        "A learned matrix of its own for every pair of tokens would be a tensor [n, n, d_model, d_model]. Attention "
+        "needs one number for each pair and head instead: a dot product. One set of matrices serves all tokens."
+    )
+    with st.container(horizontal=True):
+        st.metric(f"n {n:,}, d_model {d:,}, float32", costs.human(costs.nobody_builds(n, d)), width=300)
+        if found.d_model is not None:
+            own = found.limit or n
+            size = costs.nobody_builds(own, found.d_model, found.element)
+            st.metric(
+                f"This model: n {own:,}, d_model {found.d_model:,}, {plain(found.dtype)}", costs.human(size), width=400
+            )
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script

@@ -76,7 +76,7 @@ def _row(trace: Trace, query: int, p: float, keys: list[int], weights: pd.DataFr
     kinds = list(KINDS)
     once = weights[kinds[1]]
     st.markdown(
-        f"The row of {plain(label(trace, query))}, {count(len(keys), 'weight')}, with torch's own dropout of p = {p:g}: "
+        f"The row of {plain(label(trace, query))}, {count(len(keys), 'weight')}, with torch's own dropout, p = {p:g}: "
         f"**{int((once == 0).sum())} set to 0**, the others divided by 1 − p = {1 - p:g}. One draw adds up to "
         f"{once.sum():.4f}; only the mean over many draws comes back to the row."
     )

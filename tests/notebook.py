@@ -1,0 +1,47 @@
+"""Runs the notebook and saves it with its outputs: `make notebook`. Not a test; test_notebook.py uses it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = ROOT / "notebooks" / "self_attention_by_hand.ipynb"
+SECONDS = 120  # for one cell; all of them together take a few
+
+
+def read() -> Any:
+    """The notebook as it is saved."""
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def run(notebook: Any) -> Any:
+    """The same notebook with fresh outputs; raises nbclient's CellExecutionError where a cell fails.
+
+    The kernel is a process of its own on loopback; it may not ask a hub for anything.
+    """
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    # No times of execution: saved outputs are the same whenever and wherever they were made.
+    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", record_timing=False)
+    return client.execute(env=environment)
+
+
+def main() -> None:
+    notebook = read()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    run(notebook)
+    notebook.metadata = {name: notebook.metadata[name] for name in ("kernelspec", "language_info")}
+    notebook.metadata["language_info"] = {"name": "python"}
+    nbformat.write(notebook, NOTEBOOK)
+    print(f"{NOTEBOOK.relative_to(ROOT)}  {NOTEBOOK.stat().st_size // 1000} kB")
+
+
+if __name__ == "__main__":
+    main()
