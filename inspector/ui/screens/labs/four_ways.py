@@ -152,7 +152,7 @@ def _verdict(ways: list[Way]) -> None:
     check = next(way.check for way in ways if way.check is not None)
     st.caption(
         f"The tolerance, {number(check.tolerance)}: {check.reason}. The loops count in float64 and the rest in the "
-        "model's dtype; blocks add up in another order: rounding differs, nothing else. A difference of exactly 0 means "
+        "model's dtype; blocks add up in another order: rounding differs, nothing else. A difference of exactly 0: "
         "the same operations in the same order."
     )
 

@@ -4,7 +4,8 @@ from layer to layer."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import pandas as pd
@@ -225,6 +226,10 @@ def _position(pair: Pair) -> None:
         st.markdown(text)
 
 
+def _row_of(trace: Trace, at: int, chosen: state.Selection, _: Report) -> pd.DataFrame:
+    return contexts.row(trace, at, chosen.layer, chosen.head)
+
+
 def _rows(pair: Pair, chosen: state.Selection) -> None:
     """The word's attention row in each prompt: the same head, other tokens to look at."""
     places = st.columns(2, gap="large")
@@ -233,7 +238,7 @@ def _rows(pair: Pair, chosen: state.Selection) -> None:
         (places[1], "second", pair.second, pair.other.last),
     ):
         with place:
-            row = attempt(lambda _, trace=trace, at=at: contexts.row(trace, at, chosen.layer, chosen.head))
+            row = attempt(partial(_row_of, trace, at, chosen))
             if row is None:
                 return
             labels = [f"{position} {token}" for position, token in zip(row["position"], row["token"], strict=True)]
@@ -288,7 +293,7 @@ def _numbers(pair: Pair) -> None:
     )
 
 
-def _config() -> dict[str, object]:
+def _config() -> dict[str, Any]:
     number = {
         name: st.column_config.NumberColumn(format="%.6f")
         for kind in ("", "residual ", "input ")
