@@ -164,7 +164,7 @@ def matrix_map(
         "column_name": column_name,
         "value_name": name,
         "legend": legend,
-        "masked": MASKED_NOTE,
+        "masked": MASKED_NOTE if np.isnan(values).any() else "",
         "masked_reading": MASKED_READING,
         "hint": HINT,
         "label": f"{name}: a row per {row_name}, a column per {column_name}",

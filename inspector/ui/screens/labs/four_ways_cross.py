@@ -56,8 +56,8 @@ def draw(shown: Current, chosen: Selection) -> None:
 def _picture(ours: Trace, theirs: Trace, made: cross.Crossed, chosen: Selection) -> None:
     rows, columns = made.weights.shape
     st.caption(
-        f"Layer {chosen.layer}, head {chosen.head}: {count(rows, 'query token')} × {count(columns, 'key token')}. Each row "
-        f"adds up to 1. {made.why}"
+        f"Layer {chosen.layer}, head {chosen.head}: {count(rows, 'query token')} × {count(columns, 'key token')}. Each "
+        f"row adds up to 1. {made.why}"
     )
     matrix_map(
         made.weights,
