@@ -370,11 +370,16 @@ def test_heads_are_found_by_words_and_a_clicked_pair_is_kept(visit):
     visitor.page.get_by_text("(locked)").wait_for()
 
 
-SCREENS = ("/?layer=13&head=8&query=5&key=2", "/vectors", "/pair", "/bertviz", "/verification")
+EXPLORE = ("/?layer=13&head=8&query=5&key=2", "/vectors", "/pair", "/bertviz", "/verification")
+LEARN = (  # built of the same parts: each in one of the two
+    "/walkthrough?station=pair", "/walkthrough?station=output", "/softmax", "/position", "/mask_and_heads", "/context",
+    "/two_contexts", "/it_and_cat", "/four_ways",
+)  # fmt: skip
+SCREENS = [(path, scheme) for path in EXPLORE for scheme in ("light", "dark")]
+SCREENS += [(path, ("light", "dark")[number % 2]) for number, path in enumerate(LEARN)]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", SCREENS)
+@pytest.mark.parametrize(("path", "scheme"), SCREENS)
 def test_no_serious_accessibility_findings(visit, path, scheme):
     visitor = visit(path, scheme=scheme)
     visitor.page.get_by_text("How to read it").first.wait_for()

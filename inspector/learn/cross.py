@@ -47,7 +47,7 @@ def crossed(ours: Trace, theirs: Trace, layer: int, head: int) -> Crossed:
     or more than MOST_PAIRS pairs.
     """
     info, kept = ours.layers[layer], ours.kept[layer]
-    if ours.layers != theirs.layers:
+    if _kind(ours) != _kind(theirs):
         raise InspectorError("Both prompts have to run through the same model.")
     if ours.n * theirs.n > MOST_PAIRS:
         raise InspectorError(
@@ -74,6 +74,14 @@ def crossed(ours: Trace, theirs: Trace, layer: int, head: int) -> Crossed:
         why=why,
         loops=_loops(layer, query[0, -1], key[0], value[0], context[0, -1], info.scale, info.softcap),
     )
+
+
+def _kind(trace: Trace) -> list[tuple[object, ...]]:
+    """What two traces of one model share; a window shows only in prompts that are longer."""
+    return [
+        (info.name, info.heads, info.kv_heads, info.d_head, info.d_value, info.scale, info.softcap, info.rope)
+        for info in trace.layers
+    ]
 
 
 def _which(ours: Trace, theirs: Trace, layer: int, head: int) -> tuple[bool, str]:

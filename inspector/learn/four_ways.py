@@ -28,6 +28,7 @@ from reimpl.stepwise import attend_one, dot, softmax
 if TYPE_CHECKING:
     from inspector.trace import Trace
 
+FORGOTTEN = "Mask forgotten"
 MATRIX_BYTES = 64 * 2**20  # of one layer's float32 weights, all heads
 
 
@@ -141,8 +142,6 @@ def _loops(
 ) -> Tensor:
     """Context [d_value] in float64; `values`: the positions whose values go with `keys` (None: the same)."""
     kept = trace.kept[layer]
-    if kept.sinks is not None and kept.sinks.ndim == 2:
-        raise InspectorError(f"Layer {layer} has a sink that depends on the input, which these loops do not know.")
     at = _numbers(trace.query(layer, head)[query])
     offered = [_numbers(vector) for vector in trace.key(layer, head)[list(keys)]]
     passed = [_numbers(vector) for vector in trace.value(layer, head)[list(keys if values is None else values)]]
@@ -156,7 +155,8 @@ def _loops(
         added = table[query if table.shape[0] > 1 else 0]
         scaled = [number + float(added[key]) for number, key in zip(scaled, keys, strict=True)]
     if kept.sinks is not None:  # one more score, which takes its share and passes nothing on
-        scaled.append(float(kept.sinks[head]))
+        sink = kept.sinks[head]  # a number, or one for each query
+        scaled.append(float(sink if sink.ndim == 0 else sink[query]))
     weights = softmax(scaled)[: len(offered)]
     context = [dot(weights, column) for column in zip(*passed, strict=True)]
     return torch.tensor(context, dtype=torch.float64)
@@ -196,6 +196,8 @@ def _blockwise(trace: Trace, layer: int, head: int, block: int) -> Tensor:
     if not isinstance(kept.mask, MaskRule):
         raise InspectorError("This layer's mask follows no rule that could be asked block by block.")
     sinks = kept.sinks
+    if sinks is not None and sinks.ndim == 2:
+        raise InspectorError("This layer's sinks depend on the query, which the blockwise way does not know.")
     found = blockwise_context(
         trace.query(layer, head)[None],
         trace.key(layer, head)[None],
@@ -218,7 +220,7 @@ def _spoilt(
     if len(keys) > 1:
         found.append(("Keys in reverse order", "control: each weight meets another token's value", keys[::-1], keys))
     if len(keys) < trace.n and trace.kept[layer].bias is None:
-        found.append(("Mask forgotten", f"control: all {trace.n} keys instead of {len(keys)}", range(trace.n), None))
+        found.append((FORGOTTEN, f"control: all {trace.n} keys instead of {len(keys)}", range(trace.n), None))
     return found
 
 

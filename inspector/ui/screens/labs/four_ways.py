@@ -146,14 +146,19 @@ def _verdict(ways: list[Way]) -> None:
         )
     else:
         st.info("One token alone: there is no other order and no mask to forget, so no control applies.")
+    if controls and not any(way.name == four_ways.FORGOTTEN for way in controls):
+        st.caption(
+            "A forgotten mask cannot show here, since this query token may look at every key: choose an earlier one "
+            "to see that control too."
+        )
     for way in ways:
         if way.refused:
             st.info(f"{way.name}: {plain(way.refused)}", icon=":material/info:")
     check = next(way.check for way in ways if way.check is not None)
     st.caption(
-        f"The tolerance, {number(check.tolerance)}: {check.reason}. The loops count in float64 and the rest in the "
-        "model's dtype; blocks add up in another order: rounding differs, nothing else. A difference of exactly 0: "
-        "the same operations in the same order."
+        f"The tolerance, {number(check.tolerance)}: {check.reason}. The loops count in float64, the rest in the "
+        "model's dtype, and blocks add up in another order: rounding differs, nothing else. A difference of exactly 0 "
+        "means the same operations in the same order."
     )
 
 
@@ -182,8 +187,9 @@ def _library(shown: Current, layer: int, query: int) -> None:
         return (
             f"And the library? All heads' context vectors of this token, joined and times W_o, are within "
             f"{number(check.max_abs)} of the attention output that the library computed in its forward pass "
-            f"(tolerance {number(check.tolerance)}: {'✓ equal' if check.ok else '✗ not equal'}). It used a fused "
-            "kernel there, which adds up in an order of its own; the page Verification compares every stage."
+            f"(tolerance {number(check.tolerance)}: {'✓ equal' if check.ok else '✗ not equal'}). A fused "
+            "kernel, where the library uses one, adds up in an order of its own; the page Verification compares every "
+            "stage."
         )
 
     said = attempt(make)

@@ -76,8 +76,8 @@ def _row(trace: Trace, query: int, p: float, keys: list[int], weights: pd.DataFr
     kinds = list(KINDS)
     once = weights[kinds[1]]
     st.markdown(
-        f"The row of {plain(label(trace, query))}, {count(len(keys), 'weight')}, with torch's own dropout, p = {p:g}: "
-        f"**{int((once == 0).sum())} set to 0**, the others divided by 1 − p = {1 - p:g}. One draw adds up to "
+        f"The row of {plain(label(trace, query))}, {count(len(keys), 'weight')}, with torch's own dropout of p = "
+        f"{p:g}: **{int((once == 0).sum())} set to 0**, the others divided by 1 − p = {1 - p:g}. One draw adds up to "
         f"{once.sum():.4f}; only the mean over many draws comes back to the row."
     )
     names = [label(trace, key) for key in keys]
@@ -112,5 +112,5 @@ def _chart(long: pd.DataFrame) -> alt.Chart:
             color=alt.Color("kind:N", scale=colour, title=None, legend=alt.Legend(orient="top", columns=1)),
             tooltip=["key", "kind", alt.Tooltip("weight", format=".6f")],
         )
-        .properties(height=300)
+        .properties(height=380)
     )
