@@ -18,7 +18,7 @@ from inspector.coverage import tiny as entries
 from inspector.learn import position
 from inspector.learn.shift import shifted
 from inspector.learn.shuffle import shuffled
-from inspector.ui import state
+from inspector.ui import cached, state
 from reimpl.attention import CausalSelfAttention
 
 N = 40
@@ -292,3 +292,15 @@ def test_a_layer_without_rope_says_so_and_keeps_the_rest(tiny_model, tmp_path):
     app.number_input(key="layer_field").set_value(0).run()
     assert not app.exception
     assert payloads(app, "shift_row")
+
+
+def test_a_trace_from_a_file_says_what_needs_the_model_and_keeps_what_does_not(tmp_path):
+    file = traced("grouped", tmp_path).save(tmp_path / "trace.safetensors")
+    for page, left in (("Position", "Your own query and key"), ("Mask and heads", "The mask, on and off")):
+        app = AppTest.from_file(str(MAIN), default_timeout=120)
+        app.session_state["opened_file"] = cached.open_file(file.read_bytes(), "trace.safetensors")
+        app.switch_page(SCREENS[page]).run()
+        assert not app.exception
+        assert not app.error
+        assert any("no model at hand" in info.value for info in app.info)
+        assert any(left in text.value for text in app.markdown)
