@@ -200,6 +200,7 @@ def _curve(frame: pd.DataFrame, real: int | None) -> alt.LayerChart | alt.FacetC
 # -- typed numbers -----------------------------------------------------------------------------------------------
 
 
+@st.fragment  # what is typed here changes nothing above
 def _typed() -> None:
     st.markdown("#### Your own query and key")
     st.caption(
