@@ -27,7 +27,7 @@ app: setup ## open the app on this machine (MODEL=name, folder or .gguf file to 
 	$(BIN)/attention-inspector app $(MODEL)
 
 test: setup browser ## run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
 
 check: setup ## lint, format and types, changing nothing
 	$(BIN)/ruff check .

@@ -141,21 +141,3 @@ def attempt(make: Callable[[Report], T], *, may_lack: bool = False) -> T | None:
         else:
             st.error(plain(sentence(error)), icon=":material/warning:")
         return None
-
-
-def or_say(make: Callable[[Report], T]) -> T | None:
-    """`attempt`; but where this model or layer has no such numbers (an InspectorError), its sentence as information,
-    not as a failure: the rest of the page works without."""
-    refused: list[InspectorError] = []
-
-    def tried(report: Report) -> T | None:
-        try:
-            return make(report)
-        except InspectorError as error:
-            refused.append(error)
-            return None
-
-    found = attempt(tried)
-    for error in refused:
-        st.info(plain(str(error)), icon=":material/info:")
-    return found

@@ -14,7 +14,7 @@ from inspector.ui import state
 from inspector.ui.components.heatmap import attention_map, matrix_map
 from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.components.verdict import verdict
-from inspector.ui.running import or_say
+from inspector.ui.running import attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, number
 from inspector.ui.text import plain
@@ -53,7 +53,7 @@ def show() -> None:
 
 def _mask(trace: Trace, chosen: state.Selection) -> None:
     st.markdown("#### The mask, on and off")
-    found = or_say(lambda _: mask_on_off(trace, chosen.layer, chosen.head))
+    found = attempt(lambda _: mask_on_off(trace, chosen.layer, chosen.head), may_lack=True)
     if found is None:
         return
     n = len(found.free)
@@ -125,7 +125,7 @@ def _heads(trace: Trace, layer: int, head: int, query: int) -> None:
         report("Reading the layer's output and each head's share of it", None)
         return heads_of_output(trace, layer, query)
 
-    found = or_say(make)
+    found = attempt(make, may_lack=True)
     if found is None:
         return
     if found.why_not:

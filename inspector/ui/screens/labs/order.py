@@ -14,7 +14,7 @@ from inspector.learn.shuffle import SHUFFLED_UP_TO
 from inspector.ui import cached
 from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.components.verdict import verdict
-from inspector.ui.running import Current, attempt, or_say
+from inspector.ui.running import Current, attempt
 from inspector.ui.screens.common import label
 from inspector.ui.text import plain, short
 
@@ -72,7 +72,7 @@ def shuffle(shown: Current, layer: int) -> None:
     trace = shown.trace
     seed = int(st.number_input("Shuffle number", 0, 9999, 0, key="shuffle_seed", width=150))
 
-    found = or_say(lambda report: cached.shuffled(shown.request, layer, seed, report))
+    found = attempt(lambda report: cached.shuffled(shown.request, layer, seed, report), may_lack=True)
     if found is None:
         return
     if found.note:

@@ -14,7 +14,7 @@ from inspector.learn import position
 from inspector.ui import state
 from inspector.ui.components.strips import rounded
 from inspector.ui.components.verdict import verdict
-from inspector.ui.running import attempt, or_say
+from inspector.ui.running import attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, number
 from inspector.ui.screens.labs import order
@@ -48,7 +48,7 @@ def show() -> None:
         report("Reading the vectors before RoPE and how fast each plane turns", None)
         return position.turned_planes(trace, layer, head, query, key)
 
-    planes = or_say(make)
+    planes = attempt(make, may_lack=True)
     if planes is not None:
         _plane(trace, planes, query, key)
         _distance(trace, layer, head, query, key)
