@@ -6,6 +6,7 @@ out). One layer in memory at a time, in strips of query rows where a prompt is l
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -113,7 +114,8 @@ def ordered(frame: pd.DataFrame, measure: Measure) -> pd.DataFrame:
 def _sums(weights: Tensor, t: Tensor, s: Tensor, ids: Tensor) -> dict[str, Tensor]:
     """Each measure's sum over query tokens at positions t, but the first: weights [h, t, s] of keys at s -> [h] in
     float64."""
-    w, t = weights[:, t > 0].double().cpu(), t[t > 0]
+    without_first = slice(1 if int(t[0]) == 0 else 0, None)
+    w, t = weights[:, without_first].float().cpu(), t[without_first]
     distance = t[:, None] - s[None, :]
     same = (ids[t][:, None] == ids[s][None, :]) & (distance > 0)  # earlier occurrences of the query's token
     before = ids[(s - 1).clamp(min=0)]
@@ -122,20 +124,21 @@ def _sums(weights: Tensor, t: Tensor, s: Tensor, ids: Tensor) -> dict[str, Tenso
     def at(back: int) -> Tensor:
         place = t - back - s[0]  # the column of the token so far back; a window may have left it out
         there = (place >= 0) & (t >= back)
-        if not bool(there.any()):
-            return torch.zeros(len(w), dtype=torch.float64)
-        found = w[:, there].gather(-1, place[there].view(1, -1, 1).expand(len(w), -1, 1))
-        return found.sum((-1, -2))
+        return w[:, there.nonzero()[:, 0], place[there]]
 
-    return {
-        "first": w[..., 0].sum(-1) if int(s[0]) == 0 else torch.zeros(len(w), dtype=torch.float64),
+    def over(table: Tensor) -> Tensor:
+        return torch.einsum("hts,ts->ht", w, table.float())
+
+    rows = {  # [h, t]: each row summed in float32, as its softmax was; rows are added up in float64
+        "first": w[..., 0] if int(s[0]) == 0 else w.new_zeros(len(w), 1),
         "itself": at(0),
-        "entropy": torch.special.entr(w).sum((-1, -2)) / torch.log(torch.tensor(2.0)).double(),
-        "distance": torch.einsum("hts,ts->h", w, distance.clamp(min=0).double()),
-        "same": torch.einsum("hts,ts->h", w, same.double()),
-        "repeated": torch.einsum("hts,ts->h", w, after.double()),
+        "entropy": torch.special.entr(w).sum(-1) / math.log(2),
+        "distance": over(distance.clamp(min=0)),
+        "same": over(same),
+        "repeated": over(after),
         **{f"back {k}": at(k) for k in range(1, FARTHEST + 1)},
     }
+    return {name: row.double().sum(-1) for name, row in rows.items()}
 
 
 def _counts(ids: Tensor, t: Tensor) -> dict[str, int]:

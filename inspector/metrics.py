@@ -204,7 +204,9 @@ def _some_rows(trace: Trace, info: LayerInfo, k: int, rows: list[int]) -> torch.
     columns = seen.view(*seen.shape[:2], side, k).amax(-1).cpu()
     cells = torch.full((info.heads, side, side), -1.0)
     block = torch.tensor(rows) // k
-    return cells.index_reduce(1, block, columns, "amax")
+    for at in block.unique().tolist():
+        cells[:, at] = columns[:, block == at].amax(1)
+    return cells
 
 
 def _levels(pooled: torch.Tensor) -> torch.Tensor:
