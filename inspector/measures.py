@@ -82,7 +82,7 @@ def find(text: str) -> Measure | None:
 def measures(
     trace: Trace, *, sample: int | None = None, on_layer: Callable[[int, int], None] | None = None
 ) -> pd.DataFrame:
-    """One row per head: layer, head, and a column for each of MEASURES.
+    """One row per head (of layers that were kept): layer, head, and a column for each of MEASURES.
 
     sample: means over this many query tokens, spread evenly, instead of all (None). Each is measured with all its keys.
     """
@@ -90,7 +90,7 @@ def measures(
     some = None if sample is None or sample >= trace.n else spread(trace.n, trace.n, sample)
     counts = _counts(ids, torch.arange(trace.n) if some is None else torch.tensor(some))
     rows: list[dict[str, float]] = []
-    for info in trace.layers:
+    for info in trace.held:
         sums: dict[str, Tensor] = {}
         for queries, keys in trace.strips(info.index) if some is None else _groups(some, info.heads, trace.n):
             weights = trace.weights(info.index, None, queries, keys).detach()

@@ -164,6 +164,9 @@ def thumbnails(
     rows = None if sample is None or sample >= trace.n else spread(trace.n, k, sample)
     layers = []
     for info in trace.layers:
+        if not trace.kept[info.index].held:
+            layers.append(_levels(torch.full((info.heads, -(-trace.n // k), -(-trace.n // k)), -1.0)))
+            continue
         pooled = _all_heads(trace, info, k) if rows is None else _some_rows(trace, info, k, rows)
         layers.append(_levels(pooled))
         if on_layer is not None:

@@ -84,6 +84,11 @@ class Layer:
     unexplained: str = ""  # why weights computed from this would not be the library's; empty: they are
     call: Call | None = field(default=None, repr=False)
 
+    @property
+    def held(self) -> bool:
+        """Whether its vectors were kept; else only `info` is known."""
+        return self.query.shape[1] > 0
+
 
 class Trace:
     """See the module's first lines. Made by `model.trace(prompt)` or `open_trace(file)`."""
@@ -99,7 +104,9 @@ class Trace:
         prompt: str | None = None,
         prompt_length: int | None = None,
         source: dict[str, Any] | None = None,
+        precision: str | None = None,
     ) -> None:
+        self.precision = precision  # q, k, v are kept rounded to this dtype; None: as the model made them
         self.tokens, self.prompt, self.model, self.model_name = tokens, prompt, model, model_name
         self.prompt_length = len(tokens) if prompt_length is None else prompt_length
         self.last_logits = last_logits  # [1, vocabulary], what follows the last token; None: the model has no such head
@@ -115,7 +122,18 @@ class Trace:
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
+        """All attention layers of the model, also those of which nothing was kept."""
         return tuple(layer.info for layer in self.kept)
+
+    @property
+    def held(self) -> tuple[LayerInfo, ...]:
+        """The layers whose vectors were kept: all, unless some were chosen."""
+        return tuple(layer.info for layer in self.kept if layer.held)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every layer's queries, keys and values are here, to the last bit."""
+        return self.precision is None and len(self.held) == len(self.kept)
 
     # -- vectors ------------------------------------------------------------------------------------------------
 
@@ -186,7 +204,7 @@ class Trace:
             softcap=kept.info.softcap,
             bias=None if kept.bias is None else _part(kept.bias, head, rows)[..., columns],
             sinks=None if kept.sinks is None else _sinks_part(kept.sinks, head, rows),
-        ).to(kept.value.dtype)  # some models score in float32 and mix in their own dtype
+        ).to(self._read(kept.value[:, :1]).dtype)  # some models score in float32 and mix in their own dtype
         return weights if head is None else weights[0]
 
     def allowed(
@@ -286,6 +304,8 @@ class Trace:
         return (
             f"Trace of {self.n} tokens through {self.model_name or 'a model'}: {len(self.kept)} layers, "
             f"{self.kept[0].info.heads} heads, {self.nbytes / 2**20:.1f} MB kept"
+            + (f" in {self.precision}" if self.precision else "")
+            + ("" if len(self.held) == len(self.kept) else f", of {len(self.held)} of them")
         )
 
     def _repr_html_(self) -> str:
@@ -296,13 +316,19 @@ class Trace:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _read(self, kept: Tensor) -> Tensor:
-        """What was kept, as numbers to compute with."""
-        return kept
+        """What was kept, as numbers to compute with: in the model's dtype, also where it was rounded to a smaller one."""
+        return kept if self.precision is None else kept.to(getattr(torch, self.source["dtype"]))
 
     def _layer(self, layer: int) -> Layer:
         if not 0 <= layer < len(self.kept):
             raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(self.kept) - 1}.")
-        return self.kept[layer]
+        kept = self.kept[layer]
+        if not kept.held:
+            held = ", ".join(str(info.index) for info in self.held)
+            raise InspectorError(
+                f"Layer {layer} was not kept: this trace has layer {held}; trace the prompt again with layers=[{layer}]."
+            )
+        return kept
 
     def _head(self, layer: int, head: int) -> tuple[Layer, int]:
         kept = self._layer(layer)
@@ -372,8 +398,8 @@ class Trace:
 
     def _fetch(self, what: str) -> None:
         """One more forward pass of the same tokens, keeping `what` of every layer."""
-        again = self._model().trace(list(self.tokens.ids), keep=(what,))
-        for mine, new in zip(self.kept, again.kept, strict=True):
+        again = self._model().again(self.tokens.ids, what, [info.index for info in self.held])
+        for mine, new in zip(self.kept, again, strict=True):
             if what == "input":
                 mine.call = new.call  # before the input: whoever sees the input finds the call
             setattr(mine, what, getattr(new, what))
@@ -392,6 +418,7 @@ class Trace:
             "model": self.model_name,
             "prompt": self.prompt,
             "prompt_length": self.prompt_length,
+            "precision": self.precision,
             "tokens": asdict(self.tokens),
             "layers": [asdict(layer.info) for layer in self.kept],
             "unexplained": [layer.unexplained for layer in self.kept],

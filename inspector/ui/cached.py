@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 import inspector
+from inspector import cost, metrics, views
 from inspector import measures as head_measures
-from inspector import metrics, views
 from inspector.errors import InspectorError
 from inspector.store import Report, Store
 from inspector.ui import opened
@@ -152,6 +152,12 @@ def report(request: Request, progress: Report | None = None) -> VerificationRepo
         return inspector.verify(loaded, traced, on_layer=on_layer)
 
     return store().results.get(_report_key(request), make, size=lambda _: REPORT_BYTES, progress=progress)
+
+
+def refuse_verification(traced: Trace) -> None:
+    """Raises InspectorError where a verification of this prompt would need more memory than there may be."""
+    vocabulary = 0 if traced.last_logits is None else traced.last_logits.shape[-1]
+    cost.refuse_verification(traced.layers, traced.n, vocabulary)
 
 
 def finished_report(request: Request) -> VerificationReport | None:
