@@ -32,8 +32,8 @@ TIMED = 256  # tokens of the timed pass
 
 @dataclass(frozen=True)
 class Cost:
-    """tokens: of the prompt. kept_bytes: what the trace will hold. peak_bytes: the most that the run needs at once above
-    the loaded model, what is kept included. seconds: of the run, roughly (None: not asked for)."""
+    """tokens: of the prompt. kept_bytes: what the trace will hold. peak_bytes: the most that the run needs at once
+    above the loaded model, what is kept included. seconds: of the run, roughly (None: not asked for)."""
 
     tokens: int
     kept_bytes: int

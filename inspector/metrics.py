@@ -67,10 +67,10 @@ class Thumbnails:
         return f"drawn from {self.sample:,} of {self.n:,} query tokens{rest}"
 
     def with_whole(self, place: int, picture: Picture) -> Thumbnails:
-        """The same with one head (by its place among all) drawn from all its query rows: from its picture of weights."""
-        values = torch.from_numpy(picture.values).nan_to_num(-1.0)
+        """The same with one head (by its place among all) drawn from all its query rows, from its picture."""
+        cells = torch.from_numpy(pool_picture(picture, self.pool // picture.pool).values)
         pixels = self.pixels.copy()
-        pixels[place] = _levels(pool_max(values, self.pool // picture.pool)).numpy()
+        pixels[place] = _levels(cells.nan_to_num(-1.0)).numpy()
         return replace(self, pixels=pixels, whole=self.whole | {place})
 
     def telling(self, layers: Sequence[LayerInfo]) -> tuple[int, int]:
@@ -112,6 +112,12 @@ def picture(
         pooled = pool_max(seen, k).cpu()
         cells[_blocks(strip.rows, k), _blocks(strip.keys, k)] = pooled.masked_fill(pooled == -torch.inf, torch.nan)
     return Picture(cells.numpy(), k, trace.n)
+
+
+def pool_picture(found: Picture, k: int) -> Picture:
+    """The same picture with k x k of its cells in one."""
+    cells = pool_max(torch.from_numpy(found.values).nan_to_num(-torch.inf), k)
+    return Picture(cells.masked_fill(cells == -torch.inf, torch.nan).numpy(), found.pool * k, found.n)
 
 
 def window(

@@ -21,7 +21,16 @@ from transformers import PreTrainedModel
 
 import reimpl
 from inspector import hub
-from inspector.capture import Call, OnLayer, Recorder, asks_interface, block_number, install_hooks, install_seam, recording
+from inspector.capture import (
+    Call,
+    OnLayer,
+    Recorder,
+    asks_interface,
+    block_number,
+    install_hooks,
+    install_seam,
+    recording,
+)
 from inspector.checks import first_sentence
 from inspector.cost import HALVES, Cost, refuse_run, run_cost, time_a_unit
 from inspector.errors import InspectorError

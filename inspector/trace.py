@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from inspector.model import Model
 
 Rows = slice | list[int]  # some query rows: a stretch of them, or these positions
-STRIP_BYTES = 8 * 2**20  # of float32 weights computed at once: what the processor's caches hold, measured at 8192 tokens
+STRIP_BYTES = 8 * 2**20  # of float32 weights computed at once: what caches hold, the fastest at 8192 tokens
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,7 @@ class Trace:
             f"Trace of {self.n} tokens through {self.model_name or 'a model'}: {len(self.kept)} layers, "
             f"{self.kept[0].info.heads} heads, {self.nbytes / 2**20:.1f} MB kept"
             + (f" in {self.precision}" if self.precision else "")
-            + ("" if len(self.held) == len(self.kept) else f", of {len(self.held)} of them")
+            + ("" if len(self.held) == len(self.kept) else f", vectors of {len(self.held)} layers alone")
         )
 
     def _repr_html_(self) -> str:
@@ -316,7 +316,7 @@ class Trace:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _read(self, kept: Tensor) -> Tensor:
-        """What was kept, as numbers to compute with: in the model's dtype, also where it was rounded to a smaller one."""
+        """What was kept, as numbers to compute with: in the model's dtype, also where it was rounded."""
         return kept if self.precision is None else kept.to(getattr(torch, self.source["dtype"]))
 
     def _layer(self, layer: int) -> Layer:
@@ -326,7 +326,7 @@ class Trace:
         if not kept.held:
             held = ", ".join(str(info.index) for info in self.held)
             raise InspectorError(
-                f"Layer {layer} was not kept: this trace has layer {held}; trace the prompt again with layers=[{layer}]."
+                f"Layer {layer} was not kept: this trace has layer {held}; trace again with layers=[{layer}]."
             )
         return kept
 

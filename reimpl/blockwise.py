@@ -71,7 +71,7 @@ def blockwise_context(
     sinks: Tensor | None = None,
     block: int = 256,
 ) -> Tensor:
-    """Context vectors [h, t, d] of query [h, t, d], key and value [g, s, d]; at most block x block scores a head at once.
+    """Context vectors [h, t, d] of query [h, t, d], key and value [g, s, d]; block x block scores a head at once.
 
     `rule` None: no mask (every query sees every key). Queries are taken to stand at the last t of s positions.
     """

@@ -30,7 +30,9 @@ def frame(trace: Trace, layer: int, head: int, *, most_pairs: int | None = None)
     With `most_pairs`, whole query tokens from the first on, as many as fit (see `queries_within`).
     """
     rows = trace.n if most_pairs is None else queries_within(trace, layer, head, most_pairs)
-    queries, keys, weights, scores = [], [], [], []
+    queries: list[npt.NDArray[np.int64]] = []
+    keys: list[npt.NDArray[np.int64]] = []
+    weights, scores = [], []
     for some, seen in trace.strips(layer, head):
         strip = slice(some.start, min(some.stop, rows))
         if queries and strip.start >= rows:
