@@ -18,7 +18,7 @@ import inspect
 import re
 import threading
 from collections import UserDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -26,9 +26,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from transformers.cache_utils import Cache
 from transformers.modeling_utils import AttentionInterface
 
+from inspector.errors import InspectorError
 from inspector.hooked import Attended, Watch, computes_attention
 from inspector.masks import KeptMask, Mask, additive_mask, as_additive, masked_weights, read_mask
 from reimpl.attention import context_vectors, scaled_scores
@@ -105,6 +107,9 @@ class Recorder:
     eager:    attend with the module's own eager function instead of the configured one.
     stages:   with `eager`, also keep its weights and context (n x n: for one layer at a time).
     stop_at:  raise Enough once a module has made this one of its calls.
+    layers:   numbers of the calls whose vectors are kept (None: all); of the others only what they are like.
+    half:     keep q, k, v rounded to this dtype.
+    vectors:  False: keep no q, k, v at all, only what `keep` says.
     on_layer: called with (calls so far, total or 0) after each attention call; what it raises ends the pass.
     """
 
@@ -116,17 +121,21 @@ class Recorder:
         eager: bool = False,
         stages: bool = False,
         stop_at: int | None = None,
+        layers: Collection[int] | None = None,
+        half: torch.dtype | None = None,
+        vectors: bool = True,
         on_layer: OnLayer | None = None,
         total: int = 0,
     ) -> None:
         self.keep, self.record, self.eager, self.stages, self.stop_at = keep, record, eager, stages, stop_at
+        self.layers, self.half, self.vectors = layers, half, vectors
         self.on_layer, self.total = on_layer, total
         self._asked: list[Call] = []  # through the seam
         self._own: list[Call] = []  # seen in modules' own code
         self._visits: dict[int, _Visit] = {}
         self._residuals: dict[int, Tensor] = {}
         self._masks: dict[int, tuple[Tensor, KeptMask | Tensor]] = {}  # one mask serves many layers
-        self._keys: dict[tuple[int, torch.Size], Call] = {}
+        self._keys: dict[tuple[int, torch.Size], tuple[Call, StorageWeakRef]] = {}
         self._watched: list[nn.Module] = []
         self._watch: Watch | None = None
 
@@ -163,7 +172,7 @@ class Recorder:
             result = configured(module, query, key, value, attention_mask, **kwargs)
         if call:
             call.unexplained = unexplained(call, result[0][0, -1], kwargs)
-            self._done()
+            self._done(call)
         return result
 
     def _note(
@@ -191,22 +200,31 @@ class Recorder:
 
     def _keep(self, call: Call, calls: list[Call]) -> Call:
         """Put a call in its place: among this run's of its module, and among all."""
-        call.residual = self._residuals.get(id(call.module))
+        wanted = self.layers is None or len(calls) in self.layers
+        call.residual = self._residuals.get(id(call.module)) if wanted else None
         if visit := self._visits.get(id(call.module)):
             call.ordinal = len(visit.calls)
             visit.calls.append(call)
-            if visit.entered is not None:
+            if visit.entered is not None and wanted:
                 call.input, call.entered = visit.hidden_states[0], visit.entered
         place = (call.key.data_ptr(), call.key.shape)
-        call.key_of = self._keys.setdefault(place, call)
-        if call.key_of is call:
-            call.key_of = None
+        earlier = self._keys.get(place)
+        if earlier is not None and not earlier[1].expired():  # expired: freed, and its memory used again
+            call.key_of = earlier[0]
+        else:
+            self._keys[place] = (call, StorageWeakRef(call.key.untyped_storage()))
         calls.append(call)
         if self.stop_at == call.ordinal:
             raise Enough
         return call
 
-    def _done(self) -> None:
+    def _done(self, call: Call) -> None:
+        number = len(self.calls) - 1
+        if not self.vectors or (self.layers is not None and number not in self.layers):
+            _empty(call)
+        elif self.half is not None:
+            for name in ("query", "key", "value"):
+                setattr(call, name, rounded(getattr(call, name), self.half, f"A {name} of attention layer {number}"))
         if self.on_layer:
             self.on_layer(len(self.calls), self.total)
 
@@ -234,7 +252,8 @@ class Recorder:
         tensor = output[0] if isinstance(output, tuple | list) else output
         if visit is not None and "output" in self.keep and isinstance(tensor, Tensor):
             for call in visit.calls:
-                call.output = tensor[0]
+                if call.query.shape[1] or not self.vectors:  # else one of the layers that are not kept
+                    call.output = tensor[0]
 
     def enter_block(self, attention: nn.Module, hidden_states: Tensor) -> None:
         """The decoder block that holds this attention was called with this."""
@@ -281,7 +300,28 @@ class Recorder:
         )
         self._keep(call, self._own)
         call.unexplained = unexplained(call, found.context[:, -1], {})
-        self._done()
+        self._done(call)
+
+
+def rounded(vectors: Tensor, half: torch.dtype, what: str) -> Tensor:
+    """A copy in half precision. Raises InspectorError where a number lies beyond its range."""
+    copied = vectors.to(half, copy=True)
+    if not bool(torch.isfinite(copied).all()):
+        raise InspectorError(
+            f"{what} has a number of {float(vectors.abs().max()):.3g}, beyond {str(half).removeprefix('torch.')}'s "
+            f'largest, {torch.finfo(half).max:.3g}: use precision="bfloat16", or leave precision out.'
+        )
+    return copied
+
+
+def _empty(call: Call) -> None:
+    """Keep of a call what it was like, and none of its numbers."""
+    for name in ("query", "key", "value"):
+        setattr(call, name, getattr(call, name)[:, :0].clone())
+    if isinstance(call.mask, Tensor):
+        call.mask = MaskRule()
+    if call.bias is not None:
+        call.bias = call.bias[:, :0].clone()
 
 
 @contextmanager
@@ -319,7 +359,7 @@ def install_hooks(model: nn.Module) -> dict[str, nn.Module]:
     own code (which need not be attention: that is seen when it runs); its block is the module around it.
     """
     modules = dict(model.named_modules())
-    asking = {name: module for name, module in modules.items() if _asks_interface(module)}
+    asking = {name: module for name, module in modules.items() if asks_interface(module)}
     # Neither what is inside a module that asks the interface (it may choose keys by a softmax) nor what is around one.
     around = {place for name in asking for place in _places(name)}
     apart = [name for name in modules if name not in around and not any(place in asking for place in _places(name))]
@@ -399,7 +439,8 @@ def _each(change: Callable[[Any], Any], value: Any) -> Any:
     return value
 
 
-def _asks_interface(module: nn.Module) -> bool:
+def asks_interface(module: nn.Module) -> bool:
+    """Whether this module asks the library for its attention function, instead of attending in its own code."""
     code = getattr(inspect.unwrap(type(module).forward), "__code__", None)
     return code is not None and "ALL_ATTENTION_FUNCTIONS" in code.co_names
 

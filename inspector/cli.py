@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from inspector.checks import first_sentence
 from inspector.errors import InspectorError
+from inspector.prompts import MOST_BYTES, read_prompt
 
 if TYPE_CHECKING:
     from inspector.model import Model
@@ -74,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     model = argparse.ArgumentParser(add_help=False)
     model.add_argument("model", help="packaged name (smollm2-135m-instruct), hub id, folder or .gguf file")
     model.add_argument("--prompt", default=None, help=f'text to run ("{PROMPT}")')
-    model.add_argument("--prompt-file", type=Path, help="read the text from a UTF-8 file")
+    model.add_argument("--prompt-file", metavar="FILE", help='read the text from a UTF-8 file ("-": standard input)')
+    model.add_argument("--memory-gb", type=float, metavar="N", help="memory a run may use (half of the machine's)")
     model.add_argument("--dtype", default="float32", help="float32, bfloat16, float16, float64 or auto")
     model.add_argument("--device", default="cpu", help="cpu, cuda, mps or auto")
     model.add_argument("--device-map", help='"auto" spreads the model over devices')
@@ -93,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
 
     capture = commands.add_parser("capture", parents=[common, model], help="record a prompt's attention in a file")
     capture.add_argument("--out", type=Path, required=True, metavar="FILE", help="the safetensors file to write")
+    capture.add_argument(
+        "--precision", help="keep the vectors rounded to float16 or bfloat16: half the file (exact unless told)"
+    )
+    capture.add_argument("--layers", type=_numbers, metavar="LIST", help="keep these layers only, such as 0,5,10-12")
     capture.set_defaults(run=_capture)
 
     models = commands.add_parser("models", parents=[common], help="what is packaged and cached on this machine")
@@ -143,10 +149,16 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _capture(options: argparse.Namespace) -> int:
+    from inspector.cost import LONG
+
     prompt = _prompt(options)
     _refuse_place(options.out)
     model = _load(options)
-    trace = model.trace(prompt, on_layer=lambda done, total: _progress(f"layer {done} of {total}"))
+    kept = {"precision": options.precision, "layers": options.layers}
+    tokens = model.tokenize(prompt)
+    if len(tokens) > LONG:
+        print(model.cost(tokens, **kept), file=sys.stderr, flush=True)
+    trace = model.trace(prompt, on_layer=lambda done, total: _progress(f"layer {done} of {total}"), **kept)
     path = trace.save(options.out)
     _progress("")
     print(f"{trace}\n{path}: {path.stat().st_size / 2**20:.1f} MB")
@@ -193,7 +205,11 @@ def _coverage(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> Model:
+    from inspector.cost import set_memory_limit
     from inspector.model import load
+
+    if options.memory_gb is not None:
+        set_memory_limit(options.memory_gb)
 
     def progress(message: str, fraction: float | None) -> None:
         _progress(message if fraction is None else f"{message} {fraction:4.0%}")
@@ -216,18 +232,25 @@ def _prompt(options: argparse.Namespace) -> str:
         return PROMPT if options.prompt is None else str(options.prompt)
     if options.prompt is not None:
         raise InspectorError("Give either --prompt or --prompt-file, not both.")
+    if options.prompt_file == "-":
+        return read_prompt(sys.stdin.buffer.read(MOST_BYTES + 1), "Standard input")
     try:
-        text: str = options.prompt_file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InspectorError(
-            f"{options.prompt_file} is not UTF-8 text (byte {error.start} is {error.object[error.start]:#04x}): "
-            "save it as UTF-8."
-        ) from error
+        with Path(options.prompt_file).open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise InspectorError(
             f"{options.prompt_file} could not be read ({error.strerror or error}): check the path, or give --prompt."
         ) from error
-    return text
+    return read_prompt(content, options.prompt_file)
+
+
+def _numbers(text: str) -> list[int]:
+    """0,5,10-12 as numbers."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
 
 
 def _refuse_place(path: Path) -> None:

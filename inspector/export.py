@@ -26,8 +26,9 @@ from reimpl.spec import MaskRule
 if TYPE_CHECKING:
     from inspector.model import Model
 
-FORMAT = "attention-inspector trace 2"
-READABLE = ("attention-inspector trace 1", FORMAT)  # 1 knew no biases and no chunks
+FORMAT = "attention-inspector trace 3"
+# 1 knew no biases and no chunks, 2 no rounded vectors and no layers left out.
+READABLE = ("attention-inspector trace 1", "attention-inspector trace 2", FORMAT)
 _VECTORS = ("query", "key", "value")
 _OPTIONAL = ("sinks", "bias", "input", "output", "residual")
 
@@ -146,4 +147,5 @@ def _trace(facts: dict[str, Any], tensors: dict[str, Tensor], model: Model | Non
         model_name=facts["model"],
         prompt=facts["prompt"],
         prompt_length=facts["prompt_length"],
+        precision=facts.get("precision"),
     )

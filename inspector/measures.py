@@ -1,11 +1,12 @@
 """What each head does with a prompt, as plain numbers: a trace goes in; a row per head comes out, to sort and search.
 
 Every measure is a mean over query tokens that have a choice (the first token, which can only look at itself, is left
-out). One layer in memory at a time, in strips of query rows where a prompt is long.
+out). One layer in memory at a time, in strips of query rows where a prompt is long, or from a sample of them.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from inspector.metrics import spread
+from inspector.trace import STRIP_BYTES
+
 if TYPE_CHECKING:
     from inspector.trace import Trace
 
-STRIP_BYTES = 64 * 2**20  # of float32 weights computed at once
 FARTHEST = 8  # "look back k" is measured for k up to this
 
 
@@ -76,21 +79,28 @@ def find(text: str) -> Measure | None:
     return next((BY_NAME[name] for word, name in words.items() if word in said), None)
 
 
-def measures(trace: Trace, *, on_layer: Callable[[int, int], None] | None = None) -> pd.DataFrame:
-    """One row per head: layer, head, and a column for each of MEASURES."""
-    same, after = _repetitions(torch.tensor(trace.tokens.ids))
+def measures(
+    trace: Trace, *, sample: int | None = None, on_layer: Callable[[int, int], None] | None = None
+) -> pd.DataFrame:
+    """One row per head (of layers that were kept): layer, head, and a column for each of MEASURES.
+
+    sample: means over this many query tokens, spread evenly, instead of all (None). Each is measured with all its keys.
+    """
+    ids = torch.tensor(trace.tokens.ids)
+    some = None if sample is None or sample >= trace.n else spread(trace.n, trace.n, sample)
+    counts = _counts(ids, torch.arange(trace.n) if some is None else torch.tensor(some))
     rows: list[dict[str, float]] = []
-    for layer, info in enumerate(trace.layers):
+    for info in trace.held:
         sums: dict[str, Tensor] = {}
-        for strip, weights in _strips(trace, layer):
-            for name, part in _sums(weights, strip, same, after).items():
+        for queries, keys in trace.strips(info.index) if some is None else _groups(some, info.heads, trace.n):
+            weights = trace.weights(info.index, None, queries, keys).detach()
+            for name, part in _sums(weights, _positions(queries), _positions(keys), ids).items():
                 sums[name] = sums.get(name, torch.zeros(info.heads, dtype=torch.float64)) + part
-        counts = _counts(trace.n, same, after)
         for head in range(info.heads):
             found = {name: float(sums[name][head]) / max(counts[name], 1) for name in sums}
-            rows.append({"layer": layer, "head": head, **found, "narrow": found["entropy"]})
+            rows.append({"layer": info.index, "head": head, **found, "narrow": found["entropy"]})
         if on_layer is not None:
-            on_layer(layer + 1, len(trace.layers))
+            on_layer(info.index + 1, len(trace.layers))
     return pd.DataFrame(rows)
 
 
@@ -101,46 +111,53 @@ def ordered(frame: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     )
 
 
-def _sums(weights: Tensor, strip: slice, same: Tensor, after: Tensor) -> dict[str, Tensor]:
-    """Each measure's sum over the strip's query rows but row 0: weights [h, t, s] -> [h] in float64."""
-    t = torch.arange(strip.start, strip.stop)
-    rows = t > 0
-    w, t = weights[:, rows].double().cpu(), t[rows]
-    s = torch.arange(w.shape[-1])
-    distance = (t[:, None] - s[None, :]).clamp(min=0).double()
-    found = {
-        "first": w[..., 0].sum(-1),
-        "itself": w.gather(-1, t.view(1, -1, 1).expand(w.shape[0], -1, 1)).sum((-1, -2)),
-        "entropy": torch.special.entr(w).sum((-1, -2)) / torch.log(torch.tensor(2.0)).double(),
-        "distance": (w * distance).sum((-1, -2)),
-        "same": (w * same[t]).sum((-1, -2)),
-        "repeated": (w * after[t]).sum((-1, -2)),
+def _sums(weights: Tensor, t: Tensor, s: Tensor, ids: Tensor) -> dict[str, Tensor]:
+    """Each measure's sum over query tokens at positions t, but the first: weights [h, t, s] of keys at s -> [h] in
+    float64."""
+    without_first = slice(1 if int(t[0]) == 0 else 0, None)
+    w, t = weights[:, without_first].float().cpu(), t[without_first]
+    distance = t[:, None] - s[None, :]
+    same = (ids[t][:, None] == ids[s][None, :]) & (distance > 0)  # earlier occurrences of the query's token
+    before = ids[(s - 1).clamp(min=0)]
+    after = (ids[t][:, None] == before[None, :]) & (distance >= 0) & (s > 0)  # what comes right after one
+
+    def at(back: int) -> Tensor:
+        place = t - back - s[0]  # the column of the token so far back; a window may have left it out
+        there = (place >= 0) & (t >= back)
+        return w[:, there.nonzero()[:, 0], place[there]]
+
+    def over(table: Tensor) -> Tensor:
+        return torch.einsum("hts,ts->ht", w, table.float())
+
+    rows = {  # [h, t]: each row summed in float32, as its softmax was; rows are added up in float64
+        "first": w[..., 0] if int(s[0]) == 0 else w.new_zeros(len(w), 1),
+        "itself": at(0),
+        "entropy": torch.special.entr(w).sum(-1) / math.log(2),
+        "distance": over(distance.clamp(min=0)),
+        "same": over(same),
+        "repeated": over(after),
+        **{f"back {k}": at(k) for k in range(1, FARTHEST + 1)},
     }
-    for k in range(1, FARTHEST + 1):
-        far = t >= k
-        at = (t[far] - k).view(1, -1, 1).expand(w.shape[0], -1, 1)
-        found[f"back {k}"] = w[:, far].gather(-1, at).sum((-1, -2))
-    return found
+    return {name: row.double().sum(-1) for name, row in rows.items()}
 
 
-def _counts(n: int, same: Tensor, after: Tensor) -> dict[str, int]:
-    """How many query rows each measure is the mean of."""
-    counts = dict.fromkeys(("first", "itself", "entropy", "distance"), n - 1)
-    counts |= {f"back {k}": n - k for k in range(1, FARTHEST + 1)}
-    return counts | {"same": int(same.any(-1).sum()), "repeated": int(after.any(-1).sum())}
+def _counts(ids: Tensor, t: Tensor) -> dict[str, int]:
+    """How many of the query tokens at positions t each measure is the mean of."""
+    first: dict[int, int] = {}
+    for position, token in enumerate(ids.tolist()):
+        first.setdefault(token, position)
+    again = sum(first[int(ids[position])] < position for position in t.tolist())
+    counts = dict.fromkeys(("first", "itself", "entropy", "distance"), int((t > 0).sum()))
+    counts |= {f"back {k}": int((t >= k).sum()) for k in range(1, FARTHEST + 1)}
+    return counts | {"same": again, "repeated": again}
 
 
-def _repetitions(ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Two tables [t, s] of 0 and 1: s is an earlier occurrence of t's token; s comes right after one (and before t)."""
-    same = (ids[:, None] == ids[None, :]).tril(-1)
-    after = torch.zeros_like(same)
-    after[:, 1:] = same[:, :-1]
-    return same, after.tril()
+def _groups(rows: list[int], heads: int, n: int) -> Iterator[tuple[list[int], slice]]:
+    """Sampled query rows a few at a time, with all keys."""
+    height = max(1, STRIP_BYTES // (4 * heads * n))
+    for start in range(0, len(rows), height):
+        yield rows[start : start + height], slice(0, n)
 
 
-def _strips(trace: Trace, layer: int) -> Iterator[tuple[slice, Tensor]]:
-    """All heads' weights [h, t, s], as many query rows at once as STRIP_BYTES allow."""
-    height = max(1, STRIP_BYTES // (4 * trace.n * trace.layers[layer].heads))
-    for start in range(0, trace.n, height):
-        strip = slice(start, min(start + height, trace.n))
-        yield strip, trace.weights(layer, None, queries=strip).detach()
+def _positions(part: slice | list[int]) -> Tensor:
+    return torch.arange(part.start, part.stop) if isinstance(part, slice) else torch.tensor(part)

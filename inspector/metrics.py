@@ -6,7 +6,7 @@ Nothing here keeps an n x n tensor of more than one head: long prompts are read 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,6 +15,9 @@ import pandas as pd
 import torch
 from torch.nn import functional
 
+from inspector.trace import STRIP_BYTES
+from reimpl.blockwise import Strip, pool_max
+
 if TYPE_CHECKING:
     from inspector.trace import LayerInfo, Trace
 
@@ -22,7 +25,6 @@ Kind = Literal["weights", "scaled_scores", "weighted_values"]
 
 EXACT_UP_TO = 1024  # tokens whose every cell is sent; more than a canvas can show side by side is pooled
 THUMBNAIL = 32  # cells along one side of a head's small picture, at most
-STRIP_BYTES = 64 * 2**20  # of float32 weights computed at once
 MASKED = 0  # a thumbnail's level for "cannot look there"; 1..255 are weights
 
 
@@ -44,15 +46,32 @@ class Thumbnails:
 
     Level 0 is masked; level u in 1..255 is the weight ((u - 1) / 254) squared: a square root keeps weights
     down to 4e-6 apart from zero, where equal steps would lose all under 1/510.
+    sample: from how many query rows they are drawn (None: from all), but for the heads in `whole`.
     """
 
     pixels: npt.NDArray[np.uint8]
     pool: int
     n: int
+    sample: int | None = None
+    whole: frozenset[int] = frozenset()
 
     @property
     def nbytes(self) -> int:
         return self.pixels.nbytes
+
+    def said(self) -> str:
+        """From how many query tokens the pictures are drawn, in words; empty where from all."""
+        if self.sample is None:
+            return ""
+        rest = f"; {len(self.whole)} of {len(self.pixels)} heads from all of them" if self.whole else ""
+        return f"drawn from {self.sample:,} of {self.n:,} query tokens{rest}"
+
+    def with_whole(self, place: int, picture: Picture) -> Thumbnails:
+        """The same with one head (by its place among all) drawn from all its query rows, from its picture."""
+        cells = torch.from_numpy(pool_picture(picture, self.pool // picture.pool).values)
+        pixels = self.pixels.copy()
+        pixels[place] = _levels(cells.nan_to_num(-1.0)).numpy()
+        return replace(self, pixels=pixels, whole=self.whole | {place})
 
     def telling(self, layers: Sequence[LayerInfo]) -> tuple[int, int]:
         """(layer, head) of the head with the most to see: the one that looks hardest at single tokens that
@@ -70,15 +89,6 @@ class Thumbnails:
         return 0, 0
 
 
-def pool_max(values: torch.Tensor, k: int) -> torch.Tensor:
-    """The largest of each k x k block of [..., t, s]; the last blocks may be smaller."""
-    if k == 1:
-        return values
-    flat = values.reshape(-1, 1, *values.shape[-2:])
-    pooled = functional.max_pool2d(flat, kernel_size=k, stride=k, ceil_mode=True)
-    return pooled.reshape(*values.shape[:-2], *pooled.shape[-2:])
-
-
 def picture(
     trace: Trace,
     layer: int,
@@ -94,13 +104,20 @@ def picture(
     without_first: the first token's column left out and the other weights of each row scaled up to the row's sum.
     """
     k = -(-trace.n // exact_up_to)
-    rows = []
-    for strip, values in _strips(trace, layer, head, kind, multiple_of=k, without_first=without_first):
+    side = -(-trace.n // k)
+    cells = torch.full((side, side), torch.nan)
+    for strip, values in _strips(trace, layer, head, kind, align=k, without_first=without_first):
         # -inf, not -1: scores are negative too, and a forbidden pair must never win its block.
-        seen = values.masked_fill(~trace.allowed(layer, queries=strip, head=head), -torch.inf)
-        rows.append(pool_max(seen, k).cpu())
-    pooled = torch.cat(rows)
-    return Picture(pooled.masked_fill(pooled == -torch.inf, torch.nan).numpy(), k, trace.n)
+        seen = values.masked_fill(~trace.allowed(layer, strip.rows, head, strip.keys), -torch.inf)
+        pooled = pool_max(seen, k).cpu()
+        cells[_blocks(strip.rows, k), _blocks(strip.keys, k)] = pooled.masked_fill(pooled == -torch.inf, torch.nan)
+    return Picture(cells.numpy(), k, trace.n)
+
+
+def pool_picture(found: Picture, k: int) -> Picture:
+    """The same picture with k x k of its cells in one."""
+    cells = pool_max(torch.from_numpy(found.values).nan_to_num(-torch.inf), k)
+    return Picture(cells.masked_fill(cells == -torch.inf, torch.nan).numpy(), found.pool * k, found.n)
 
 
 def window(
@@ -137,29 +154,74 @@ def by_words(
 
 
 def thumbnails(
-    trace: Trace, *, side: int = THUMBNAIL, on_layer: Callable[[int, int], None] | None = None
+    trace: Trace,
+    *,
+    side: int = THUMBNAIL,
+    sample: int | None = None,
+    on_layer: Callable[[int, int], None] | None = None,
 ) -> Thumbnails:
-    """Every head of every layer, max-pooled to at most side x side; one layer in memory at a time."""
-    k = -(-trace.n // side)
+    """Every head of every layer, max-pooled to at most side x side; one layer in memory at a time.
+
+    sample: draw them from about so many query rows, spread evenly, each with all its keys (None: from all rows). What
+    the other rows look at is then not in the pictures.
+    """
+    pool = -(-trace.n // EXACT_UP_TO)
+    k = pool * -(-trace.n // (pool * side))  # whole cells of `picture`, so that one can be drawn from the other
+    rows = None if sample is None or sample >= trace.n else spread(trace.n, k, sample)
     layers = []
-    for layer, info in enumerate(trace.layers):
-        pooled: list[torch.Tensor] = []
-        if 4 * info.heads * trace.n**2 <= STRIP_BYTES:
-            weights = trace.weights(layer, None)  # [h, t, s]
-            pooled.append(pool_max(weights.masked_fill(~trace.allowed(layer), -1.0), k))
-        else:
-            for head in range(info.heads):
-                strips = [
-                    pool_max(weights.masked_fill(~trace.allowed(layer, queries=strip), -1.0), k)
-                    for strip, weights in _strips(trace, layer, head, "weights", multiple_of=k)
-                ]
-                pooled.append(torch.cat(strips)[None])
-        levels = torch.cat(pooled).float()
-        encoded = torch.where(levels < 0, float(MASKED), 1 + torch.round(254 * levels.clamp(0, 1).sqrt()))
-        layers.append(encoded.to(torch.uint8).cpu())
+    for info in trace.layers:
+        if not trace.kept[info.index].held:
+            layers.append(_levels(torch.full((info.heads, -(-trace.n // k), -(-trace.n // k)), -1.0)))
+            continue
+        pooled = _all_heads(trace, info, k) if rows is None else _some_rows(trace, info, k, rows)
+        layers.append(_levels(pooled))
         if on_layer is not None:
-            on_layer(layer + 1, len(trace.layers))
-    return Thumbnails(torch.cat(layers).numpy(), k, trace.n)
+            on_layer(len(layers), len(trace.layers))
+    return Thumbnails(torch.cat(layers).numpy(), k, trace.n, None if rows is None else len(rows))
+
+
+def spread(n: int, k: int, count: int) -> list[int]:
+    """About `count` of n positions, the same number from each k, evenly apart."""
+    blocks = -(-n // k)
+    each = max(1, count // blocks)
+    found = {
+        start + (2 * i + 1) * min(k, n - start) // (2 * each) for start in range(0, n, k) for i in range(each)
+    }  # fmt: skip
+    return sorted(found)
+
+
+def _all_heads(trace: Trace, info: LayerInfo, k: int) -> torch.Tensor:
+    """Every head of a layer pooled to [h, side, side], -1 where the mask forbids every pair of the cell."""
+    side = -(-trace.n // k)
+    cells = torch.full((info.heads, side, side), -1.0)
+    together = 4 * info.heads * k * trace.n <= STRIP_BYTES  # as strips are at least k rows high
+    for head in [None] if together else range(info.heads):
+        for rows, keys in trace.strips(info.index, head, align=k):
+            weights = trace.weights(info.index, head, rows, keys).detach().float()
+            pooled = pool_max(weights.masked_fill(~trace.allowed(info.index, rows, head, keys), -1.0), k).cpu()
+            place = slice(None) if head is None else head
+            cells[place, _blocks(rows, k), _blocks(keys, k)] = pooled
+    return cells
+
+
+def _some_rows(trace: Trace, info: LayerInfo, k: int, rows: list[int]) -> torch.Tensor:
+    """The same from these query rows alone."""
+    side = -(-trace.n // k)
+    weights = trace.weights(info.index, None, rows).detach().float()  # [h, rows, n]
+    seen = weights.masked_fill(~trace.allowed(info.index, rows), -1.0)
+    seen = functional.pad(seen, (0, side * k - trace.n), value=-1.0)
+    columns = seen.view(*seen.shape[:2], side, k).amax(-1).cpu()
+    cells = torch.full((info.heads, side, side), -1.0)
+    block = torch.tensor(rows) // k
+    for at in block.unique().tolist():
+        cells[:, at] = columns[:, block == at].amax(1)
+    return cells
+
+
+def _levels(pooled: torch.Tensor) -> torch.Tensor:
+    """Weights, -1 for masked, as the levels of Thumbnails."""
+    encoded = torch.where(pooled < 0, float(MASKED), 1 + torch.round(254 * pooled.clamp(0, 1).sqrt()))
+    return encoded.to(torch.uint8)
 
 
 def strongest_pairs(trace: Trace, layer: int, head: int, *, count: int = 50, first_token: bool = True) -> pd.DataFrame:
@@ -171,13 +233,14 @@ def strongest_pairs(trace: Trace, layer: int, head: int, *, count: int = 50, fir
     best = torch.empty(0)
     where = torch.empty(0, dtype=torch.long)  # t * n + s
     for strip, values in _strips(trace, layer, head, "weights"):
-        seen = values.masked_fill(~trace.allowed(layer, queries=strip), -1.0).cpu()
-        if not first_token:
+        seen = values.masked_fill(~trace.allowed(layer, strip.rows, head, strip.keys), -1.0).cpu()
+        if not first_token and strip.keys.start == 0:
             seen[:, 0] = -1.0
         flat = seen.flatten()
         top = flat.topk(min(count, flat.numel()))
-        best = torch.cat([best, top.values])
-        where = torch.cat([where, top.indices + strip.start * trace.n])
+        rows = top.indices // seen.shape[1] + strip.rows.start
+        columns = top.indices % seen.shape[1] + strip.keys.start
+        best, where = torch.cat([best, top.values]), torch.cat([where, rows * trace.n + columns])
     order = best.argsort(descending=True, stable=True)[:count]
     order = order[best[order] >= 0]
     query, key = (where[order] // trace.n).tolist(), (where[order] % trace.n).tolist()
@@ -274,27 +337,39 @@ def pool_rows(values: npt.NDArray[np.float32], *, exact_up_to: int = EXACT_UP_TO
     return Picture(np.ascontiguousarray(values), k, n)
 
 
+def _blocks(part: slice, k: int) -> slice:
+    """Which cells of k tokens a stretch of tokens fills."""
+    return slice(part.start // k, -(-part.stop // k))
+
+
 def _numbers(
-    trace: Trace, layer: int, head: int, kind: Kind, rows: slice, *, without_first: bool = False
+    trace: Trace,
+    layer: int,
+    head: int,
+    kind: Kind,
+    rows: slice,
+    keys: slice | None = None,
+    *,
+    without_first: bool = False,
 ) -> torch.Tensor:
-    """Some query rows of one head's numbers, [t, n] float32, nothing masked out."""
+    """Some query rows of one head's numbers, [t, s] float32, nothing masked out; `keys` as `trace.strips` gives it."""
     if kind == "scaled_scores":
-        return trace.scaled_scores(layer, head, queries=rows).detach().float()
-    weights = trace.weights(layer, head, queries=rows).detach().float()
-    if without_first:
+        return trace.scaled_scores(layer, head, rows, keys).detach().float()
+    weights = trace.weights(layer, head, rows, keys).detach().float()
+    if without_first and (keys is None or keys.start == 0):
         whole = weights.sum(-1, keepdim=True)
         weights = weights.clone()
         weights[:, 0] = 0.0
         rest = weights.sum(-1, keepdim=True)
         weights = torch.where(rest > 0, weights * whole / rest, weights)
-    return weights if kind == "weights" else weights * trace.value(layer, head).detach().float().norm(dim=-1)
+    if kind == "weights":
+        return weights
+    return weights * trace.value(layer, head)[keys or slice(None)].detach().float().norm(dim=-1)
 
 
 def _strips(
-    trace: Trace, layer: int, head: int, kind: Kind, *, multiple_of: int = 1, without_first: bool = False
-) -> Iterator[tuple[slice, torch.Tensor]]:
-    """One head's rows, as many at once as STRIP_BYTES allow, each strip a multiple of the pooling."""
-    height = max(1, STRIP_BYTES // (4 * trace.n) // multiple_of) * multiple_of
-    for start in range(0, trace.n, height):
-        strip = slice(start, min(start + height, trace.n))
-        yield strip, _numbers(trace, layer, head, kind, strip, without_first=without_first)
+    trace: Trace, layer: int, head: int, kind: Kind, *, align: int = 1, without_first: bool = False
+) -> Iterator[tuple[Strip, torch.Tensor]]:
+    """One head's rows, strip by strip, with the keys that a strip's rows may look at."""
+    for strip in trace.strips(layer, head, align=align):
+        yield strip, _numbers(trace, layer, head, kind, strip.rows, strip.keys, without_first=without_first)

@@ -22,8 +22,18 @@ from transformers import PreTrainedModel
 import reimpl
 from inspector import hub
 from inspector.around import Around, AroundRecorder
-from inspector.capture import Call, OnLayer, Recorder, block_number, install_hooks, install_seam, recording
+from inspector.capture import (
+    Call,
+    OnLayer,
+    Recorder,
+    asks_interface,
+    block_number,
+    install_hooks,
+    install_seam,
+    recording,
+)
 from inspector.checks import first_sentence
+from inspector.cost import HALVES, Cost, refuse_run, run_cost, time_a_unit
 from inspector.errors import InspectorError
 from inspector.pairing import pair
 from inspector.replay import turns
@@ -33,6 +43,7 @@ from reimpl.spec import MaskRule
 
 KEEP = frozenset({"input", "output", "residual"})
 PROBE = 8  # tokens on which it is measured which layers turn by position
+FREE = 512  # tokens that are run without asking what they will cost
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,8 @@ class Model:
         on_layer: OnLayer | None = None,
         chat: bool = False,
         generate: int = 0,
+        layers: Iterable[int] | None = None,
+        precision: str | None = None,
     ) -> Trace | list[Trace]:
         """Run one unpadded prompt (text or token ids) once and record it; a list of texts gives a list.
 
@@ -140,43 +153,105 @@ class Model:
         chat:     put the text through the tokenizer's chat template first.
         generate: let the model write this many more tokens, greedily, and record the whole;
                   `trace.prompt_length` marks where they begin.
+        layers:   keep queries, keys and values of these layers only (None: of all).
+        precision: keep them rounded to "float16" or "bfloat16": half the memory of float32. The model runs in its own
+                  dtype; what is drawn is then computed from rounded vectors, and `trace.precision` says so.
+
+        Raises InspectorError, with what it would need, where the run would not fit in memory (see `cost`).
         """
         if isinstance(prompt, list) and prompt and isinstance(prompt[0], str):
             texts = [text for text in prompt if isinstance(text, str)]
-            return [self.trace(text, keep=keep, on_layer=on_layer, chat=chat, generate=generate) for text in texts]
+            options: dict[str, Any] = {"keep": keep, "chat": chat, "layers": layers, "precision": precision}
+            return [self.trace(text, on_layer=on_layer, generate=generate, **options) for text in texts]
         kept = frozenset(keep)
         if unknown := kept - KEEP:
             raise InspectorError(f"keep={sorted(unknown)} is not known; choose from {', '.join(sorted(KEEP))}.")
+        precision = self._half(precision)
         tokens = self.tokenize(prompt, chat=chat)  # type: ignore[arg-type]
         length = len(tokens)
+        chosen = None if layers is None else self._chosen(layers)
+        if length + generate > FREE:
+            cost = run_cost(self, length + generate, keep=kept, layers=chosen, precision=precision, timed=False)
+            refuse_run(self, cost, layers=chosen, precision=precision)
         if generate:
             tokens = self.tokenize([*tokens.ids, *self.continuation(tokens.ids, generate)])
-        turning = self._turning
-        recorder = Recorder(keep=kept, on_layer=on_layer, total=len(turning))
+        half = None if precision is None else HALVES[precision]
+        recorder = Recorder(keep=kept, layers=chosen, half=half, on_layer=on_layer, total=len(self._turning))
         last = self._run(tokens.ids, recorder)
-        same = len(turning) == len(recorder.calls)
-        layers = [self._layer(i, call, turning[i] if same else None) for i, call in enumerate(recorder.calls)]
-        for layer, repeat in zip(layers, _repeats(recorder.calls), strict=True):
-            layer.info = replace(layer.info, repeat=repeat)
-        if not layers:
+        recorded = self._layers_of(recorder)
+        if not recorded:
             raise self._nothing_to_record()
-        for layer in layers:
+        for layer in recorded:
             shape = layer.query.shape[1], layer.key.shape[1]
-            if shape != (len(tokens), len(tokens)):
+            if layer.held and shape != (len(tokens), len(tokens)):
                 raise InspectorError(
                     f"{layer.info.name} of {self.name} attended from {shape[0]} to {shape[1]} positions where the "
                     f"prompt has {len(tokens)} tokens; attention to anything but those is not shown yet."
                 )
         return Trace(
             tokens=tokens,
-            layers=layers,
+            layers=recorded,
             last_logits=last,
             model=self,
             model_name=self.name,
             prompt=prompt if isinstance(prompt, str) else None,
             prompt_length=length,
             source=self.provenance,
+            precision=precision,
         )
+
+    def cost(
+        self,
+        prompt: str | list[int] | Tokens,
+        *,
+        keep: Iterable[str] = (),
+        layers: Iterable[int] | None = None,
+        precision: str | None = None,
+    ) -> Cost:
+        """What `trace` of this prompt with these options would keep, need and take; printed, it is one sentence. The
+        time comes from a short pass of the model, run for it once."""
+        tokens = prompt if isinstance(prompt, Tokens) else self.tokenize(prompt)
+        chosen = None if layers is None else self._chosen(layers)
+        return run_cost(self, len(tokens), keep=frozenset(keep), layers=chosen, precision=self._half(precision))
+
+    def again(self, ids: Sequence[int], what: str, layers: Iterable[int]) -> list[Layer]:
+        """The same tokens once more, for `what` ("input", "output", "residual") of some layers and nothing else."""
+        recorder = Recorder(keep=frozenset({what}), layers=frozenset(layers), vectors=False)
+        self._run(ids, recorder)
+        return self._layers_of(recorder)
+
+    def _layers_of(self, recorder: Recorder) -> list[Layer]:
+        """What was recorded, as layers of a trace."""
+        turning = self._turning
+        same = len(turning) == len(recorder.calls)
+        layers = [self._layer(i, call, turning[i] if same else None) for i, call in enumerate(recorder.calls)]
+        for layer, repeat in zip(layers, _repeats(recorder.calls), strict=True):
+            layer.info = replace(layer.info, repeat=repeat)
+        return layers
+
+    def _chosen(self, layers: Iterable[int]) -> frozenset[int]:
+        chosen, count = frozenset(layers), len(self._turning)
+        wrong = sorted(number for number in chosen if not 0 <= number < count)
+        if wrong or not chosen:
+            named = f"layers={sorted(chosen)}"
+            raise InspectorError(f"{named} cannot be kept: {self.name} has layers 0 to {count - 1}; name at least one.")
+        return chosen
+
+    def _half(self, precision: str | None) -> str | None:
+        """The dtype in which vectors are kept, where it is not the model's own."""
+        if precision is None or precision == str(self.dtype).removeprefix("torch."):
+            return None
+        if precision not in HALVES:
+            raise InspectorError(
+                f'precision="{precision}" is not known; choose {" or ".join(HALVES)}, or leave it out for the '
+                "model's own."
+            )
+        if self.dtype.itemsize <= 2:
+            raise InspectorError(
+                f"{self.name} runs in {str(self.dtype).removeprefix('torch.')}, which is half precision already: "
+                "leave precision out."
+            )
+        return precision
 
     def tokenize(self, prompt: str | Sequence[int], *, chat: bool = False) -> Tokens:
         """The prompt's tokens, checked against the model's vocabulary and number of positions."""
@@ -196,6 +271,35 @@ class Model:
             return int(self.model.get_input_embeddings().num_embeddings)
         size = _setting(self._text_config, "vocab_size")  # its embeddings are a module of its own
         return int(size) if size is not None else len(self.tokenizer)
+
+    @property
+    def width(self) -> int:
+        """d_model: numbers in a token's vector between blocks."""
+        config = self._text_config
+        found = next((size for name in ("hidden_size", "n_embd", "d_model") if (size := _setting(config, name))), None)
+        return int(found) if found else int(self.model.get_input_embeddings().weight.shape[-1])
+
+    @property
+    def inner_width(self) -> int:
+        """The widest vectors inside a block's feed-forward part; four times the width where the config does not say."""
+        size = _setting(self._text_config, "intermediate_size")
+        return size if isinstance(size, int) else 4 * self.width
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def fused_attention(self) -> bool:
+        """Whether attention runs in a kernel that makes no n x n tables: where the library's function is asked for, and
+        is not its eager one."""
+        asking = all(asks_interface(module) for module in self._attention.values())
+        return asking and _setting(self.model.config, "_attn_implementation") not in (None, "eager")
+
+    @cached_property
+    def seconds_a_unit(self) -> float:
+        """How long a multiplication takes, timed once (see inspector.cost)."""
+        return time_a_unit(self)
 
     @property
     def positions(self) -> int | None:

@@ -42,7 +42,8 @@ def turns(call: Call) -> bool | None:
 
 def _unrotated(call: Call) -> Call:
     assert call.entered is not None  # noqa: S101  (replay has said so, in words)
-    kind, n, shape = type(call.module).__name__, call.query.shape[1], call.entered.hidden_states.shape
+    kind, shape = type(call.module).__name__, call.entered.hidden_states.shape
+    n = shape[-2]
     module = _without_rotation(call.module, n)
     for also_ids in (False, True):
         # The proof: of one token at every place, a module that does not turn makes vectors of one direction. (Only of

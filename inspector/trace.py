@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,15 @@ from inspector.masks import Mask, masked_weights
 from inspector.replay import replay
 from inspector.tokens import Tokens
 from reimpl.attention import context_vectors, scaled_scores
+from reimpl.blockwise import Strip, seen_keys, strips
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
 
 if TYPE_CHECKING:
     from inspector.model import Model
+
+Rows = slice | list[int]  # some query rows: a stretch of them, or these positions
+STRIP_BYTES = 8 * 2**20  # of float32 weights computed at once: what caches hold, the fastest at 8192 tokens
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,11 @@ class Layer:
     unexplained: str = ""  # why weights computed from this would not be the library's; empty: they are
     call: Call | None = field(default=None, repr=False)
 
+    @property
+    def held(self) -> bool:
+        """Whether its vectors were kept; else only `info` is known."""
+        return self.query.shape[1] > 0
+
 
 class Trace:
     """See the module's first lines. Made by `model.trace(prompt)` or `open_trace(file)`."""
@@ -94,7 +104,9 @@ class Trace:
         prompt: str | None = None,
         prompt_length: int | None = None,
         source: dict[str, Any] | None = None,
+        precision: str | None = None,
     ) -> None:
+        self.precision = precision  # q, k, v are kept rounded to this dtype; None: as the model made them
         self.tokens, self.prompt, self.model, self.model_name = tokens, prompt, model, model_name
         self.prompt_length = len(tokens) if prompt_length is None else prompt_length
         self.last_logits = last_logits  # [1, vocabulary], what follows the last token; None: the model has no such head
@@ -110,48 +122,76 @@ class Trace:
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
+        """All attention layers of the model, also those of which nothing was kept."""
         return tuple(layer.info for layer in self.kept)
+
+    @property
+    def held(self) -> tuple[LayerInfo, ...]:
+        """The layers whose vectors were kept: all, unless some were chosen."""
+        return tuple(layer.info for layer in self.kept if layer.held)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every layer's queries, keys and values are here, to the last bit."""
+        return self.precision is None and len(self.held) == len(self.kept)
 
     # -- vectors ------------------------------------------------------------------------------------------------
 
     def query(self, layer: int, head: int, *, rope: bool = True) -> Tensor:
         """Query vectors of one head [t, d], after rotation by position, or before it (rope=False)."""
         kept, head = self._head(layer, head)
-        return (kept.query if rope else self._before(kept)[0])[head]
+        return self._read(kept.query[head]) if rope else self._before(kept)[0][head]
 
     def key(self, layer: int, head: int, *, rope: bool = True) -> Tensor:
         """Key vectors [s, d] that this query head meets: its group's key head."""
         kept, head = self._head(layer, head)
-        return (kept.key if rope else self._before(kept)[1])[kept.info.kv_head(head)]
+        group = kept.info.kv_head(head)
+        return self._read(kept.key[group]) if rope else self._before(kept)[1][group]
 
     def value(self, layer: int, head: int) -> Tensor:
         """Value vectors [s, d_value] that this query head mixes: its group's value head."""
         kept, head = self._head(layer, head)
-        return kept.value[kept.info.kv_head(head)]
+        return self._read(kept.value[kept.info.kv_head(head)])
 
     # -- what attention makes of them ---------------------------------------------------------------------------
 
-    def scores(self, layer: int, head: int | None = None, queries: slice | None = None) -> Tensor:
+    def strips(self, layer: int, head: int | None = None, *, align: int = 1) -> Iterator[Strip]:
+        """All query rows, as many at once as STRIP_BYTES allow, each strip with the keys that its rows may look at:
+        what to ask `weights`, `scaled_scores` and `allowed` for when n x n would be too much. See `reimpl.blockwise`.
+        """
+        kept = self._layer(layer)
+        rule = kept.mask if isinstance(kept.mask, MaskRule) else None
+        heads = kept.info.heads if head is None else 1
+        return strips(self.n, self.n, rule, height=STRIP_BYTES // (4 * heads * self.n), align=align)
+
+    def scores(self, layer: int, head: int | None = None, queries: Rows | None = None) -> Tensor:
         """Attention scores [t, s]: the raw dot products query·key, neither scaled nor masked."""
-        _, query, key, _ = self._heads(layer, head, queries)
+        _, query, key, _, _ = self._heads(layer, head, queries)
         scores = scaled_scores(query, key, scale=1.0)
         return scores if head is None else scores[0]
 
-    def scaled_scores(self, layer: int, head: int | None = None, queries: slice | None = None) -> Tensor:
+    def scaled_scores(
+        self, layer: int, head: int | None = None, queries: Rows | None = None, keys: slice | None = None
+    ) -> Tensor:
         """Scaled scores [t, s] (soft-capped, and with a bias added, where the model does), before the mask. Unlike
-        weights, any number."""
-        kept, query, key, rows = self._heads(layer, head, queries)
+        weights, any number. `queries` picks some query rows, `keys` some key columns."""
+        kept, query, key, rows, columns = self._heads(layer, head, queries, keys)
         scores = scaled_scores(query, key, scale=kept.info.scale, softcap=kept.info.softcap)
         if kept.bias is not None:
-            scores = scores + _part(kept.bias, head, rows)
+            scores = scores + _part(kept.bias, head, rows)[..., columns]
         return scores if head is None else scores[0]
 
-    def weights(self, layer: int, head: int | None = None, queries: slice | None = None) -> Tensor:
+    def weights(
+        self, layer: int, head: int | None = None, queries: Rows | None = None, keys: slice | None = None
+    ) -> Tensor:
         """Attention weights [t, s] of one head, or [h, t, s]: the softmax of the scaled, masked scores.
 
-        Rows sum to 1, or to less where the model has attention sinks. `queries` picks some query rows.
+        Rows sum to 1, or to less where the model has attention sinks. `queries` picks some query rows. `keys` leaves
+        key columns out, which must be such as these queries may not look at (`strips` gives both): their weight is 0.
         """
-        kept, query, key, rows = self._heads(layer, head, queries)
+        kept, query, key, rows, columns = self._heads(layer, head, queries, keys)
+        if keys is not None:
+            self._refuse_missing(kept, rows, columns)
         if kept.unexplained:
             raise InspectorError(
                 f"Layer {layer}'s weights cannot be shown: {kept.unexplained}; a picture without that would be wrong."
@@ -159,27 +199,32 @@ class Trace:
         weights = masked_weights(
             query,
             key,
-            self._allowed(kept, rows, head),
+            self._allowed(kept, rows, head, columns),
             scale=kept.info.scale,
             softcap=kept.info.softcap,
-            bias=None if kept.bias is None else _part(kept.bias, head, rows),
+            bias=None if kept.bias is None else _part(kept.bias, head, rows)[..., columns],
             sinks=None if kept.sinks is None else _sinks_part(kept.sinks, head, rows),
-        ).to(kept.value.dtype)  # some models score in float32 and mix in their own dtype
+        ).to(self._read(kept.value[:, :1]).dtype)  # some models score in float32 and mix in their own dtype
         return weights if head is None else weights[0]
 
-    def allowed(self, layer: int, queries: slice | None = None, head: int | None = None) -> Tensor:
+    def allowed(
+        self, layer: int, queries: Rows | None = None, head: int | None = None, keys: slice | None = None
+    ) -> Tensor:
         """True where a query may look at a key: bool [t, s], in this head; without one, in any."""
         kept = self._layer(layer) if head is None else self._head(layer, head)[0]
-        may = self._allowed(kept, queries or slice(None), head)
+        may = self._allowed(kept, slice(None) if queries is None else queries, head, keys or slice(None))
         return may if may.ndim == 2 else may.any(0)
 
     def context(self, layer: int, head: int | None = None) -> Tensor:
-        """Context vectors [t, d_value]: each query token's sum of weighted values."""
+        """Context vectors [t, d_value]: each query token's sum of weighted values. Of all heads: [h, t, d_value]."""
         kept = self._layer(layer)
-        weights = self.weights(layer, head)
-        if head is None:
-            return context_vectors(weights, kept.value)
-        return context_vectors(weights[None], self.value(layer, head)[None])[0]
+        value = self._read(kept.value) if head is None else self.value(layer, head)[None]
+        parts = []
+        for rows, keys in self.strips(layer, head):
+            weights = self.weights(layer, head, rows, keys)
+            parts.append(context_vectors(weights if head is None else weights[None], value[:, keys]))
+        context = torch.cat(parts, dim=1)
+        return context if head is None else context[0]
 
     def head_output(self, layer: int, head: int) -> Tensor:
         """This head's own share of the attention output [t, d_model]: its context vectors times its slice of W_o.
@@ -259,6 +304,8 @@ class Trace:
         return (
             f"Trace of {self.n} tokens through {self.model_name or 'a model'}: {len(self.kept)} layers, "
             f"{self.kept[0].info.heads} heads, {self.nbytes / 2**20:.1f} MB kept"
+            + (f" in {self.precision}" if self.precision else "")
+            + ("" if len(self.held) == len(self.kept) else f", vectors of {len(self.held)} layers alone")
         )
 
     def _repr_html_(self) -> str:
@@ -268,10 +315,20 @@ class Trace:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
+    def _read(self, kept: Tensor) -> Tensor:
+        """What was kept, as numbers to compute with: in the model's dtype, also where it was rounded."""
+        return kept if self.precision is None else kept.to(getattr(torch, self.source["dtype"]))
+
     def _layer(self, layer: int) -> Layer:
         if not 0 <= layer < len(self.kept):
             raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(self.kept) - 1}.")
-        return self.kept[layer]
+        kept = self.kept[layer]
+        if not kept.held:
+            held = ", ".join(str(info.index) for info in self.held)
+            raise InspectorError(
+                f"Layer {layer} was not kept: this trace has layer {held}; trace again with layers=[{layer}]."
+            )
+        return kept
 
     def _head(self, layer: int, head: int) -> tuple[Layer, int]:
         kept = self._layer(layer)
@@ -279,22 +336,38 @@ class Trace:
             raise InspectorError(f"Head {head} does not exist: layer {layer} has heads 0 to {kept.info.heads - 1}.")
         return kept, head
 
-    def _heads(self, layer: int, head: int | None, queries: slice | None) -> tuple[Layer, Tensor, Tensor, slice]:
-        """The layer, its query [h, t, d] and key [g, s, d] (one of each for one head), and the query rows."""
-        rows = queries if queries is not None else slice(None)
+    def _heads(
+        self, layer: int, head: int | None, queries: Rows | None, keys: slice | None = None
+    ) -> tuple[Layer, Tensor, Tensor, Rows, slice]:
+        """The layer, its query [h, t, d] and key [g, s, d] (one of each for one head), the query rows, the keys."""
+        rows, columns = slice(None) if queries is None else queries, keys or slice(None)
         if head is None:
             kept = self._layer(layer)
-            return kept, kept.query[:, rows], kept.key, rows
+            return kept, self._read(kept.query[:, rows]), self._read(kept.key[:, columns]), rows, columns
         kept, head = self._head(layer, head)
         group = kept.info.kv_head(head)
-        return kept, kept.query[head : head + 1, rows], kept.key[group : group + 1], rows
+        query, key = kept.query[head : head + 1, rows], kept.key[group : group + 1, columns]
+        return kept, self._read(query), self._read(key), rows, columns
 
-    def _allowed(self, kept: Layer, rows: slice, head: int | None) -> Tensor:
+    def _allowed(self, kept: Layer, rows: Rows, head: int | None, columns: slice) -> Tensor:
         """Where these query rows may look: [t, s], or where heads differ [h, t, s] ([1, t, s] for one head)."""
         if not isinstance(kept.mask, MaskRule):
-            return kept.mask[rows] if kept.mask.ndim == 2 else _part(kept.mask, head, rows)
+            table = kept.mask[rows] if kept.mask.ndim == 2 else _part(kept.mask, head, rows)
+            return table[..., columns]
         positions = torch.arange(kept.key.shape[1], device=kept.key.device)
-        return allowed(kept.mask, positions[rows], positions)
+        return allowed(kept.mask, positions[rows], positions[columns])
+
+    def _refuse_missing(self, kept: Layer, rows: Rows, columns: slice) -> None:
+        """Raises InspectorError unless `columns` hold every key that these rows may look at: a softmax over fewer would
+        give other weights."""
+        start, stop, _ = rows.indices(self.n) if isinstance(rows, slice) else (min(rows), max(rows) + 1, 1)
+        seen = seen_keys(kept.mask if isinstance(kept.mask, MaskRule) else None, slice(start, stop), self.n)
+        first, end, step = columns.indices(self.n)
+        if first > seen.start or end < seen.stop or step != 1:
+            raise InspectorError(
+                f"Weights over keys {first} to {end - 1} alone would not be the model's: query tokens {start} to "
+                f"{stop - 1} may look at keys {seen.start} to {seen.stop - 1}; ask for those."
+            )
 
     def _before(self, kept: Layer) -> tuple[Tensor, Tensor]:
         if kept.before is None:
@@ -325,8 +398,8 @@ class Trace:
 
     def _fetch(self, what: str) -> None:
         """One more forward pass of the same tokens, keeping `what` of every layer."""
-        again = self._model().trace(list(self.tokens.ids), keep=(what,))
-        for mine, new in zip(self.kept, again.kept, strict=True):
+        again = self._model().again(self.tokens.ids, what, [info.index for info in self.held])
+        for mine, new in zip(self.kept, again, strict=True):
             if what == "input":
                 mine.call = new.call  # before the input: whoever sees the input finds the call
             setattr(mine, what, getattr(new, what))
@@ -345,20 +418,21 @@ class Trace:
             "model": self.model_name,
             "prompt": self.prompt,
             "prompt_length": self.prompt_length,
+            "precision": self.precision,
             "tokens": asdict(self.tokens),
             "layers": [asdict(layer.info) for layer in self.kept],
             "unexplained": [layer.unexplained for layer in self.kept],
         }
 
 
-def _part(table: Tensor, head: int | None, rows: slice) -> Tensor:
+def _part(table: Tensor, head: int | None, rows: Rows) -> Tensor:
     """One head's share (all heads' for None) of a table [h or 1, t or 1, s], and these query rows of it."""
     if head is not None and table.shape[0] > 1:
         table = table[head : head + 1]
     return table[:, rows] if table.shape[1] > 1 else table
 
 
-def _sinks_part(sinks: Tensor, head: int | None, rows: slice) -> Tensor:
+def _sinks_part(sinks: Tensor, head: int | None, rows: Rows) -> Tensor:
     """The same of sinks [h] or [h, t]."""
     sinks = sinks if head is None else sinks[head : head + 1]
     return sinks if sinks.ndim == 1 else sinks[:, rows]

@@ -24,6 +24,7 @@ from torch import Tensor
 import reimpl
 from inspector.capture import OnLayer
 from inspector.compare import STAGE_NAMES, STAGES, Check, compare, judge_twins, tolerances
+from inspector.cost import refuse_verification
 from inspector.errors import InspectorError
 from inspector.mistakes import MISTAKES, Mistake
 from inspector.model import Model
@@ -70,10 +71,18 @@ def verify(
     Raises InspectorError where the model's family is not reimplemented or the checkpoint cannot be read.
     """
     started = time.perf_counter()
-    trace = prompt if isinstance(prompt, Trace) else model.trace(prompt, keep=("input",))
+    tokens = prompt.tokens if isinstance(prompt, Trace) else model.tokenize(prompt)
+    refuse_verification(model.layers, len(tokens), model.vocabulary)
+    remarks = []
+    if isinstance(prompt, Trace) and prompt.exact:
+        trace = prompt
+    else:
+        trace = model.trace(prompt if isinstance(prompt, str) else list(tokens.ids), keep=("input",))
+    if isinstance(prompt, Trace) and trace is not prompt:
+        remarks.append("The trace holds rounded vectors or not all layers: the prompt was run again, for exact ones.")
     trace.input(0)  # a trace that did not keep the attention inputs fetches them now
     ours = _layers(model, checkpoint, needed=attention is None)
-    remarks = list(_remarks(ours))
+    remarks += _remarks(ours)
     spliced = spliced and attention is None
     controls = controls and bool(ours)
     total = len(trace.layers) + spliced + (len(MISTAKES) + spliced if controls else 0)

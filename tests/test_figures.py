@@ -303,7 +303,7 @@ def test_a_table_can_be_cut_at_whole_query_tokens(houston, monkeypatch):
     assert len(whole) == 36
     for most, queries in [(36, 8), (35, 7), (28, 7), (27, 6), (1, 1), (0, 0)]:
         assert tables.queries_within(houston, 3, 5, most) == queries
-    monkeypatch.setattr(metrics, "STRIP_BYTES", 3 * 4 * 8)  # strips of three rows: counted and joined right
+    monkeypatch.setattr("inspector.trace.STRIP_BYTES", 3 * 4 * 8)  # strips of three rows: counted and joined right
     assert tables.queries_within(houston, 3, 5, 27) == 6
     pd.testing.assert_frame_equal(views.frame(houston, 3, 5, most_pairs=27), whole.iloc[:21])
     assert len(views.frame(houston, 3, 5)) == 36

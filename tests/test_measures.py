@@ -34,7 +34,7 @@ def by_hand(trace, layer, head):
 
 @pytest.mark.parametrize("strip_bytes", [64 * 2**20, 4 * 30 * 4 * 7])
 def test_each_measure_is_what_a_loop_says(trace, monkeypatch, strip_bytes):
-    monkeypatch.setattr(measures, "STRIP_BYTES", strip_bytes)
+    monkeypatch.setattr("inspector.trace.STRIP_BYTES", strip_bytes)
     frame = measures.measures(trace).set_index(["layer", "head"])
     assert len(frame) == sum(layer.heads for layer in trace.layers)
     assert frame["repeated"].max() > 0  # the prompt does repeat tokens

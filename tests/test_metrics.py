@@ -37,7 +37,7 @@ def test_an_exact_picture_is_the_weights_with_masked_cells_nan(traces, kind):
 
 @pytest.mark.parametrize("kind", ["weights", "scaled_scores"])
 def test_a_pooled_picture_holds_the_largest_allowed_number_of_each_block(traces, kind, monkeypatch):
-    monkeypatch.setattr(metrics, "STRIP_BYTES", 4 * 40 * 7)  # several strips, whose height 7 is no multiple of 3
+    monkeypatch.setattr("inspector.trace.STRIP_BYTES", 4 * 40 * 7)  # several strips, whose height 7 is no multiple of 3
     trace = traces["mistral"]
     found = picture(trace, 0, 1, kind=kind, exact_up_to=16)
     assert found.pool == 3
@@ -62,7 +62,7 @@ def test_thumbnails_strip_by_strip_are_the_same(traces, monkeypatch):
     assert done == [(1, 3), (2, 3), (3, 3)]
     assert whole.pixels.shape == (12, 14, 14)  # 3 layers x 4 heads, 40 tokens by threes
     assert whole.nbytes == 12 * 14 * 14
-    monkeypatch.setattr(metrics, "STRIP_BYTES", 4 * 40 * 7)
+    monkeypatch.setattr("inspector.trace.STRIP_BYTES", 4 * 40 * 7)
     again = thumbnails(trace, side=16).pixels
     assert np.abs(again.astype(int) - whole.pixels).max() <= 1  # a last bit may fall on the next level
     seen = ((whole.pixels[5, 13, 0].astype(float) - 1) / 254) ** 2  # layer 1, head 1, the lower left block
@@ -88,7 +88,7 @@ def test_strongest_pairs_in_order_with_and_without_the_first_token(traces, monke
         assert row["weight"] == weights[row["query position"], row["key position"]].item()
         assert row["query token"] == trace.tokens.labels[row["query position"]]
         assert row["key token"] == trace.tokens.labels[row["key position"]]
-    monkeypatch.setattr(metrics, "STRIP_BYTES", 4 * 40 * 7)
+    monkeypatch.setattr("inspector.trace.STRIP_BYTES", 4 * 40 * 7)
     pd.testing.assert_frame_equal(strongest_pairs(trace, 2, 3, count=10), frame, rtol=1e-6)
     without = strongest_pairs(trace, 2, 3, count=2000, first_token=False)
     assert len(without) == 39 * 40 // 2  # the pairs below and on the diagonal, without column 0

@@ -9,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
 
 import inspector
+from inspector import cost, metrics, views
 from inspector import measures as head_measures
-from inspector import metrics, views
 from inspector.errors import InspectorError
 from inspector.learn import shuffle, walkthrough
 from inspector.store import Report, Store
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from inspector import Model, Trace, VerificationReport
 
+SAMPLE = 64  # query tokens from which all heads of a prompt longer than metrics.EXACT_UP_TO are drawn and measured
 KEEP_INPUT_UP_TO = 8000  # characters: the attention input of a longer prompt is fetched when asked for
 REPORT_BYTES = 2**20  # a report is a few small tables
 RESULT_BYTES = 2**18  # a laboratory's result is a table or some vectors
@@ -70,6 +72,43 @@ def model(request: Request, progress: Report | None = None) -> Model:
     )
 
 
+@dataclass(frozen=True)
+class Costs:
+    """A long prompt's run: as it is, with rounded vectors (None: no saving), and why it cannot run as it is."""
+
+    exact: cost.Cost
+    half: cost.Cost | None
+    refused: str
+
+
+def costs(request: Request, progress: Report | None = None) -> Costs | None:
+    """What running this prompt would cost; None where it is short, or at hand already."""
+    if keeps(request) or len(request.prompt) < cost.LONG:  # a token is at least a character, as a rule
+        return None
+    loaded = model(request, progress)
+    tokens = loaded.tokenize(request.prompt)
+    if len(tokens) <= cost.LONG:
+        return None
+
+    def make(report: Report) -> Costs:
+        report("Estimating what a long prompt takes", None)
+        found = loaded.cost(tokens)
+        half = loaded.cost(tokens, precision="float16") if loaded.dtype.itemsize > 2 else None
+        refused = ""
+        for made in (found, half):
+            try:
+                if made is not None:
+                    cost.refuse_run(loaded, made, layers=None, precision=None)
+            except InspectorError as error:
+                if made is found:
+                    refused = str(error)
+                else:
+                    half = None
+        return Costs(found, half, refused)
+
+    return store().results.get(("costs", *_key(request)), make, size=lambda _: 256, progress=progress)
+
+
 def trace(request: Request, progress: Report | None = None) -> Trace:
     """The prompt's trace; loads the model first where it is not kept."""
     if request.file:
@@ -87,7 +126,13 @@ def trace(request: Request, progress: Report | None = None) -> Trace:
 
         if request.generate:
             report(f"Letting the model write {request.generate} tokens", None)
-        return loaded.trace(request.prompt, keep=keep, on_layer=on_layer, generate=request.generate)
+        return loaded.trace(
+            request.prompt,
+            keep=keep,
+            on_layer=on_layer,
+            generate=request.generate,
+            precision=request.precision or None,
+        )
 
     return store().traces.get(_key(request), make, size=lambda made: made.nbytes, progress=progress)
 
@@ -109,10 +154,53 @@ def thumbnails(request: Request, progress: Report | None = None) -> metrics.Thum
     traced = trace(request, progress)
 
     def make(report: Report) -> metrics.Thumbnails:
-        return metrics.thumbnails(traced, on_layer=lambda done, total: report("Drawing every head", done / total))
+        return metrics.thumbnails(
+            traced,
+            sample=SAMPLE if traced.n > metrics.EXACT_UP_TO else None,
+            on_layer=lambda done, total: report("Drawing every head", done / total),
+        )
 
     key = ("thumbnails", *_key(request))
-    return store().results.get(key, make, size=lambda made: made.nbytes, progress=progress)
+    pictures = store().results.get(key, make, size=lambda made: made.nbytes, progress=progress)
+    whole: dict[int, metrics.Picture] = store().results.peek(("whole", *_key(request))) or {}
+    for place, seen in list(whole.items()):  # heads that were looked at are drawn from all their rows
+        pictures = pictures.with_whole(place, seen)
+    return pictures
+
+
+def picture(
+    request: Request,
+    layer: int,
+    head: int,
+    kind: metrics.Kind,
+    *,
+    without_first: bool = False,
+    progress: Report | None = None,
+) -> metrics.Picture:
+    """One head's picture, from all its rows. Of a long prompt, its small picture is drawn from this one then."""
+    traced = trace(request, progress)
+
+    def make(report: Report) -> metrics.Picture:
+        report("Drawing the head", None)
+        return metrics.picture(traced, layer, head, kind=kind, without_first=without_first)
+
+    key = ("picture", layer, head, kind, without_first, *_key(request))
+    made = store().results.get(key, make, size=lambda made: made.values.nbytes, progress=progress)
+    if made.pool > 1 and kind == "weights" and not without_first:
+        place = sum(info.heads for info in traced.layers[:layer]) + head
+        side = -(-made.values.shape[0] // metrics.THUMBNAIL)
+        small = metrics.pool_picture(made, side)
+        whole = store().results.get(("whole", *_key(request)), lambda _: {}, size=lambda _: 2**20)
+        whole[place] = small
+    return made
+
+
+def strongest_pairs(request: Request, layer: int, head: int, *, first_token: bool) -> pd.DataFrame:
+    """The largest weights of one head."""
+    traced = trace(request)
+    key = ("pairs", layer, head, first_token, *_key(request))
+    make = lambda _: metrics.strongest_pairs(traced, layer, head, first_token=first_token)  # noqa: E731
+    return store().results.get(key, make, size=lambda made: int(made.memory_usage(deep=True).sum())).copy()
 
 
 def measures(request: Request, progress: Report | None = None) -> pd.DataFrame:
@@ -121,7 +209,9 @@ def measures(request: Request, progress: Report | None = None) -> pd.DataFrame:
 
     def make(report: Report) -> pd.DataFrame:
         return head_measures.measures(
-            traced, on_layer=lambda done, total: report("Measuring what every head does", done / total)
+            traced,
+            sample=SAMPLE if traced.n > metrics.EXACT_UP_TO else None,
+            on_layer=lambda done, total: report("Measuring what every head does", done / total),
         )
 
     key = ("measures", *_key(request))
@@ -192,6 +282,12 @@ def report(request: Request, progress: Report | None = None) -> VerificationRepo
         return inspector.verify(loaded, traced, on_layer=on_layer)
 
     return store().results.get(_report_key(request), make, size=lambda _: REPORT_BYTES, progress=progress)
+
+
+def refuse_verification(traced: Trace) -> None:
+    """Raises InspectorError where a verification of this prompt would need more memory than there may be."""
+    vocabulary = 0 if traced.last_logits is None else traced.last_logits.shape[-1]
+    cost.refuse_verification(traced.layers, traced.n, vocabulary)
 
 
 def finished_report(request: Request) -> VerificationReport | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import inspector
+from inspector.cost import HALVES
 from inspector.errors import InspectorError
 from reimpl.spec import MaskRule
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from inspector.trace import Layer
 
 MOST_MB = 200  # Streamlit holds an upload in memory
+WHOLE = ("float32", "float64")  # what rounded vectors were before
 MOST_TOKENS = 32_768  # a picture of more takes minutes
 
 
@@ -29,7 +31,7 @@ def read(content: bytes, name: str) -> Trace:
         path.write_bytes(content)
         try:
             trace = inspector.open_trace(path)
-            wrong = _wrong(trace)
+            wrong = _wrong(trace, f"“{name}”")
         except InspectorError as error:
             raise InspectorError(str(error).replace(str(path), f"“{name}”")) from None
         except Exception as error:  # whatever a made-up file leads to
@@ -39,7 +41,7 @@ def read(content: bytes, name: str) -> Trace:
     return trace
 
 
-def _wrong(trace: Trace) -> str:
+def _wrong(trace: Trace, name: str) -> str:
     """What does not fit together in this trace; empty: nothing was found."""
     tokens = trace.tokens
     texts = [*tokens.labels, *tokens.texts, trace.model_name]
@@ -51,6 +53,13 @@ def _wrong(trace: Trace) -> str:
         return "its tokens' ids and labels differ in number"
     if not isinstance(trace.source, dict) or not 0 <= trace.prompt_length <= trace.n:
         return "it does not say where its numbers come from"
+    if len(trace.held) < len(trace.kept):
+        raise InspectorError(
+            f"{name} keeps {len(trace.held)} of {len(trace.kept)} layers, and this app shows whole traces: open it in "
+            "Python, or capture the prompt again without --layers."
+        )
+    if trace.precision is not None and (trace.precision not in HALVES or trace.source.get("dtype") not in WHOLE):
+        return "it does not say how its vectors were rounded"
     for index, kept in enumerate(trace.kept):
         if wrong := _layer_wrong(trace, index, kept):
             return f"layer {index}: {wrong}"

@@ -52,6 +52,8 @@ def current() -> Current | None:
                 raise InspectorError(f"'{asked.model}' is not among this server's models: {', '.join(offer().models)}.")
             if not asked.prompt.strip():
                 raise InspectorError(f'The prompt is empty: type some text, for example "{EXAMPLES[0].prompt}".')
+            if not state.agreed() and _asks_first(asked):
+                return _last_one()
             with progress() as report:
                 traced = cached.trace(asked, report)
         except Exception as error:
@@ -60,6 +62,25 @@ def current() -> Current | None:
             st.session_state[_SHOWN] = asked
             return Current(asked, traced)
     return _last_one()
+
+
+def _asks_first(asked: state.Request) -> bool:
+    """Of a long prompt what running it costs, and the buttons that run it; False where it can just be run."""
+    with progress() as report:
+        found = cached.costs(asked, report)
+    if found is None:
+        return False
+    with st.container(border=True):
+        st.markdown(f"**This is a long prompt.** {plain(str(found.exact))}")
+        if found.refused:
+            st.caption(plain(found.refused))
+        with st.container(horizontal=True):
+            if not found.refused:
+                st.button("Run it", type="primary", key="run_long", on_click=state.agree)
+            if found.half is not None:
+                label = f"Run it, keeping float16 vectors ({found.half.kept_bytes / 1e9:.2f} GB)"
+                st.button(label, key="run_long_half", on_click=state.agree, args=("float16",))
+    return True
 
 
 def _file(uploaded: state.Request) -> Current | None:

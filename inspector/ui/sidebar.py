@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from inspector import prompts
 from inspector.errors import InspectorError
 from inspector.ui import cached, opened, state
 from inspector.ui.examples import EXAMPLES
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _MODEL, _PROMPT, _EXAMPLE = "model_field", "prompt_field", "example_field"
 _GENERATE, MOST_WRITTEN = "generate_field", 200
 _FILE, _FILE_PROBLEM = "trace_file", "trace_file_problem"
+_TEXT, _TEXT_PROBLEM = "text_file", "text_file_problem"
 
 
 def show() -> None:
@@ -46,8 +48,37 @@ def show() -> None:
             st.form_submit_button(
                 "Run", type="primary", width="stretch", on_click=_take_prompt, help="Ctrl+Enter runs it too."
             )
+        _open_text()
         _open_trace()
         st.caption("Everything runs on this machine. Prompts are not stored and not sent anywhere.")
+
+
+def _open_text() -> None:
+    """A long prompt from a text file, which becomes the prompt of the field above."""
+    with st.expander("Prompt from a file"):
+        st.file_uploader(
+            "Text file (UTF-8)",
+            type=["txt", "md"],
+            max_upload_size=prompts.MOST_BYTES // 2**20,
+            key=_TEXT,
+            on_change=_take_text,
+        )
+        if failed := st.session_state.get(_TEXT_PROBLEM):
+            st.error(plain(failed), icon=":material/warning:")
+
+
+def _take_text() -> None:
+    uploaded = st.session_state[_TEXT]
+    st.session_state[_TEXT_PROBLEM] = None
+    if uploaded is None:
+        return
+    try:
+        text = prompts.read_prompt(uploaded.getvalue(), f"“{uploaded.name}”")
+    except InspectorError as error:
+        st.session_state[_TEXT_PROBLEM] = str(error)
+        return
+    st.session_state[_PROMPT], st.session_state[_GENERATE] = text, 0
+    state.ask(prompt=text, generate=0)
 
 
 def _open_trace() -> None:

@@ -33,7 +33,7 @@ VIEWS = {"head": "Head view", "model": "Model view", "neuron": "Neuron view"}  #
 ORDERS = {"layers": "All, by layer and head", **{measure.name: measure.title for measure in MEASURES}}
 
 _REQUEST, _SELECTION, _WRITTEN, _PROBLEM = "request", "selection", "address_written", "problem"
-_OPENED = "opened_file"
+_OPENED, _AGREED = "opened_file", "agreed_request"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Request:
     Of a trace that a visitor uploaded, `file` is the hash of the file's bytes and `file_name` what it was called, a
     word for the screen and never a path; nothing is run then, model and prompt only say what the file says.
     generate: how many tokens the model goes on to write after the prompt, which are then looked at with it.
+    precision: vectors are kept rounded to this dtype; empty: as the model made them.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Request:
     file: str = ""
     file_name: str = ""
     generate: int = 0
+    precision: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,16 @@ def has_asked() -> bool:
     return _REQUEST in st.session_state
 
 
-def ask(*, model: str | None = None, prompt: str | None = None, generate: int | None = None) -> None:
+def ask(
+    *, model: str | None = None, prompt: str | None = None, generate: int | None = None, precision: str = ""
+) -> None:
     """Ask for another model, prompt, or more tokens; an earlier failure is forgotten, an opened file closed."""
     before = request()
     wanted = Request(
         before.model if model is None else model,
         before.prompt if prompt is None else prompt,
         generate=before.generate if generate is None else generate,
+        precision=precision,
     )
     st.session_state[_REQUEST] = wanted
     st.session_state.pop(_PROBLEM, None)
@@ -121,6 +126,17 @@ def problem() -> Problem | None:
 def fail(sentence: str) -> None:
     """Remember that the present request failed."""
     st.session_state[_PROBLEM] = Problem(request(), sentence)
+
+
+def agree(precision: str = "") -> None:
+    """Run the present long prompt, whose cost was shown; perhaps keeping rounded vectors."""
+    ask(precision=precision)
+    st.session_state[_AGREED] = request()
+
+
+def agreed() -> bool:
+    """Whether the present request was agreed to, its cost known."""
+    return bool(st.session_state.get(_AGREED) == request())
 
 
 def opened() -> Request | None:

@@ -155,7 +155,7 @@ def grid_figure(
     """
     _refuse("weights", scale)
     title = f"Attention weights of all {sum(layer.heads for layer in trace.layers)} heads"
-    words = _Words(trace, title, verification)
+    words = _Words(trace, title, verification, "" if pictures is None else pictures.said())
 
     def small() -> metrics.Thumbnails:
         return metrics.thumbnails(trace) if pictures is None else pictures

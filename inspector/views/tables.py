@@ -30,16 +30,19 @@ def frame(trace: Trace, layer: int, head: int, *, most_pairs: int | None = None)
     With `most_pairs`, whole query tokens from the first on, as many as fit (see `queries_within`).
     """
     rows = trace.n if most_pairs is None else queries_within(trace, layer, head, most_pairs)
-    queries, keys, weights, scores = [], [], [], []
-    height = max(1, metrics.STRIP_BYTES // (4 * trace.n))
-    for start in range(0, rows, height):
-        strip = slice(start, min(start + height, rows))
-        may = trace.allowed(layer, queries=strip, head=head).cpu().numpy()
+    queries: list[npt.NDArray[np.int64]] = []
+    keys: list[npt.NDArray[np.int64]] = []
+    weights, scores = [], []
+    for some, seen in trace.strips(layer, head):
+        strip = slice(some.start, min(some.stop, rows))
+        if queries and strip.start >= rows:
+            break
+        may = trace.allowed(layer, strip, head, seen).cpu().numpy()
         query, key = np.nonzero(may)
-        queries.append(query + start)
-        keys.append(key)
-        weights.append(trace.weights(layer, head, queries=strip).detach().float().cpu().numpy()[may])
-        scores.append(trace.scaled_scores(layer, head, queries=strip).detach().float().cpu().numpy()[may])
+        queries.append(query + strip.start)
+        keys.append(key + seen.start)
+        weights.append(trace.weights(layer, head, strip, seen).detach().float().cpu().numpy()[may])
+        scores.append(trace.scaled_scores(layer, head, strip, seen).detach().float().cpu().numpy()[may])
     query, key = np.concatenate(queries), np.concatenate(keys)
     labels = pd.Series(list(trace.tokens.labels), dtype="str")
     return pd.DataFrame(
@@ -56,13 +59,12 @@ def frame(trace: Trace, layer: int, head: int, *, most_pairs: int | None = None)
 
 def queries_within(trace: Trace, layer: int, head: int, most_pairs: int) -> int:
     """How many query tokens, from the first on, have no more than `most_pairs` pairs together."""
-    total, height = 0, max(1, metrics.STRIP_BYTES // (4 * trace.n))
-    for start in range(0, trace.n, height):
-        strip = slice(start, min(start + height, trace.n))
-        counts = trace.allowed(layer, queries=strip, head=head).sum(-1).cpu().numpy().cumsum()
+    total = 0
+    for rows, keys in trace.strips(layer, head):
+        counts = trace.allowed(layer, rows, head, keys).sum(-1).cpu().numpy().cumsum()
         fit = int(np.searchsorted(counts, most_pairs - total, side="right"))
         if fit < len(counts):
-            return start + fit
+            return rows.start + fit
         total += int(counts[-1])
     return trace.n
 

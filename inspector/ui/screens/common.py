@@ -52,6 +52,7 @@ def facts(current: Current, *, badge: bool = True) -> None:
         + (f" × {count(heads, 'query head')}" if alike else "")
         + (f" sharing {count(groups, 'key/value head')}" if alike and groups < heads else ""),
         f"d_head {layers[0].d_head}" if alike else "",
+        f"numbers from vectors rounded to {plain(current.trace.precision)}" if current.trace.precision else "",
     ]
     st.caption(" · ".join(filter(None, words)))
     if badge:

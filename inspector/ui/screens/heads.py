@@ -44,6 +44,8 @@ def show() -> None:
     _what_to_see(shown, chosen)
     every_head = st.container()
     _one_head(shown, chosen)  # first: it is what a click waits for
+    if pictures.sample is not None:  # the head on screen has been drawn from all its rows meanwhile
+        pictures = cached.thumbnails(shown.request)
     with every_head:
         _all_heads(shown, chosen, pictures)
     with st.expander("Parameters or activations?"):
@@ -83,6 +85,10 @@ def _all_heads(shown: Current, chosen: state.Selection, pictures: metrics.Thumbn
                 for row, value in zip(best.itertuples(), best[measure.name], strict=True)
             ]
     _order_field(chosen)
+    if pictures.sample is not None:
+        words = pictures.said()
+        measured = "" if order is None else f" The order is measured on {cached.SAMPLE} of them."
+        st.caption(f"The prompt is long: small pictures are {words}. A head you look at is drawn from all.{measured}")
     head_grid(
         pictures,
         shown.trace.layers,
@@ -198,7 +204,14 @@ def _map(shown: Current, chosen: state.Selection) -> None:
             key="map", note=note,
         )  # fmt: skip
         return
-    picture = metrics.picture(trace, chosen.layer, chosen.head, kind=kind, without_first=without_first)
+    drawn = attempt(
+        lambda report: cached.picture(
+            shown.request, chosen.layer, chosen.head, kind, without_first=without_first, progress=report
+        )
+    )
+    if drawn is None:
+        return
+    picture = drawn
     if picture.pool > 1:
         st.info(
             f"The prompt has {count(trace.n, 'token')}, more than a picture can show one by one: each cell is "
@@ -258,7 +271,7 @@ def _pairs(shown: Current, chosen: state.Selection) -> None:
     without = chosen.sink == "without"
     if without:
         st.caption("The first token's column is left out here too; these are the model's own weights, not scaled up.")
-    frame = metrics.strongest_pairs(shown.trace, chosen.layer, chosen.head, first_token=not without)
+    frame = cached.strongest_pairs(shown.request, chosen.layer, chosen.head, first_token=not without)
     for kind in ("query", "key"):  # named as on the picture's axes: position and token
         frame[f"{kind} token"] = frame[f"{kind} position"].astype(str) + " " + frame[f"{kind} token"]
     st.dataframe(

@@ -8,19 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from inspector.compare import STAGE_NAMES
-from inspector.store import memory_budget
+from inspector.errors import InspectorError
 from inspector.ui import cached
 from inspector.ui.running import attempt, current
 from inspector.ui.screens import common
 from inspector.ui.text import count, plain
 
 if TYPE_CHECKING:
-    from inspector import Trace, VerificationReport
+    from inspector import VerificationReport
     from inspector.splice import SplicedResult
     from inspector.ui.state import Request
-
-TABLE_BYTES = 80  # measured: for each of a layer's (head, query, key) triples
-LOGIT_BYTES = 32  # measured: for each logit
 
 _WANTED = "verification_wanted"
 _NUMBERS = {
@@ -58,14 +55,10 @@ def show() -> None:
         return
     report = cached.finished_report(shown.request)
     if report is None and st.session_state.get(_WANTED) != shown.request:
-        needed, allowed = _memory(shown.trace), memory_budget()
-        if needed > allowed:
-            st.info(
-                f"A verification keeps every head's whole {shown.trace.n:,} × {shown.trace.n:,} table at once, for "
-                f"this prompt about {needed / 2**30:.1f} GB; this server may use {allowed / 2**30:.1f} GB "
-                "(`ATTENTION_INSPECTOR_MEMORY_GB` sets it). Verify a shorter prompt.",
-                icon=":material/memory:",
-            )
+        try:
+            cached.refuse_verification(shown.trace)
+        except InspectorError as error:
+            st.info(plain(str(error)), icon=":material/memory:")
             return
         st.markdown(
             f"Not verified yet for this prompt of {count(shown.trace.n, 'token')}. It runs the model many times "
@@ -84,14 +77,6 @@ def show() -> None:
     if report.spliced is not None:
         _spliced(report.spliced)
     _controls(report.controls)
-
-
-def _memory(trace: Trace) -> int:
-    """About how many bytes verifying this prompt takes: one layer's n x n tables (scores, mask, weights; ours, the
-    library's, and in float64) and all logits of three runs."""
-    n, heads = trace.n, max(layer.heads for layer in trace.layers)
-    vocabulary = 0 if trace.last_logits is None else trace.last_logits.shape[-1]
-    return TABLE_BYTES * heads * n * n + LOGIT_BYTES * n * vocabulary
 
 
 def _want(request: Request) -> None:

@@ -1,0 +1,184 @@
+"""What a run will cost, told before it: a model and a number of tokens go in; bytes, rough seconds and one plain
+sentence come out, or an InspectorError with the number, the limit and the next step where it would not fit.
+
+What is kept is counted, shape by shape. What a forward pass needs besides is estimated from the model's widths, and
+time from one timed pass of a few tokens: both within a factor of two on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from inspector.capture import Recorder
+from inspector.errors import InspectorError
+from inspector.store import memory_budget
+
+if TYPE_CHECKING:
+    from inspector.model import Model
+    from inspector.trace import LayerInfo
+
+LONG = 2000  # tokens from which on a run's cost is worth a word before it
+HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+TABLE_BYTES = 80  # measured: what verifying takes for each of a layer's (head, query, key) triples
+LOGIT_BYTES = 32  # measured: the same for each logit
+TIMED = 256  # tokens of the timed pass
+
+
+@dataclass(frozen=True)
+class Cost:
+    """tokens: of the prompt. kept_bytes: what the trace will hold. peak_bytes: the most that the run needs at once
+    above the loaded model, what is kept included. seconds: of the run, roughly (None: not asked for)."""
+
+    tokens: int
+    kept_bytes: int
+    peak_bytes: int
+    seconds: float | None
+
+    def __str__(self) -> str:
+        took = "" if self.seconds is None else f", takes roughly {_duration(self.seconds)}"
+        return (
+            f"{self.tokens:,} token{'' if self.tokens == 1 else 's'}: keeps {_size(self.kept_bytes)}, needs about "
+            f"{_size(self.peak_bytes)} while it runs{took}."
+        )
+
+
+def run_cost(
+    model: Model,
+    tokens: int,
+    *,
+    keep: Collection[str] = (),
+    layers: Collection[int] | None = None,
+    precision: str | None = None,
+    timed: bool = True,
+) -> Cost:
+    """What `model.trace` of so many tokens costs with these options."""
+    infos = model.layers
+    kept = [info for info in infos if layers is None or info.index in layers]
+    unit = model.dtype.itemsize
+    stored = HALVES[precision].itemsize if precision else unit
+    vectors = sum(_numbers(info) for info in kept)
+    beside = len(keep) * len(kept) * model.width
+    held = tokens * (stored * vectors + unit * beside) + unit * model.vocabulary
+    return Cost(
+        tokens,
+        held,
+        held + _working(model, tokens),
+        _seconds(model, tokens) if timed else None,
+    )
+
+
+def verification_bytes(info: LayerInfo, tokens: int, vocabulary: int) -> int:
+    """About how many bytes verifying a prompt takes: one layer's n x n tables (scores, mask, weights; ours, the
+    library's, and in float64) and all logits of three runs."""
+    return TABLE_BYTES * info.heads * tokens**2 + LOGIT_BYTES * tokens * vocabulary
+
+
+def refuse_verification(layers: tuple[LayerInfo, ...], tokens: int, vocabulary: int) -> None:
+    """Raises InspectorError where verifying would need more memory than it may use."""
+    largest = max(layers, key=lambda info: info.heads)
+    needed, limit = verification_bytes(largest, tokens, vocabulary), memory_budget()
+    if needed > limit:
+        fits = tokens
+        while fits > 1 and verification_bytes(largest, fits, vocabulary) > limit:
+            fits = fits * 9 // 10
+        raise InspectorError(
+            f"A verification holds every head's whole {tokens:,} × {tokens:,} table of a layer at once: it needs about "
+            f"{_size(needed)}, and may use {_size(limit)} ({_LIMIT}). Verify at most about {fits:,} tokens."
+        )
+
+
+def refuse_run(model: Model, cost: Cost, *, layers: Collection[int] | None, precision: str | None) -> None:
+    """Raises InspectorError where a run would need more memory than it may use, offering a smaller form."""
+    limit = memory_limit(model.device)
+    if limit is None or cost.peak_bytes <= limit:
+        return
+    smaller = []
+    if precision is None and model.dtype.itemsize > 2:
+        half = run_cost(model, cost.tokens, layers=layers, precision="float16", timed=False)
+        smaller.append(f'precision="float16" ({_size(half.peak_bytes)})')
+    if layers is None:
+        one = run_cost(model, cost.tokens, layers=(0,), precision=precision, timed=False)
+        smaller.append(f"fewer layers, such as layers=[0] ({_size(one.peak_bytes)})")
+    raise InspectorError(
+        f"{cost.tokens:,} tokens through {model.name} need about {_size(cost.peak_bytes)} of memory, and this run may "
+        f"use {_size(limit)} ({_LIMIT}): {', '.join([*smaller, 'or a shorter prompt'])}."
+    )
+
+
+_LIMIT = "ATTENTION_INSPECTOR_MEMORY_GB or --memory-gb sets it"
+
+
+def memory_limit(device: torch.device) -> int | None:
+    """Bytes a run may use: of the graphics card what is free; else what the environment says, or half of the machine's
+    memory. None where it cannot be told."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return memory_budget() if device.type == "cpu" else None
+
+
+def set_memory_limit(gigabytes: float) -> None:
+    """Let runs of this process use so much memory."""
+    if not gigabytes > 0:
+        raise InspectorError(f"A memory limit of {gigabytes:g} GB leaves nothing: give a number above 0.")
+    os.environ["ATTENTION_INSPECTOR_MEMORY_GB"] = str(gigabytes)
+
+
+def _numbers(info: LayerInfo) -> int:
+    """Of each token in one layer: query, key and value vectors."""
+    return info.heads * info.d_head + info.kv_heads * (info.d_head + info.d_value)
+
+
+def _working(model: Model, tokens: int) -> int:
+    """What a forward pass holds at its widest: the stream and its copies, a block's widest vectors, and n x n tables
+    where the model's attention makes them."""
+    infos = model.layers
+    widest = max(info.heads * info.d_head for info in infos)
+    numbers = tokens * (6 * model.width + 3 * model.inner_width + 6 * widest)
+    masked = any(info.window or info.chunk or info.bias for info in infos)
+    if not model.fused_attention:
+        numbers += 3 * max(info.heads for info in infos) * tokens**2
+    elif masked:
+        numbers += tokens**2
+    return numbers * model.dtype.itemsize + model.vocabulary * model.dtype.itemsize
+
+
+def _seconds(model: Model, tokens: int) -> float:
+    """A timed pass, scaled up: products with the parameters grow with n, those of queries and keys with n x n."""
+    return model.seconds_a_unit * _work(model, tokens)
+
+
+def _work(model: Model, tokens: int) -> float:
+    """Multiplications of one pass. A causal kernel leaves out half of the pairs, and is about half as fast as a plain
+    matrix product: so all are counted."""
+    embedded = model.vocabulary * model.width
+    parameters = max(model.parameter_count - embedded, 1)
+    pairs = sum(info.heads * (info.d_head + info.d_value) for info in model.layers)
+    return float(tokens * parameters + tokens**2 * pairs)
+
+
+def time_a_unit(model: Model) -> float:
+    """Seconds a multiplication takes in this model on this machine now: the best of two short passes."""
+    count = min(TIMED, model.positions or TIMED)
+    ids = [1 + i % max(model.vocabulary - 1, 1) for i in range(count)]
+    best = float("inf")
+    for _ in range(2):
+        start = time.perf_counter()
+        model._run(ids, Recorder(record=False))
+        best = min(best, time.perf_counter() - start)
+    return best / _work(model, count)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "a second"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
