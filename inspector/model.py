@@ -140,8 +140,10 @@ class Model:
         generate: let the model write this many more tokens, greedily, and record the whole;
                   `trace.prompt_length` marks where they begin.
         """
-        if isinstance(prompt, list) and prompt and isinstance(prompt[0], str):
-            texts = [text for text in prompt if isinstance(text, str)]
+        if isinstance(prompt, list | tuple) and prompt and isinstance(prompt[0], str):
+            if odd := [repr(text)[:40] for text in prompt if not isinstance(text, str)]:
+                raise InspectorError(f"Among the texts of this list is {odd[0]}: give texts alone, or token ids alone.")
+            texts = [str(text) for text in prompt]
             return [self.trace(text, keep=keep, on_layer=on_layer, chat=chat, generate=generate) for text in texts]
         kept = frozenset(keep)
         if unknown := kept - KEEP:
