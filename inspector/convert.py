@@ -25,9 +25,11 @@ from typing import Any
 
 import filelock
 
-from inspector.checks import broken_safetensors, first_sentence, refuse_unread_weights
+from inspector.checks import broken_safetensors, first_sentence
 from inspector.errors import InspectorError
+from inspector.export import flush
 from inspector.source import Progress, say_nothing
+from inspector.weights import refuse_unread_weights
 
 FORMAT = 1  # raise it when the folders written by older versions must be written again
 MANIFEST = "converted.json"
@@ -65,7 +67,7 @@ def converted(
                 if folder.exists():
                     os.rename(folder, models / f".{folder.name}.part-damaged")
                 os.rename(part, folder)
-                _flush(models)
+                flush(models)
             finally:
                 for left in models.glob(f".{folder.name}.part*"):
                     shutil.rmtree(left, ignore_errors=True)
@@ -155,7 +157,7 @@ def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
     }
     (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for path in (*files, part / MANIFEST, part):
-        _flush(path)
+        flush(path)
 
 
 def _read_with_library(gguf: Path) -> tuple[Any, Any, Mapping[str, Any]]:
@@ -265,14 +267,3 @@ def _key(gguf: Path, identity: str | None) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """fsync of a file or a folder, so that a renamed folder is whole even after a power cut."""
-    if os.name == "nt" and path.is_dir():
-        return  # folders cannot be opened there
-    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

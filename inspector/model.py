@@ -28,6 +28,7 @@ from inspector.pairing import pair
 from inspector.replay import turns
 from inspector.tokens import Tokens, tokenize
 from inspector.trace import Layer, LayerInfo, Trace
+from inspector.weights import all_finite, refuse_broken_numbers
 from reimpl.spec import MaskRule
 
 KEEP = frozenset({"input", "output", "residual"})
@@ -168,6 +169,7 @@ class Model:
                     f"{layer.info.name} of {self.name} attended from {shape[0]} to {shape[1]} positions where the "
                     f"prompt has {len(tokens)} tokens; attention to anything but those is not shown yet."
                 )
+            self._refuse_overflow(layer)
         return Trace(
             tokens=tokens,
             layers=layers,
@@ -178,6 +180,15 @@ class Model:
             prompt_length=length,
             source=self.provenance,
         )
+
+    def _refuse_overflow(self, layer: Layer) -> None:
+        for what in ("query", "key", "value"):
+            if not all_finite(getattr(layer, what)):
+                dtype = str(getattr(layer, what).dtype).removeprefix("torch.")
+                raise InspectorError(
+                    f"This prompt's {what} vectors in {layer.info.name} of {self.name} hold infinite numbers or NaN in "
+                    f"{dtype}; load the model in a dtype of a wider range, such as float32."
+                )
 
     def tokenize(self, prompt: str | Sequence[int], *, chat: bool = False) -> Tokens:
         """The prompt's tokens, checked against the model's vocabulary and number of positions."""
@@ -370,6 +381,7 @@ def load(
         if tokenizer is None:
             raise InspectorError("A model given as an object needs its tokenizer too: load(model, tokenizer).")
         title = str(getattr(name.config, "_name_or_path", "") or type(name).__name__)
+        refuse_broken_numbers(title, name)
         source = hub.Source(
             kind="memory", name=title, folder=None, revision=None, note="A model object handed over in memory."
         )
