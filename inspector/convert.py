@@ -10,13 +10,13 @@ under a lock that the operating system gives back when a process is killed.
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import shutil
-import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -40,14 +40,25 @@ WAIT = 900.0  # seconds to wait for another process's conversion; one of 8 GB ta
 library_lock = threading.RLock()
 
 
+class OtherContent(Exception):
+    """The file is not the one whose checksum was given."""
+
+
 def converted(
-    gguf: Path, models: Path, *, name: str, identity: str | None = None, progress: Progress | None = None
+    gguf: Path,
+    models: Path,
+    *,
+    name: str,
+    identity: str | None = None,
+    checksum: str | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """The folder under `models` that holds `gguf` converted; converts now if there is none, or a damaged one.
 
-    `identity` says which file this is (a content hash, say); without it path, size and time of change do.
-    Raises InspectorError for a file that is no GGUF, is cut short, or holds an architecture the library
-    cannot read.
+    `identity` says which file this is (a content hash, say); without it path, size and time of change do. With a
+    `checksum`, as installers record it (sha256, base64), the file is read and compared before it is converted.
+    Raises OtherContent where it differs, and InspectorError for a file that is no GGUF, is cut short, or holds an
+    architecture the library cannot read.
     """
     say = progress or say_nothing
     folder = models / f"{name}-{_key(gguf, identity)}"
@@ -62,6 +73,8 @@ def converted(
             for left in models.glob(f".{folder.name}.part*"):
                 shutil.rmtree(left, ignore_errors=True)
             part = models / f".{folder.name}.part"
+            if checksum is not None and not _is_recorded(gguf, checksum):
+                raise OtherContent
             try:
                 _write(gguf, part, name=name, say=say)
                 if folder.exists():
@@ -128,7 +141,7 @@ def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
         say(f"Reading the tokenizer and the settings of {gguf.name}", 0.02)
         try:
             model, tokenizer, loading_info = _read_with_library(gguf)
-        except (ValueError, LookupError, TypeError, OSError, RuntimeError, struct.error) as error:
+        except Exception as error:  # a damaged file ends in errors of any kind
             raise InspectorError(
                 f"The library could not read {gguf.name} ({gguf.stat().st_size:,} bytes): "
                 f"{first_sentence(error)}; the file may be cut short (compare its size with its source's), "
@@ -262,6 +275,12 @@ def _key(gguf: Path, identity: str | None) -> str:
     identity = identity or f"{gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}"
     library = ".".join(importlib.metadata.version("transformers").split(".")[:2])
     return hashlib.sha256(f"{FORMAT} {library} {identity}".encode()).hexdigest()[:12]
+
+
+def _is_recorded(path: Path, checksum: str) -> bool:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=") == checksum.rstrip("=")
 
 
 def _sha256(path: Path) -> str:

