@@ -2,11 +2,12 @@
 
 PYTHON ?= python3
 MODEL ?=
+FUZZ ?= 25
 BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup app test check fix bench coverage screenshots notebook wheel browser clean
+.PHONY: help setup app test fuzz check fix bench coverage screenshots notebook wheel browser clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +29,9 @@ app: setup ## open the app on this machine (MODEL=name, folder or .gguf file to 
 
 test: setup browser ## run all tests
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
+
+fuzz: setup ## any prompt and any broken file, FUZZ=25 times as many as in the tests; prints the counts
+	FUZZ=$(FUZZ) $(BIN)/pytest -q tests/test_any_prompt.py tests/test_broken_models.py --timeout 3600
 
 check: setup ## lint, format and types, changing nothing
 	$(BIN)/ruff check .

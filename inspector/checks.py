@@ -1,5 +1,5 @@
-"""Is this folder a causal language model that can be loaded? A folder, a list of file names or what the library says
-it read goes in; nothing comes out where it is, and an InspectorError of one sentence where it is not.
+"""Is this folder a causal language model that can be loaded? A folder or a list of file names goes in; nothing comes
+out where it is, and an InspectorError of one sentence where it is not.
 
 No hub is asked here and no weights are read: file names, config.json and the headers of the safetensors files decide.
 """
@@ -7,9 +7,9 @@ No hub is asked here and no weights are read: file names, config.json and the he
 from __future__ import annotations
 
 import json
+import math
 import re
 import struct
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,13 @@ from inspector.errors import InspectorError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+# Bits of one number, by the name that a safetensors header gives it. What is not listed is left to the library.
+BITS = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+}
 TOKENIZER_FILES = ("tokenizer*", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
 
 
@@ -69,9 +76,9 @@ def refuse_other_kinds(folder: Path, name: str, *, trust_remote_code: bool) -> N
             return
         known = kind in CONFIG_MAPPING_NAMES
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True) if known else None
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except Exception as error:  # the library says a value it cannot take in errors of many kinds
         raise InspectorError(
-            f"The config.json of '{name}' could not be read ({first_sentence(error)}): "
+            f"The config.json of '{name}' could not be read ({first_sentence(error.__cause__ or error)}): "
             "restore it from where the model came."
         ) from error
     causal = is_causal(kind)
@@ -98,22 +105,6 @@ def refuse_other_kinds(folder: Path, name: str, *, trust_remote_code: bool) -> N
     raise InspectorError(f"'{name}' ({kind}) is no language model that predicts the next token: {wanted}.")
 
 
-def refuse_unread_weights(name: str, loading_info: Mapping[str, Any]) -> None:
-    """Raises InspectorError where the library would have drawn weights at random instead of reading them.
-
-    `loading_info` is what `from_pretrained(..., output_loading_info=True)` gives; tied weights are not in it.
-    """
-    other_shape = [f"{key} {list(got)} for {list(due)}" for key, got, due in loading_info["mismatched_keys"]]
-    missing = sorted(loading_info["missing_keys"]) + sorted(other_shape)
-    if missing:
-        unread = ", ".join(sorted(loading_info["unexpected_keys"])[:3])
-        raise InspectorError(
-            f"The checkpoint of '{name}' lacks {len(missing)} of the model's weights ({few(missing)}), which "
-            f"would be random numbers{f' (it holds others, such as {unread})' if unread else ''}: load a "
-            "complete checkpoint, or one whose config.json fits its weights."
-        )
-
-
 def shard_names(index: Path, name: str) -> list[str]:
     """The weight files that `index` names, each in its own folder. Raises InspectorError where it cannot be used."""
     try:
@@ -129,6 +120,11 @@ def shard_names(index: Path, name: str) -> list[str]:
     return shards
 
 
+def weight_files(folder: Path, name: str) -> list[Path]:
+    """The safetensors files that a folder's weights are read from. Raises as `shard_names`."""
+    return [folder / file for file in ([SINGLE] if (folder / SINGLE).is_file() else shard_names(folder / INDEX, name))]
+
+
 def broken_safetensors(path: Path) -> str | None:
     """What is wrong with a safetensors file, in a few words, or None. Reads its header, not its weights."""
     size = path.stat().st_size
@@ -137,14 +133,31 @@ def broken_safetensors(path: Path) -> str | None:
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else -1
         if not 2 <= length <= size - 8:
             return f"{path.name} is no safetensors file or is cut short ({size:,} bytes)"
-        try:
-            header = json.loads(file.read(length))
-            end = max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            return f"{path.name} is corrupted: its header is not readable"
+        text = file.read(length)
+    try:
+        header = json.loads(text, object_pairs_hook=_each_once)
+        header.pop("__metadata__", None)
+        tensors = [(*entry["data_offsets"], name, entry["dtype"], entry["shape"]) for name, entry in header.items()]
+        tensors.sort()
+        end = 0
+        for first, last, name, dtype, shape in tensors:
+            bits = BITS.get(dtype)
+            fits = bits is None or math.prod(shape) * bits == (last - first) * 8
+            if first != end or last < first or not fits:
+                return f"{path.name} is corrupted: its header does not fit together at {str(name)[:80]!r}"
+            end = last
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"{path.name} is corrupted: its header is not readable"
     if 8 + length + end != size:
         return f"{path.name} has {size:,} bytes where its header says {8 + length + end:,}"
     return None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
 
 
 def no_tokenizer(name: str, folder: Path) -> str:

@@ -162,6 +162,8 @@ def _capture(options: argparse.Namespace) -> int:
     path = trace.save(options.out)
     _progress("")
     print(f"{trace}\n{path}: {path.stat().st_size / 2**20:.1f} MB")
+    if trace.lost:
+        print(trace.lost_in_words())
     return 0
 
 

@@ -10,13 +10,13 @@ under a lock that the operating system gives back when a process is killed.
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import shutil
-import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -25,9 +25,11 @@ from typing import Any
 
 import filelock
 
-from inspector.checks import broken_safetensors, first_sentence, refuse_unread_weights
+from inspector.checks import broken_safetensors, first_sentence
 from inspector.errors import InspectorError
+from inspector.export import flush
 from inspector.source import Progress, say_nothing
+from inspector.weights import refuse_unread_weights
 
 FORMAT = 1  # raise it when the folders written by older versions must be written again
 MANIFEST = "converted.json"
@@ -38,14 +40,25 @@ WAIT = 900.0  # seconds to wait for another process's conversion; one of 8 GB ta
 library_lock = threading.RLock()
 
 
+class OtherContent(Exception):
+    """The file is not the one whose checksum was given."""
+
+
 def converted(
-    gguf: Path, models: Path, *, name: str, identity: str | None = None, progress: Progress | None = None
+    gguf: Path,
+    models: Path,
+    *,
+    name: str,
+    identity: str | None = None,
+    checksum: str | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """The folder under `models` that holds `gguf` converted; converts now if there is none, or a damaged one.
 
-    `identity` says which file this is (a content hash, say); without it path, size and time of change do.
-    Raises InspectorError for a file that is no GGUF, is cut short, or holds an architecture the library
-    cannot read.
+    `identity` says which file this is (a content hash, say); without it path, size and time of change do. With a
+    `checksum`, as installers record it (sha256, base64), the file is read and compared before it is converted.
+    Raises OtherContent where it differs, and InspectorError for a file that is no GGUF, is cut short, or holds an
+    architecture the library cannot read.
     """
     say = progress or say_nothing
     folder = models / f"{name}-{_key(gguf, identity)}"
@@ -60,12 +73,14 @@ def converted(
             for left in models.glob(f".{folder.name}.part*"):
                 shutil.rmtree(left, ignore_errors=True)
             part = models / f".{folder.name}.part"
+            if checksum is not None and not _is_recorded(gguf, checksum):
+                raise OtherContent
             try:
                 _write(gguf, part, name=name, say=say)
                 if folder.exists():
                     os.rename(folder, models / f".{folder.name}.part-damaged")
                 os.rename(part, folder)
-                _flush(models)
+                flush(models)
             finally:
                 for left in models.glob(f".{folder.name}.part*"):
                     shutil.rmtree(left, ignore_errors=True)
@@ -126,7 +141,7 @@ def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
         say(f"Reading the tokenizer and the settings of {gguf.name}", 0.02)
         try:
             model, tokenizer, loading_info = _read_with_library(gguf)
-        except (ValueError, LookupError, TypeError, OSError, RuntimeError, struct.error) as error:
+        except Exception as error:  # a damaged file ends in errors of any kind
             raise InspectorError(
                 f"The library could not read {gguf.name} ({gguf.stat().st_size:,} bytes): "
                 f"{first_sentence(error)}; the file may be cut short (compare its size with its source's), "
@@ -155,7 +170,7 @@ def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
     }
     (part / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for path in (*files, part / MANIFEST, part):
-        _flush(path)
+        flush(path)
 
 
 def _read_with_library(gguf: Path) -> tuple[Any, Any, Mapping[str, Any]]:
@@ -262,17 +277,12 @@ def _key(gguf: Path, identity: str | None) -> str:
     return hashlib.sha256(f"{FORMAT} {library} {identity}".encode()).hexdigest()[:12]
 
 
+def _is_recorded(path: Path, checksum: str) -> bool:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=") == checksum.rstrip("=")
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """fsync of a file or a folder, so that a renamed folder is whole even after a power cut."""
-    if os.name == "nt" and path.is_dir():
-        return  # folders cannot be opened there
-    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

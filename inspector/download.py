@@ -11,12 +11,14 @@ import io
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from inspector.checks import (
     INDEX,
     SINGLE,
+    broken_safetensors,
     first_sentence,
     refuse_other_kinds,
     refuse_unreadable,
@@ -26,6 +28,10 @@ from inspector.checks import (
 from inspector.errors import InspectorError
 from inspector.source import PACKAGED, Progress, Source
 
+_limited = threading.Lock()
+_waiting: list[bool] = []
+_before: list[Any] = []
+
 
 def from_hub(name: str, revision: str | None, token: str | None, say: Progress, *, trust_remote_code: bool) -> Source:
     """Brings a hub model's safetensors, settings and tokenizer into the hub client's cache; of what is there already
@@ -33,6 +39,32 @@ def from_hub(name: str, revision: str | None, token: str | None, say: Progress, 
 
     Raises InspectorError; what `say` raises passes through and ends the download.
     """
+    with _time_limit():
+        return _from_hub(name, revision, token, say, trust_remote_code=trust_remote_code)
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Gives the hub's client a limit for each silence where it has none: it would wait for ever for an answer to most
+    questions. Its own variable HF_HUB_DOWNLOAD_TIMEOUT sets it (10 s); what it asks several times takes longer."""
+    from huggingface_hub import constants, get_session
+
+    session = get_session()
+    with _limited:
+        if not _waiting:  # two people may load two models; the last to leave puts the client's own setting back
+            _before.append(session.timeout)
+            session.timeout = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        _waiting.append(True)
+    try:
+        yield
+    finally:
+        with _limited:
+            _waiting.pop()
+            if not _waiting:
+                session.timeout = _before.pop()
+
+
+def _from_hub(name: str, revision: str | None, token: str | None, say: Progress, *, trust_remote_code: bool) -> Source:
     from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
 
     say(f"Asking the hub about {name}", None)
@@ -46,6 +78,8 @@ def from_hub(name: str, revision: str | None, token: str | None, say: Progress, 
         note = f"The weights are the cached copy of {name} at commit {folder.name}; the hub was not reached."
         return Source("hub", name, folder, folder.name, note)
     refuse_without_weights(name, list(sizes), f"the hub's '{name}'")
+
+    _drop_damaged(name, commit, sizes)
 
     def fetch(file: str) -> Path:  # by the name of the branch, so that the cache remembers what it stood for
         return Path(hf_hub_download(name, file, revision=revision, token=token, tqdm_class=_bar(say, "", 0)))
@@ -73,6 +107,21 @@ def from_hub(name: str, revision: str | None, token: str | None, say: Progress, 
     refuse_unreadable(folder, name, trust_remote_code=trust_remote_code)
     say(f"Downloaded {name}", 1.0)
     return Source("hub", name, folder, commit, f"The weights are the hub's {name} at commit {commit}.")
+
+
+def _drop_damaged(name: str, commit: str, sizes: dict[str, int]) -> None:
+    """Takes out of the cache what is not the file that the hub lists: another size, or safetensors with a broken
+    header. The client trusts whatever lies there; without it, it fetches the file again."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for file, size in sizes.items():
+        found = try_to_load_from_cache(name, file, revision=commit)
+        if not isinstance(found, str) or not size:
+            continue
+        path = Path(found)
+        if path.stat().st_size != size or (path.suffix == ".safetensors" and broken_safetensors(path)):
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def check_hub(name: str, *, revision: str | None = None, token: str | None = None) -> str:
@@ -103,11 +152,12 @@ def cached_models() -> Iterator[tuple[str, Path, int, str]]:
 
 def _ask(name: str, revision: str | None, token: str | None) -> tuple[str, dict[str, int]]:
     """The commit `revision` stands for on the hub, and the sizes of its files in bytes."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HFValidationError
 
+    limit = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
     try:
-        info = HfApi(token=token or None).model_info(name, revision=revision, files_metadata=True)
+        info = HfApi(token=token or None).model_info(name, revision=revision, files_metadata=True, timeout=limit)
     except HFValidationError as error:
         raise InspectorError(
             f"'{name}' is no folder or file here and no valid hub id: write owner/name in letters, digits, "

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from inspector.errors import InspectorError
-from inspector.tokens import Tokens
+from inspector.tokens import Tokens, readable
 from inspector.trace import Layer, LayerInfo, Trace
 from reimpl.spec import MaskRule
 
@@ -38,22 +38,38 @@ def written_whole(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; renamed to it when the block ends well, removed when it does not."""
     if not path.parent.is_dir():
         raise InspectorError(f"{path.parent} is not a folder that exists; make it first or choose another place.")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
+    part: Path | None = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        part = Path(name)
         yield part
         mask = os.umask(0)  # as any other new file: a temporary one may be read by its owner alone
         os.umask(mask)
         part.chmod(0o666 & ~mask)
+        flush(part)  # else a power cut could keep the new name and lose what it names
         part.replace(path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors says a full disk in its own kind of error
+        why = getattr(error, "strerror", None) or str(error)
         raise InspectorError(
-            f"{path} could not be written ({error.strerror or error}); nothing was left there."
+            f"{path} could not be written ({why}): what was there before is as it was; make room there, or choose "
+            "another place."
         ) from None
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
+        if part is not None:
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+
+def flush(path: Path) -> None:
+    """fsync of a file or a folder, so that what is renamed afterwards is whole even after a power cut."""
+    if os.name == "nt" and path.is_dir():
+        return  # folders cannot be opened there
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def save_trace(trace: Trace, path: Path) -> Path:
@@ -138,6 +154,7 @@ def _trace(facts: dict[str, Any], tensors: dict[str, Tensor], model: Model | Non
             )
         )
     tokens = Tokens(**{name: tuple(values) for name, values in facts["tokens"].items()})
+    tokens = replace(tokens, labels=tuple(readable(label) for label in tokens.labels))  # whoever wrote them
     return Trace(
         tokens=tokens,
         layers=layers,

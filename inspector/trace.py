@@ -135,6 +135,23 @@ class Trace:
         """Whether every layer's queries, keys and values are here, to the last bit."""
         return self.precision is None and len(self.held) == len(self.kept)
 
+    @property
+    def lost(self) -> str:
+        """The prompt's characters that no token holds, each once: this tokenizer knows no token for them and left them
+        out, or put an unknown token or a normalised character in their place. Empty for nearly every prompt."""
+        held = set("".join(self.tokens.texts))
+        return "".join(character for character in dict.fromkeys(self.prompt or "") if character not in held)
+
+    def lost_in_words(self) -> str:
+        """`lost` as one sentence; empty where nothing was."""
+        from inspector.checks import few
+        from inspector.tokens import readable
+
+        if not self.lost:
+            return ""
+        named = few([f"{readable(character)} (U+{ord(character):04X})" for character in self.lost])
+        return f"No token holds {named}: the tokenizer left this out or put something else in its place."
+
     # -- vectors ------------------------------------------------------------------------------------------------
 
     def query(self, layer: int, head: int, *, rope: bool = True) -> Tensor:

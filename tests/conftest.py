@@ -11,6 +11,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches a hub unless it makes its own on loopback
 
 import browser_app
+import fuzz
 import pytest
 import tiny
 import torch
@@ -77,3 +78,10 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Visitor]]:
     for visitor in visitors:
         visitor.assert_nothing_wrong()
         visitor.page.context.close()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """After `make fuzz`: how many examples each property was tried on, and what came of them."""
+    if fuzz.TIMES > 1:
+        for (test, outcome), count in sorted(fuzz.COUNTS.items()):
+            terminalreporter.write_line(f"{count:>8,} × {test}: {outcome}")

@@ -31,6 +31,7 @@ class LoopbackHub:
     root: Path
     refuse: dict[str, tuple[int, str]] = field(default_factory=dict)  # repository -> (status, X-Error-Code)
     cut: dict[str, list[int]] = field(default_factory=dict)  # file -> after how many bytes each answer breaks off
+    stall: dict[str, int] = field(default_factory=dict)  # file or "" for all -> bytes until the answer goes silent
     down: dict[str, int] = field(default_factory=dict)  # file or "" for all -> the status it answers instead
     requests: list[Request] = field(default_factory=list)
 
@@ -38,11 +39,14 @@ class LoopbackHub:
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self.released = threading.Event()  # ends every silence
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.released.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -88,6 +92,10 @@ class _Handler(BaseHTTPRequestHandler):
         words = {"revision", "tree", "resolve"}
         length = next((i for i, part in enumerate(parts) if part in words), len(parts))
         repository, rest = "/".join(parts[:length]), parts[length:]
+        if "" in self.hub.stall:  # it has taken the question, and says nothing
+            self.hub.released.wait(300)
+            self.close_connection = True
+            return None
         if "" in self.hub.down:
             return self._send(self.hub.down[""], b"down")
         if repository in self.hub.refuse:
@@ -124,18 +132,31 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
         cuts = self.hub.cut.get(name, [])
         cut = cuts.pop(0) if cuts and self.command == "GET" else None
-        self._send(status, body[first:], headers, cut=cut)
+        self._send(status, body[first:], headers, cut=cut, stall=self.hub.stall.get(name))
 
     def _json(self, value: object) -> None:
         self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None, *, cut: int | None = None) -> None:
+    def _send(
+        self,
+        status: int,
+        body: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        cut: int | None = None,
+        stall: int | None = None,
+    ) -> None:
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "HEAD":
+            return
+        if stall is not None:
+            self.wfile.write(body[:stall])
+            self.hub.released.wait(300)
+            self.close_connection = True
             return
         self.request.sent = len(body[:cut])
         self.wfile.write(body[:cut])

@@ -6,6 +6,7 @@ itself is compared with what it holds before a screen believes it.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import inspector
 from inspector.cost import HALVES
 from inspector.errors import InspectorError
+from inspector.weights import all_finite
 from reimpl.spec import MaskRule
 
 if TYPE_CHECKING:
@@ -28,12 +30,17 @@ def read(content: bytes, name: str) -> Trace:
     """The trace in these bytes; `name` is what the file was called, for sentences."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "uploaded.safetensors"
-        path.write_bytes(content)
         try:
+            path.write_bytes(content)
             trace = inspector.open_trace(path)
             wrong = _wrong(trace, f"“{name}”")
         except InspectorError as error:
             raise InspectorError(str(error).replace(str(path), f"“{name}”")) from None
+        except OSError as error:
+            raise InspectorError(
+                f"“{name}” could not be put in this server's temporary folder ({error.strerror or error}): free space "
+                "there, then open it again."
+            ) from None
         except Exception as error:  # whatever a made-up file leads to
             wrong = f"{type(error).__name__}: {error}"
     if wrong:
@@ -49,6 +56,10 @@ def _wrong(trace: Trace, name: str) -> str:
         return f"{len(trace.kept)} layers and {trace.n} tokens; at least one and at most {MOST_TOKENS:,} can be shown"
     if not all(isinstance(text, str) for text in texts) or not isinstance(trace.prompt, str | None):
         return "its words are not text"
+    try:
+        json.dumps(trace.facts(), ensure_ascii=False, default=str).encode("utf-8")
+    except UnicodeEncodeError:
+        return "its words hold half of a surrogate pair, which is no text"
     if not len(tokens.ids) == len(tokens.labels) == len(tokens.texts):
         return "its tokens' ids and labels differ in number"
     if not isinstance(trace.source, dict) or not 0 <= trace.prompt_length <= trace.n:
@@ -81,6 +92,8 @@ def _layer_wrong(trace: Trace, index: int, kept: Layer) -> str:
     }
     if shapes != expected or not all(tensor.is_floating_point() for tensor in vectors.values()):
         return f"its vectors are {shapes}, not {expected}"
+    if broken := [name for name, tensor in vectors.items() if not all_finite(tensor)]:
+        return f"its {broken[0]} vectors hold infinite numbers or NaN"
     if not kept.unexplained:
         last = slice(n - 1, n)  # one row tells whether mask, sinks and biases fit; all of them could take minutes
         row, may = trace.weights(index, queries=last), trace.allowed(index, queries=last)

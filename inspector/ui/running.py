@@ -60,6 +60,8 @@ def current() -> Current | None:
             state.fail(sentence(error))
         else:
             st.session_state[_SHOWN] = asked
+            if traced.lost:
+                st.caption(plain(traced.lost_in_words()))
             return Current(asked, traced)
     return _last_one()
 

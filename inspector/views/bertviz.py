@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from inspector.errors import InspectorError
+from inspector.export import written_whole
 
 if TYPE_CHECKING:
     from inspector.trace import LayerInfo, Trace
@@ -56,9 +57,10 @@ class View:
     height: int
 
     def save(self, path: str | Path) -> Path:
-        """Write the page to one file that any browser opens, without a network."""
+        """Write the page to one file that any browser opens, without a network; whole or not at all."""
         path = Path(path)
-        path.write_text(self.html, encoding="utf-8")
+        with written_whole(path) as part:
+            part.write_bytes(self.html.encode())
         return path
 
     def _repr_html_(self) -> str:
