@@ -105,7 +105,7 @@ class Recorder:
     eager:    attend with the module's own eager function instead of the configured one.
     stages:   with `eager`, also keep its weights and context (n x n: for one layer at a time).
     stop_at:  raise Enough once a module has made this one of its calls.
-    on_layer: called with (calls so far, total or 0) after each attention call; what it raises ends the pass.
+    on_layer: called with (calls recorded so far, total or 0) after each attention call; what it raises ends the pass.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Recorder:
             result = configured(module, query, key, value, attention_mask, **kwargs)
         if call:
             call.unexplained = unexplained(call, result[0][0, -1], kwargs)
-            self._done()
+        self._done()
         return result
 
     def _note(
