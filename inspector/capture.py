@@ -110,7 +110,7 @@ class Recorder:
     layers:   numbers of the calls whose vectors are kept (None: all); of the others only what they are like.
     half:     keep q, k, v rounded to this dtype.
     vectors:  False: keep no q, k, v at all, only what `keep` says.
-    on_layer: called with (calls so far, total or 0) after each attention call; what it raises ends the pass.
+    on_layer: called with (calls recorded so far, total or 0) after each attention call; what it raises ends the pass.
     """
 
     def __init__(
@@ -172,7 +172,8 @@ class Recorder:
             result = configured(module, query, key, value, attention_mask, **kwargs)
         if call:
             call.unexplained = unexplained(call, result[0][0, -1], kwargs)
-            self._done(call)
+            self._put_away(call)
+        self._done()
         return result
 
     def _note(
@@ -218,13 +219,16 @@ class Recorder:
             raise Enough
         return call
 
-    def _done(self, call: Call) -> None:
+    def _put_away(self, call: Call) -> None:
+        """Let go of the vectors that are not to be kept, round those that are to be."""
         number = len(self.calls) - 1
         if not self.vectors or (self.layers is not None and number not in self.layers):
             _empty(call)
         elif self.half is not None:
             for name in ("query", "key", "value"):
                 setattr(call, name, rounded(getattr(call, name), self.half, f"A {name} of attention layer {number}"))
+
+    def _done(self) -> None:
         if self.on_layer:
             self.on_layer(len(self.calls), self.total)
 
@@ -300,7 +304,8 @@ class Recorder:
         )
         self._keep(call, self._own)
         call.unexplained = unexplained(call, found.context[:, -1], {})
-        self._done(call)
+        self._put_away(call)
+        self._done()
 
 
 def rounded(vectors: Tensor, half: torch.dtype, what: str) -> Tensor:

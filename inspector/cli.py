@@ -66,10 +66,23 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    app = commands.add_parser("app", parents=[common], help="open the app in a browser, on this machine only")
+    app = commands.add_parser(
+        "app", parents=[common], help="open the app in a browser; on this machine only, unless told"
+    )
     app.add_argument("model", nargs="?", help="packaged name, hub id, folder or .gguf file to start with")
     app.add_argument("--port", type=int, help="port to listen on (8501 unless told)")
     app.add_argument("--models", metavar="LIST", help="comma-separated: offer these models and no others")
+    app.add_argument("--host", metavar="ADDRESS", help="address to listen on (localhost: this machine only)")
+    app.add_argument(
+        "--allow-host", action="append", metavar="NAME", help="also answer requests for this name (repeatable)"
+    )
+    app.add_argument("--most-tokens", type=int, metavar="N", help="refuse prompts of more tokens")
+    app.add_argument(
+        "--most-written", type=int, metavar="N", help="most tokens a visitor may let the model write (200)"
+    )
+    app.add_argument(
+        "--memory-gb", type=float, metavar="GB", help="memory for models and traces (half of the machine's)"
+    )
     app.set_defaults(run=_app)
 
     model = argparse.ArgumentParser(add_help=False)
@@ -121,7 +134,16 @@ def _app(options: argparse.Namespace) -> int:
     from inspector.ui.launch import launch
 
     offered = [name.strip() for name in options.models.split(",") if name.strip()] if options.models else None
-    return launch(model=options.model, port=options.port, models=offered)
+    return launch(
+        model=options.model,
+        port=options.port,
+        models=offered,
+        host=options.host,
+        allow_hosts=options.allow_host,
+        most_tokens=options.most_tokens,
+        most_written=options.most_written,
+        memory_gb=options.memory_gb,
+    )
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -150,7 +150,8 @@ class Model:
         """Run one unpadded prompt (text or token ids) once and record it; a list of texts gives a list.
 
         keep:     what to keep beyond queries, keys and values: "input", "output", "residual" (or fetch it later).
-        on_layer: called as on_layer(done, total) after each layer; what it raises ends the run.
+        on_layer: called as on_layer(done, total) after each layer; what it raises ends the run. While the model
+                  writes (`generate`), done is 0.
         chat:     put the text through the tokenizer's chat template first.
         generate: let the model write this many more tokens, greedily, and record the whole;
                   `trace.prompt_length` marks where they begin.
@@ -177,7 +178,7 @@ class Model:
             cost = run_cost(self, length + generate, keep=kept, layers=chosen, precision=precision, timed=False)
             refuse_run(self, cost, layers=chosen, precision=precision)
         if generate:
-            tokens = self.tokenize([*tokens.ids, *self.continuation(tokens.ids, generate)])
+            tokens = self.tokenize([*tokens.ids, *self.continuation(tokens.ids, generate, on_layer=on_layer)])
         half = None if precision is None else HALVES[precision]
         recorder = Recorder(keep=kept, layers=chosen, half=half, on_layer=on_layer, total=len(self._turning))
         last = self._run(tokens.ids, recorder)
@@ -374,9 +375,11 @@ class Model:
             raise InspectorError(f"{self.name} predicts no next token; load it with its language-model head.")
         return logits
 
-    def continuation(self, ids: Sequence[int], count: int, *, eager: bool = False) -> list[int]:
+    def continuation(
+        self, ids: Sequence[int], count: int, *, eager: bool = False, on_layer: OnLayer | None = None
+    ) -> list[int]:
         """The `count` tokens the model writes next, greedily, with its key/value cache."""
-        with self._turn, recording(Recorder(record=False, eager=eager)):
+        with self._turn, recording(Recorder(record=False, eager=eager, on_layer=on_layer)):
             return greedy(self.model, ids, count)
 
     def cache(self, ids: Sequence[int]) -> Any:

@@ -45,8 +45,10 @@ class Shelf:
     """Keeps values of one kind within `budget` bytes. The newest stays even when it alone is larger:
     otherwise it would be made again at the next look."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, on_gone: Callable[[Hashable], None] | None = None) -> None:
+        """on_gone: called with each key that had to go to make room."""
         self.budget = budget
+        self._on_gone = on_gone
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()  # oldest first
         self._making: dict[Hashable, _Making] = {}
@@ -106,18 +108,32 @@ class Shelf:
             with self._lock:
                 self._kept[key] = (value, cost)
                 self._kept.move_to_end(key)
-                self._let_go()
+                gone = self._let_go()
+            if self._on_gone is not None:
+                for old in gone:
+                    self._on_gone(old)
         finally:
             with self._lock:
                 if self._making.get(key) is making:
                     del self._making[key]
             making.done.set()
 
-    def _let_go(self) -> None:
+    def _let_go(self) -> list[Hashable]:
+        """Take the least recently used away until the rest fits; the keys that went."""
+        gone = []
         total = sum(cost for _, cost in self._kept.values())
         while total > self.budget and len(self._kept) > 1:
-            _, (_, cost) = self._kept.popitem(last=False)
+            key, (_, cost) = self._kept.popitem(last=False)
             total -= cost
+            gone.append(key)
+        return gone
+
+    def drop(self, part: Hashable) -> None:
+        """Let go of `part` and of every key made from it, as ("thumbnails", part) is. What is being made is left
+        alone: whoever waits for it gets it."""
+        with self._lock:
+            for key in [key for key in self._kept if _made_from(key, part)]:
+                del self._kept[key]
 
     def peek(self, key: Hashable) -> Any | None:
         """The value of `key` if it is kept, else None; never makes anything."""
@@ -147,9 +163,19 @@ class Store:
 
     def __init__(self, budget: int | None = None) -> None:
         total = memory_budget() if budget is None else budget
-        self.models = Shelf(total // 2)
         self.traces = Shelf(total * 3 // 8)
         self.results = Shelf(total // 8)  # thumbnails, verification reports
+        # A trace holds on to its model: one that had to go would stay in memory through its traces.
+        self.models = Shelf(total // 2, on_gone=self.forget)
+
+    def forget(self, part: Hashable) -> None:
+        """Let go of every trace and result that is, or was made from, `part`; models stay."""
+        self.traces.drop(part)
+        self.results.drop(part)
+
+
+def _made_from(key: Hashable, part: Hashable) -> bool:
+    return key == part or (isinstance(key, tuple) and any(_made_from(inner, part) for inner in key))
 
 
 def memory_budget() -> int:

@@ -67,7 +67,8 @@ def test_only_an_offered_name_can_stand_in_a_link(monkeypatch, tmp_path):
 
 
 def test_an_open_server_does_not_let_a_link_choose(monkeypatch):
-    monkeypatch.setattr(offer.st, "get_option", lambda name: "localhost")
+    told = {"server.address": "localhost", "server.allowedHosts": ["localhost"]}
+    monkeypatch.setattr(offer.st, "get_option", told.get)
     assert offer.offer().allows("owner/any")  # typed by whoever sits here
     assert not links.linkable("owner/any")
     assert links.linkable(PACKAGED)

@@ -474,10 +474,18 @@ def test_only_the_listed_models_are_offered(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("address", "is_open"), [("localhost", True), ("127.0.0.1", True), ("0.0.0.0", False), (None, False)]
+    ("address", "hosts", "is_open"),
+    [
+        ("localhost", ["localhost", "127.0.0.1", "::1"], True),
+        ("127.0.0.1", ["localhost"], True),
+        ("0.0.0.0", ["localhost"], False),
+        (None, ["localhost"], False),
+        ("localhost", ["localhost", "attention.example.org"], False),  # a proxy stands in front
+        ("localhost", [], False),  # any name is answered
+    ],
 )
-def test_any_model_only_where_this_machine_alone_listens(monkeypatch, address, is_open):
-    monkeypatch.setattr(offer.st, "get_option", lambda name: address)
+def test_any_model_only_where_this_machine_alone_listens(monkeypatch, address, hosts, is_open):
+    monkeypatch.setattr(offer.st, "get_option", {"server.address": address, "server.allowedHosts": hosts}.get)
     assert offer.offer() == offer.Offer((inspector.hub.PACKAGED,), open=is_open)
 
 

@@ -1,19 +1,21 @@
 """A request goes in; the model, trace, small pictures or report behind it comes out, made at most once.
 
 One store for all visitors of this server (inspector.store); Streamlit only keeps the store itself. Keys hold
-everything a result depends on, so nothing stale can be returned.
+everything a result depends on, so nothing stale can be returned: the model's name, its files' state, revision and
+dtype, and the prompt. A trace's key is part of the key of all that is made from it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 import inspector
 from inspector import cost, metrics, views
@@ -21,7 +23,8 @@ from inspector import measures as head_measures
 from inspector.errors import InspectorError
 from inspector.learn import shuffle, walkthrough
 from inspector.store import Report, Store
-from inspector.ui import opened
+from inspector.ui import held, opened
+from inspector.ui.limits import limits
 from inspector.ui.state import Request
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ SAMPLE = 64  # query tokens from which all heads of a prompt longer than metrics
 KEEP_INPUT_UP_TO = 8000  # characters: the attention input of a longer prompt is fetched when asked for
 REPORT_BYTES = 2**20  # a report is a few small tables
 RESULT_BYTES = 2**18  # a laboratory's result is a table or some vectors
+DTYPE, REVISION = "float32", None  # how every model is loaded; the app offers no choice of these
 
 T = TypeVar("T")
 
@@ -45,16 +49,35 @@ def store() -> Store:
     return Store()
 
 
+@st.cache_resource(show_spinner=False)
+def _holds() -> held.Holds:
+    """Which visitor holds which trace: what nobody holds any longer is let go of."""
+    return held.Holds(store().forget)
+
+
+@st.cache_resource(show_spinner=False, scope="session", on_release=held.Visitor.leave)
+def _visitor() -> held.Visitor:
+    """This visitor's hold; Streamlit releases it when their connection ends, as when the tab is closed."""
+    return _holds().enter()
+
+
+def _hold(key: Hashable) -> None:
+    if get_script_run_ctx(suppress_warning=True) is not None:  # else no visitor asks, but a script or a test
+        _visitor().hold(key)
+
+
 def open_file(content: bytes, name: str) -> Request:
     """Keep the trace of an uploaded file under the hash of its bytes; the request that shows it."""
     digest = hashlib.sha256(content).hexdigest()
+    _hold(("file", digest))
     traced = store().traces.get(("file", digest), lambda _: opened.read(content, name), size=lambda made: made.nbytes)
     return Request(traced.model_name, traced.prompt or "", file=digest, file_name=name)
 
 
 def keeps(request: Request) -> bool:
     """Whether this request's trace is at hand."""
-    return _key(request) in store().traces
+    key = _key(request)
+    return key is not None and key in store().traces
 
 
 def model(request: Request, progress: Report | None = None) -> Model:
@@ -66,7 +89,7 @@ def model(request: Request, progress: Report | None = None) -> Model:
         )
     return store().models.get(
         _model_key(request),
-        lambda report: inspector.load(request.model, progress=report),
+        lambda report: inspector.load(request.model, progress=report, dtype=DTYPE, revision=REVISION),
         size=lambda made: sum(parameter.nbytes for parameter in made.model.parameters()),
         progress=progress,
     )
@@ -106,26 +129,32 @@ def costs(request: Request, progress: Report | None = None) -> Costs | None:
                     half = None
         return Costs(found, half, refused)
 
-    return store().results.get(("costs", *_key(request)), make, size=lambda _: 256, progress=progress)
+    return store().results.get(("costs", _trace_key(request, loaded)), make, size=lambda _: 256, progress=progress)
 
 
 def trace(request: Request, progress: Report | None = None) -> Trace:
     """The prompt's trace; loads the model first where it is not kept."""
     if request.file:
-        found: Trace | None = store().traces.peek(_key(request))
+        _hold(("file", request.file))
+        found: Trace | None = store().traces.peek(("file", request.file))
         if found is None:
             raise InspectorError(f"“{request.file_name}” is no longer in this server's memory; open the file again.")
         return found
     loaded = model(request, progress)
+    key = _trace_key(request, loaded)
+    _hold(key)
 
     def make(report: Report) -> Trace:
+        limits().check(loaded, request.prompt, request.generate)
         keep = ("input",) if len(request.prompt) <= KEEP_INPUT_UP_TO else ()
 
         def on_layer(done: int, total: int) -> None:
-            report("Running the prompt through the model", done / total if total else None)
+            if done:
+                report("Running the prompt through the model", done / total if total else None)
+            else:
+                report(f"Letting the model write {request.generate} tokens", None)
 
-        if request.generate:
-            report(f"Letting the model write {request.generate} tokens", None)
+        report("Reading the prompt", None)
         return loaded.trace(
             request.prompt,
             keep=keep,
@@ -134,36 +163,47 @@ def trace(request: Request, progress: Report | None = None) -> Trace:
             precision=request.precision or None,
         )
 
-    return store().traces.get(_key(request), make, size=lambda made: made.nbytes, progress=progress)
+    return store().traces.get(key, make, size=lambda made: made.nbytes, progress=progress)
+
+
+def result(
+    request: Request,
+    what: tuple[object, ...],
+    make: Callable[[Trace, Report], T],
+    *,
+    size: Callable[[T], int] = lambda _: RESULT_BYTES,
+    progress: Report | None = None,
+) -> T:
+    """Anything that is computed from the prompt's trace, once for all visitors. `what` names it, with all that it
+    depends on beside the request; `size`: how many bytes it keeps."""
+    traced = trace(request, progress)
+    key = (*what, _key_of(request, traced))
+    return store().results.get(key, lambda report: make(traced, report), size=size, progress=progress)
 
 
 def own_choices(request: Request, progress: Report | None = None) -> tuple[int, int]:
     """Of the tokens that the model wrote, how many are also its first choice when the whole text is run at once; and
     how many it wrote. One by one with a key/value cache, and as a whole, sums run in another order."""
-    traced = trace(request, progress)
 
-    def make(report: Report) -> tuple[int, int]:
+    def make(traced: Trace, report: Report) -> tuple[int, int]:
         report("Comparing what was written with one run of the whole", None)
         return traced.written_again()
 
-    return store().results.get(("choices", *_key(request)), make, size=lambda _: 64, progress=progress)
+    return result(request, ("choices",), make, progress=progress)
 
 
 def thumbnails(request: Request, progress: Report | None = None) -> metrics.Thumbnails:
     """The small pictures of every head."""
-    traced = trace(request, progress)
 
-    def make(report: Report) -> metrics.Thumbnails:
+    def make(traced: Trace, report: Report) -> metrics.Thumbnails:
         return metrics.thumbnails(
             traced,
             sample=SAMPLE if traced.n > metrics.EXACT_UP_TO else None,
             on_layer=lambda done, total: report("Drawing every head", done / total),
         )
 
-    key = ("thumbnails", *_key(request))
-    pictures = store().results.get(key, make, size=lambda made: made.nbytes, progress=progress)
-    whole: dict[int, metrics.Picture] = store().results.peek(("whole", *_key(request))) or {}
-    for place, seen in list(whole.items()):  # heads that were looked at are drawn from all their rows
+    pictures = result(request, ("thumbnails",), make, size=lambda made: made.nbytes, progress=progress)
+    for place, seen in list(_whole(request).items()):  # heads that were looked at are drawn from all their rows
         pictures = pictures.with_whole(place, seen)
     return pictures
 
@@ -178,74 +218,61 @@ def picture(
     progress: Report | None = None,
 ) -> metrics.Picture:
     """One head's picture, from all its rows. Of a long prompt, its small picture is drawn from this one then."""
-    traced = trace(request, progress)
 
-    def make(report: Report) -> metrics.Picture:
+    def make(traced: Trace, report: Report) -> metrics.Picture:
         report("Drawing the head", None)
         return metrics.picture(traced, layer, head, kind=kind, without_first=without_first)
 
-    key = ("picture", layer, head, kind, without_first, *_key(request))
-    made = store().results.get(key, make, size=lambda made: made.values.nbytes, progress=progress)
+    what = ("picture", layer, head, kind, without_first)
+    made = result(request, what, make, size=lambda made: made.values.nbytes, progress=progress)
     if made.pool > 1 and kind == "weights" and not without_first:
-        place = sum(info.heads for info in traced.layers[:layer]) + head
-        side = -(-made.values.shape[0] // metrics.THUMBNAIL)
-        small = metrics.pool_picture(made, side)
-        whole = store().results.get(("whole", *_key(request)), lambda _: {}, size=lambda _: 2**20)
-        whole[place] = small
+        place = sum(info.heads for info in trace(request).layers[:layer]) + head
+        _whole(request)[place] = metrics.pool_picture(made, -(-made.values.shape[0] // metrics.THUMBNAIL))
     return made
+
+
+def _whole(request: Request) -> dict[int, metrics.Picture]:
+    """The small pictures of the heads of a long prompt that were looked at, by their place among all heads."""
+    return result(request, ("whole",), lambda _, __: {}, size=lambda _: 2**20)
 
 
 def strongest_pairs(request: Request, layer: int, head: int, *, first_token: bool) -> pd.DataFrame:
     """The largest weights of one head."""
-    traced = trace(request)
-    key = ("pairs", layer, head, first_token, *_key(request))
-    make = lambda _: metrics.strongest_pairs(traced, layer, head, first_token=first_token)  # noqa: E731
-    return store().results.get(key, make, size=lambda made: int(made.memory_usage(deep=True).sum())).copy()
+
+    def make(traced: Trace, _: Report) -> pd.DataFrame:
+        return metrics.strongest_pairs(traced, layer, head, first_token=first_token)
+
+    return result(request, ("pairs", layer, head, first_token), make, size=_frame_bytes).copy()
 
 
 def measures(request: Request, progress: Report | None = None) -> pd.DataFrame:
     """What each head does with the prompt (inspector.measures): a row per head."""
-    traced = trace(request, progress)
 
-    def make(report: Report) -> pd.DataFrame:
+    def make(traced: Trace, report: Report) -> pd.DataFrame:
         return head_measures.measures(
             traced,
             sample=SAMPLE if traced.n > metrics.EXACT_UP_TO else None,
             on_layer=lambda done, total: report("Measuring what every head does", done / total),
         )
 
-    key = ("measures", *_key(request))
-    return store().results.get(key, make, size=lambda made: int(made.memory_usage(deep=True).sum()), progress=progress)
+    return result(request, ("measures",), make, size=_frame_bytes, progress=progress)
+
+
+def _frame_bytes(frame: pd.DataFrame) -> int:
+    return int(frame.memory_usage(deep=True).sum())
 
 
 def vectors(
     request: Request, layer: int, head: int, progress: Report | None = None
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Query, key and value vectors of one head, before and after RoPE."""
-    traced = trace(request, progress)
 
-    def make(report: Report) -> dict[str, npt.NDArray[np.float32]]:
+    def make(traced: Trace, report: Report) -> dict[str, npt.NDArray[np.float32]]:
         report("Reading the vectors", None)
         return views.vectors(traced, layer, head).arrays
 
-    key = ("vectors", layer, head, *_key(request))
     size = lambda made: sum(values.nbytes for values in made.values())  # noqa: E731
-    return store().results.get(key, make, size=size, progress=progress)
-
-
-def result(
-    request: Request,
-    what: tuple[object, ...],
-    make: Callable[[Trace, Report], T],
-    *,
-    size: int = RESULT_BYTES,
-    progress: Report | None = None,
-) -> T:
-    """Anything small that is computed from the prompt's trace, once for all visitors. `what` names it, with all that it
-    depends on beside the request; `size`: about how many bytes it keeps."""
-    traced = trace(request, progress)
-    key = (*what, *_key(request))
-    return store().results.get(key, lambda report: make(traced, report), size=lambda _: size, progress=progress)
+    return result(request, ("vectors", layer, head), make, size=size, progress=progress)
 
 
 def around(request: Request, layer: int, query: int, progress: Report | None = None) -> walkthrough.Surroundings:
@@ -281,7 +308,9 @@ def report(request: Request, progress: Report | None = None) -> VerificationRepo
         say("Reading what each layer received", None)
         return inspector.verify(loaded, traced, on_layer=on_layer)
 
-    return store().results.get(_report_key(request), make, size=lambda _: REPORT_BYTES, progress=progress)
+    return store().results.get(
+        ("report", _key_of(request, traced)), make, size=lambda _: REPORT_BYTES, progress=progress
+    )
 
 
 def refuse_verification(traced: Trace) -> None:
@@ -292,7 +321,8 @@ def refuse_verification(traced: Trace) -> None:
 
 def finished_report(request: Request) -> VerificationReport | None:
     """The report if it has been made already, by anybody."""
-    found: VerificationReport | None = store().results.peek(_report_key(request))
+    key = _key(request)
+    found: VerificationReport | None = None if key is None else store().results.peek(("report", key))
     return found
 
 
@@ -306,22 +336,33 @@ def _next_step(done: int, total: int, layers: int) -> str:
     return f"Planting mistake {planted} of {mistakes}" if planted <= mistakes else "Writing the report"
 
 
-def _report_key(request: Request) -> tuple[object, ...]:
-    return ("report", *_key(request))
-
-
-def _key(request: Request) -> tuple[object, ...]:
+def _key(request: Request) -> tuple[object, ...] | None:
+    """The key of this request's trace, part of the key of all that is made from it; None while its model is not at
+    hand, and then neither is a trace."""
     if request.file:
         return ("file", request.file)
-    return (*_model_key(request), *dataclasses.astuple(request))
+    loaded: Model | None = store().models.peek(_model_key(request))
+    return None if loaded is None else _trace_key(request, loaded)
+
+
+def _key_of(request: Request, traced: Trace) -> tuple[object, ...]:
+    """The key of a trace that is at hand."""
+    return ("file", request.file) if traced.model is None else _trace_key(request, traced.model)
+
+
+def _trace_key(request: Request, loaded: Model) -> tuple[object, ...]:
+    """What was asked for, and of which weights: a hub's model of the same name may have moved on when it is loaded
+    again."""
+    return (_model_key(request), loaded.source.revision, str(loaded.dtype), *dataclasses.astuple(request))
 
 
 def _model_key(request: Request) -> tuple[object, ...]:
-    """The name, and for files on this machine their state: a checkpoint written anew is another model."""
+    """The name, how it is loaded, and for files on this machine their state: a checkpoint written anew is another
+    model."""
     path = Path(request.model).expanduser()
     try:
         files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
         stamps = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
     except OSError:
         stamps = ()  # loading will say what is wrong
-    return (request.model, stamps)
+    return ("model", request.model, DTYPE, REVISION, stamps)

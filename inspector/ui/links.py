@@ -26,8 +26,8 @@ from urllib.parse import quote, unquote, urlencode
 import streamlit as st
 
 from inspector.ui import state
+from inspector.ui.limits import limits
 from inspector.ui.offer import offer
-from inspector.ui.sidebar import MOST_WRITTEN
 from inspector.ui.text import plain, short
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _ask(model: str | None, prompt: str | None, note: str = "") -> None:
         model = None
     written = st.query_params.get(_GENERATE, "")
     generate = int(written) if prompt and re.fullmatch(r"[0-9]{1,3}", written, re.ASCII) else 0
-    state.ask(model=model, prompt=prompt, generate=min(generate, MOST_WRITTEN))
+    state.ask(model=model, prompt=prompt, generate=min(generate, limits().written))
     if note:
         st.session_state[_NOTE] = Note(state.request(), note)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from inspector.errors import InspectorError
 from inspector.ui import links, sidebar
 
 _HERE = Path(__file__).resolve().parent
@@ -31,6 +32,10 @@ PAGES = {
 }
 
 
+class Unforeseen(Exception):
+    """An error that no screen has a sentence for, by the name of its type."""
+
+
 def main() -> None:
     """One run of the script: sidebar, then the page."""
     # An emoji, not a :material: icon: that one would be fetched from a font host.
@@ -44,7 +49,12 @@ def main() -> None:
     st.html(_HERE / "style.css")
     if links.arrive():  # else a link's prompt is still on its way from the browser
         sidebar.show()
-        page.run()
+        try:
+            page.run()
+        except InspectorError:
+            raise
+        except Exception as error:  # a mistake of ours: the log says where, and not its words, which may quote a prompt
+            raise Unforeseen(type(error).__name__).with_traceback(error.__traceback__) from None
 
 
 if __name__ == "__main__":

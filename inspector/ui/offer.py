@@ -15,7 +15,7 @@ from inspector.hub import PACKAGED
 
 MODEL_VARIABLE = "ATTENTION_INSPECTOR_MODEL"
 MODELS_VARIABLE = "ATTENTION_INSPECTOR_MODELS"
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,15 @@ class Offer:
 
 
 def offer() -> Offer:
-    """The offer of this server. Without a list, only a server that listens on loopback alone is open: whoever
-    can reach it already has this machine's files."""
+    """The offer of this server. Without a list, only a server that listens on loopback alone, under loopback's names
+    alone, is open: whoever can reach it has this machine's files already. Other names mean a proxy in front."""
     model = os.environ.get(MODEL_VARIABLE, "").strip()
     listed = _listed(os.environ.get(MODELS_VARIABLE, ""))
     first = [model] if model else []
     if listed:
         return Offer(tuple(dict.fromkeys([*first, *listed])), open=False)
-    local = st.get_option("server.address") in _LOOPBACK
+    names = st.get_option("server.allowedHosts")
+    local = st.get_option("server.address") in LOOPBACK and bool(names) and set(names) <= set(LOOPBACK)
     return Offer(tuple(dict.fromkeys([*first, PACKAGED])), open=local)
 
 

@@ -1,13 +1,15 @@
 """What a visitor asked for goes in; the prompt that can be shown comes out, with progress and errors on screen.
 
-Every screen begins with `current()`. When a request fails its sentence is shown and the last prompt that
-worked stays on screen.
+Every screen begins with `current()`. When a request fails or is cancelled its sentence is shown and the last prompt
+that worked stays on screen.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,12 +25,15 @@ from inspector.ui.offer import offer
 from inspector.ui.text import plain, short
 
 if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
     from inspector import Trace
 
 T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
-_SHOWN = "shown_request"
+_SHOWN, _CANCELLED = "shown_request", "cancelled_steps"
+_NUMBERS = itertools.count()  # a Cancel button appears anew at each wait, and no two of a run may share a key
 PATIENCE_SECONDS = 0.25  # what is done within it needs no progress bar, which would only flicker
 
 
@@ -54,7 +59,7 @@ def current() -> Current | None:
                 raise InspectorError(f'The prompt is empty: type some text, for example "{EXAMPLES[0].prompt}".')
             if not state.agreed() and _asks_first(asked):
                 return _last_one()
-            with progress() as report:
+            with progress(_cancel_prompt) as report:
                 traced = cached.trace(asked, report)
         except Exception as error:
             state.fail(sentence(error))
@@ -68,7 +73,7 @@ def current() -> Current | None:
 
 def _asks_first(asked: state.Request) -> bool:
     """Of a long prompt what running it costs, and the buttons that run it; False where it can just be run."""
-    with progress() as report:
+    with progress(_cancel_prompt) as report:
         found = cached.costs(asked, report)
     if found is None:
         return False
@@ -116,15 +121,25 @@ def _last_one() -> Current | None:
         st.info("Nothing to show yet: choose a model and a prompt in the sidebar, then press Run.")
         return None
     st.caption(f"Still showing “{plain(short(shown.prompt))}” in {plain(shown.model)}.")
-    with progress() as report:
+    with progress(_forget_shown) as report:
         return Current(shown, cached.trace(shown, report))
 
 
+def _cancel_prompt() -> None:
+    state.fail(f"Cancelled “{short(state.request().prompt)}”; press Run to start it again.")
+
+
+def _forget_shown() -> None:
+    st.session_state.pop(_SHOWN, None)
+
+
 def sentence(error: Exception) -> str:
-    """An error in words a visitor can act on; one we did not foresee goes to the log with its traceback."""
+    """An error in words a visitor can act on; one we did not foresee goes to the log with where it happened. Its own
+    words may quote the prompt: they go to the visitor alone."""
     if isinstance(error, InspectorError):
         return str(error)
-    _LOG.error("Unexpected error", exc_info=error)
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _LOG.error("Unexpected %s:\n%s", type(error).__name__, where)
     return (
         f"This did not work ({type(error).__name__}: {short(str(error), 200)}). "
         "The terminal where the app was started has the details."
@@ -132,14 +147,22 @@ def sentence(error: Exception) -> str:
 
 
 @contextmanager
-def progress() -> Iterator[Report]:
-    """A progress bar that appears only when something takes long enough to be worth it, and then goes."""
-    place = st.empty()
+def progress(cancel: Callable[..., None], *args: object) -> Iterator[Report]:
+    """A progress bar that appears only when something takes long enough to be worth it, and then goes. Beside it a
+    button: pressed, it ends this run of the script (and with it the wait; the store ends what nobody waits for), and
+    `cancel(*args)` is called before the next run, to see to it that the same is not asked for again."""
+    whole = st.empty()
+    place: DeltaGenerator | None = None
     started = time.monotonic()
 
     def report(message: str, fraction: float | None) -> None:
+        nonlocal place
         if time.monotonic() - started < PATIENCE_SECONDS or not message:
             return
+        if place is None:
+            words, button = whole.container().columns([6, 1], vertical_alignment="center")
+            place = words.empty()
+            button.button("Cancel", key=f"cancel_{next(_NUMBERS)}", on_click=cancel, args=args, width="stretch")
         # A bar without a known end would lie: a turning sign then.
         if fraction is None:
             place.status(f"{plain(message)} …")
@@ -149,14 +172,22 @@ def progress() -> Iterator[Report]:
     try:
         yield report
     finally:
-        place.empty()
+        whole.empty()
 
 
-def attempt(make: Callable[[Report], T], *, may_lack: bool = False) -> T | None:
-    """`make` with progress; None, and the error's sentence on screen, where it fails. may_lack: a refusal is no failure
-    there, but what this model or trace does not have."""
+def attempt(
+    make: Callable[[Report], T], *, may_lack: bool = False, on_cancel: Callable[[], None] | None = None
+) -> T | None:
+    """`make` with progress; None, and the error's sentence on screen, where it fails or was cancelled. may_lack: a
+    refusal is no failure there, but what this model or trace does not have. on_cancel: what puts a page back to before
+    it was asked for; without it a line offers to start again."""
+    step = (make.__module__, make.__qualname__, state.opened() or state.request())
+    if step in st.session_state.get(_CANCELLED, ()):
+        st.info("Cancelled.", icon=":material/cancel:")
+        st.button("Start it again", key=f"again_{step[0]}_{step[1]}", on_click=_start_again, args=(step,))
+        return None
     try:
-        with progress() as report:
+        with progress(on_cancel or _cancel_step, *(() if on_cancel else (step,))) as report:
             return make(report)
     except Exception as error:
         if may_lack and isinstance(error, InspectorError):
@@ -164,3 +195,11 @@ def attempt(make: Callable[[Report], T], *, may_lack: bool = False) -> T | None:
         else:
             st.error(plain(sentence(error)), icon=":material/warning:")
         return None
+
+
+def _cancel_step(step: object) -> None:
+    st.session_state[_CANCELLED] = {*st.session_state.get(_CANCELLED, ()), step}
+
+
+def _start_again(step: object) -> None:
+    st.session_state[_CANCELLED] = st.session_state.get(_CANCELLED, set()) - {step}

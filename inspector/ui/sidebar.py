@@ -10,6 +10,7 @@ from inspector import prompts
 from inspector.errors import InspectorError
 from inspector.ui import cached, opened, state
 from inspector.ui.examples import EXAMPLES
+from inspector.ui.limits import limits
 from inspector.ui.offer import Offer, offer
 from inspector.ui.text import plain
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 _MODEL, _PROMPT, _EXAMPLE = "model_field", "prompt_field", "example_field"
-_GENERATE, MOST_WRITTEN = "generate_field", 200
+_GENERATE = "generate_field"
 _FILE, _FILE_PROBLEM = "trace_file", "trace_file_problem"
 _TEXT, _TEXT_PROBLEM = "text_file", "text_file_problem"
 
@@ -27,6 +28,7 @@ def show() -> None:
     offered, asked = offer(), state.request()
     st.session_state.setdefault(_PROMPT, asked.prompt)
     st.session_state.setdefault(_GENERATE, asked.generate)
+    written = limits().written
     with st.sidebar:
         st.markdown("## Attention Inspector")
         _models(offered, asked.model)
@@ -40,11 +42,12 @@ def show() -> None:
         )
         with st.form("prompt_form", border=False):
             st.text_area("Prompt", key=_PROMPT, height=130, placeholder=EXAMPLES[0].prompt)
-            st.number_input(
-                "Let the model go on by tokens", 0, MOST_WRITTEN, key=_GENERATE,
-                help="The model writes this many tokens, the most probable each time; prompt and continuation are "
-                "then run as one text and looked at together.",
-            )  # fmt: skip
+            if written:  # a server for many may leave writing out
+                st.number_input(
+                    "Let the model go on by tokens", 0, written, key=_GENERATE,
+                    help="The model writes this many tokens, the most probable each time; prompt and continuation are "
+                    "then run as one text and looked at together.",
+                )  # fmt: skip
             st.form_submit_button(
                 "Run", type="primary", width="stretch", on_click=_take_prompt, help="Ctrl+Enter runs it too."
             )
@@ -140,7 +143,7 @@ def _take_model() -> None:
 
 
 def _take_prompt() -> None:
-    state.ask(prompt=st.session_state[_PROMPT] or "", generate=int(st.session_state[_GENERATE] or 0))
+    state.ask(prompt=st.session_state[_PROMPT] or "", generate=int(st.session_state.get(_GENERATE) or 0))
 
 
 def _take_example() -> None:

@@ -68,7 +68,7 @@ def show() -> None:
         st.button("Verify this prompt", type="primary", key="verify", on_click=_want, args=(shown.request,))
         return
     if report is None:
-        report = attempt(lambda say: cached.report(shown.request, say))
+        report = attempt(lambda say: cached.report(shown.request, say), on_cancel=_not_wanted)
         st.session_state.pop(_WANTED, None)
         if report is None:
             return
@@ -77,6 +77,10 @@ def show() -> None:
     if report.spliced is not None:
         _spliced(report.spliced)
     _controls(report.controls)
+
+
+def _not_wanted() -> None:
+    st.session_state.pop(_WANTED, None)
 
 
 def _want(request: Request) -> None:

@@ -128,7 +128,7 @@ def _pair(model: str, texts: tuple[str, str], word: str, report: Report) -> Pair
         )
 
     name = ("contexts", texts[1], at, other)
-    return cached.result(requests[0], name, make, size=first.nbytes + second.nbytes, progress=report)
+    return cached.result(requests[0], name, make, size=lambda _: first.nbytes + second.nbytes, progress=report)
 
 
 def _where(pair: Pair) -> None:
