@@ -4,7 +4,7 @@ from layer to layer."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import pandas as pd
@@ -233,7 +233,7 @@ def _rows(pair: Pair, chosen: state.Selection) -> None:
         (places[1], "second", pair.second, pair.other.last),
     ):
         with place:
-            row = attempt(lambda _, trace=trace, at=at: contexts.row(trace, at, chosen.layer, chosen.head))
+            row = _row(trace, at, chosen)
             if row is None:
                 return
             labels = [f"{position} {token}" for position, token in zip(row["position"], row["token"], strict=True)]
@@ -256,6 +256,10 @@ def _rows(pair: Pair, chosen: state.Selection) -> None:
                 marked=at,
             )
     st.caption(f"Layer {chosen.layer}, head {chosen.head}. Heights are {_heights(chosen.scale)}; readings are exact.")
+
+
+def _row(trace: Trace, at: int, chosen: state.Selection) -> pd.DataFrame | None:
+    return attempt(lambda _: contexts.row(trace, at, chosen.layer, chosen.head))
 
 
 def _heights(scale: str) -> str:
@@ -288,7 +292,7 @@ def _numbers(pair: Pair) -> None:
     )
 
 
-def _config() -> dict[str, object]:
+def _config() -> dict[str, Any]:
     number = {
         name: st.column_config.NumberColumn(format="%.6f")
         for kind in ("", "residual ", "input ")
