@@ -35,10 +35,12 @@ def test_two_contexts_draws_both_rows_and_takes_another_word(visit, smollm):
     trace = smollm.trace(contexts.EXAMPLES[0].second)
     canvas = page.locator('canvas[data-testid="contexts_row_second"]')
     canvas.focus()
-    canvas.press("ArrowRight")
-    reading = page.locator('[data-testid="contexts_row_second-readout"], .readout').nth(1)
-    expect(reading).to_contain_text("key token 0 H")
-    same(reading.text_content(), trace.weights(13, 8)[5, 0].item())
+    canvas.press("ArrowRight")  # enters at the word itself
+    reading = page.locator('[data-testid="contexts_row_second-readout"]')
+    expect(reading).to_contain_text("key token 5 ␣have")
+    canvas.press("ArrowLeft")
+    expect(reading).to_contain_text("key token 4 ␣we")
+    same(reading.text_content(), trace.weights(13, 8)[5, 4].item())
     page.get_by_role("textbox", name="Word").fill("we")
     page.get_by_role("button", name="Compare").click()
     visitor.painted("contexts_row_second", unlike=before)  # "we" stands one token earlier

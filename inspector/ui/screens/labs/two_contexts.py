@@ -4,7 +4,6 @@ from layer to layer."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
@@ -226,10 +225,6 @@ def _position(pair: Pair) -> None:
         st.markdown(text)
 
 
-def _row_of(trace: Trace, at: int, chosen: state.Selection, _: Report) -> pd.DataFrame:
-    return contexts.row(trace, at, chosen.layer, chosen.head)
-
-
 def _rows(pair: Pair, chosen: state.Selection) -> None:
     """The word's attention row in each prompt: the same head, other tokens to look at."""
     places = st.columns(2, gap="large")
@@ -238,7 +233,7 @@ def _rows(pair: Pair, chosen: state.Selection) -> None:
         (places[1], "second", pair.second, pair.other.last),
     ):
         with place:
-            row = attempt(partial(_row_of, trace, at, chosen))
+            row = _row(trace, at, chosen)
             if row is None:
                 return
             labels = [f"{position} {token}" for position, token in zip(row["position"], row["token"], strict=True)]
@@ -261,6 +256,10 @@ def _rows(pair: Pair, chosen: state.Selection) -> None:
                 marked=at,
             )
     st.caption(f"Layer {chosen.layer}, head {chosen.head}. Heights are {_heights(chosen.scale)}; readings are exact.")
+
+
+def _row(trace: Trace, at: int, chosen: state.Selection) -> pd.DataFrame | None:
+    return attempt(lambda _: contexts.row(trace, at, chosen.layer, chosen.head))
 
 
 def _heights(scale: str) -> str:
