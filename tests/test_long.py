@@ -3,21 +3,25 @@ traces that say so, estimates against what is measured, and sentences of refusal
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny
 import torch
+from streamlit.testing.v1 import AppTest
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import inspector
 from inspector import cost, measures, metrics, views
 from inspector.errors import InspectorError
 from inspector.prompts import MOST_BYTES, read_prompt
-from inspector.ui import opened
+from inspector.ui import opened, state
 from reimpl.blockwise import blockwise_context, strips
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
 
+MAIN = Path(inspector.__file__).parent / "ui" / "main.py"
 RULES = [
     MaskRule(),
     MaskRule(window=7),
@@ -226,3 +230,20 @@ def test_files_that_are_no_prompt(content, sentence):
 
 def test_a_file_is_read_as_utf8_without_its_mark():
     assert read_prompt("\ufeffcafé".encode(), "a.txt") == "café"
+
+
+def test_the_app_says_what_a_long_prompt_costs_before_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 2200)
+    tiny.save("grouped", tmp_path)
+    prompt = " ".join(f"w{i * 7 % 128}" for i in range(2100))
+    app = AppTest.from_file(str(MAIN), default_timeout=120)
+    app.session_state["request"] = state.Request(str(tmp_path), prompt)
+    app.run()
+    assert not app.exception
+    assert any("This is a long prompt" in text.value and "2\\,100 tokens" in text.value for text in app.markdown)
+    app.button(key="run_long_half").click().run()
+    assert not app.exception
+    assert not app.error
+    said = [text.value for text in app.caption]
+    assert any("vectors rounded to float16" in words for words in said)
+    assert any("drawn from 64 of 2,100 query tokens; 1 of 12 heads from all of them" in words for words in said)
