@@ -2,7 +2,7 @@
 sentence come out, or an InspectorError with the number, the limit and the next step where it would not fit.
 
 What is kept is counted, shape by shape. What a forward pass needs besides is estimated from the model's widths, and
-time from one timed pass of a few tokens: both within a factor of two on a machine that does nothing else.
+time is scaled up from a short timed pass: both are rough.
 """
 
 from __future__ import annotations

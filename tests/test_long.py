@@ -1,0 +1,249 @@
+"""Long prompts: strips against the dense form, nothing n x n made, samples that are exact rows, rounded and partial
+traces that say so, estimates against what is measured, and sentences of refusal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from streamlit.testing.v1 import AppTest
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import inspector
+from inspector import cost, measures, metrics, views
+from inspector.errors import InspectorError
+from inspector.prompts import MOST_BYTES, read_prompt
+from inspector.ui import opened, state
+from reimpl.blockwise import blockwise_context, strips
+from reimpl.mask import allowed
+from reimpl.spec import MaskRule
+
+MAIN = Path(inspector.__file__).parent / "ui" / "main.py"
+RULES = [
+    MaskRule(),
+    MaskRule(window=7),
+    MaskRule(chunk=10),
+    MaskRule(window=7, chunk=10),
+    MaskRule(window=5, both_sides=True),
+]
+
+
+class Largest(TorchDispatchMode):
+    """Records how many numbers the largest tensor has that any operation makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.untyped_storage().nbytes() // max(tensor.itemsize, 1))
+        return made
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize(("height", "align"), [(1, 1), (6, 1), (7, 3), (100, 4)])
+def test_strips_hold_every_allowed_pair_once(rule, height, align):
+    n, positions = 37, torch.arange(37)
+    seen = torch.zeros(n, n, dtype=torch.long)
+    for rows, keys in strips(n, n, rule, height=height, align=align):
+        assert rows.start % align == keys.start % align == 0
+        seen[rows, keys] += 1
+    assert bool((seen[allowed(rule, positions, positions)] == 1).all())
+    if not rule.both_sides and height < 10:
+        assert int(seen.sum()) < 0.75 * n * n  # pairs that cannot be are left out, but for those beside the diagonal
+
+
+@pytest.mark.parametrize("rule", RULES[:4], ids=str)
+def test_blocks_skip_what_is_masked_and_give_the_same(rule):
+    q, k, v = torch.randn(4, 50, 8), torch.randn(2, 50, 8), torch.randn(2, 50, 8)
+    may = allowed(rule, torch.arange(50), torch.arange(50))
+    dense = torch.nn.functional.scaled_dot_product_attention(q[None], k[None], v[None], may, enable_gqa=True)[0]
+    found = blockwise_context(q, k, v, scale=8**-0.5, rule=rule, block=6)
+    torch.testing.assert_close(found, dense, atol=1e-6, rtol=0)  # 50 float32 products in another order
+    part = blockwise_context(q[:, -9:], k, v, scale=8**-0.5, rule=rule, block=4)  # the last queries of a longer text
+    torch.testing.assert_close(part, dense[:, -9:], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["grouped", "mistral", "gemma2", "qwen2 sliding"])
+def test_strips_of_a_trace_equal_the_dense_form(kind, tmp_path, monkeypatch):
+    trace = tiny.load(kind, tmp_path).trace(tiny.ids(61))
+    dense = {(at, head): (trace.weights(at, head), trace.context(at, head)) for at, head in ((0, 0), (1, 3), (2, 2))}
+    context = trace.context(1)
+    whole, frame = metrics.thumbnails(trace, side=16), measures.measures(trace)
+    monkeypatch.setattr("inspector.trace.STRIP_BYTES", 4 * 61 * 22)
+    assert len(list(trace.strips(0))) > 10
+    for (layer, head), (weights, mixed) in dense.items():
+        for rows, keys in trace.strips(layer, head):
+            found = torch.zeros(rows.stop - rows.start, 61)
+            found[:, keys] = trace.weights(layer, head, rows, keys)
+            torch.testing.assert_close(found, weights[rows], atol=2e-6, rtol=0)  # scores near 10 in another order
+        largest = float(mixed.abs().max())
+        torch.testing.assert_close(trace.context(layer, head), mixed, atol=3e-6 * max(1, largest), rtol=0)
+    torch.testing.assert_close(trace.context(1), context, atol=3e-6 * float(context.abs().max()), rtol=0)
+    assert np.abs(metrics.thumbnails(trace, side=16).pixels.astype(int) - whole.pixels).max() <= 1
+    np.testing.assert_allclose(measures.measures(trace), frame, atol=2e-5)
+
+
+def test_weights_over_too_few_keys_are_refused(tmp_path):
+    trace = tiny.load("grouped", tmp_path).trace(tiny.ids(20))
+    with pytest.raises(InspectorError, match=r"query tokens 5 to 9 may look at keys 0 to 9; ask for those"):
+        trace.weights(0, 0, slice(5, 10), slice(3, 10))
+
+
+def test_sampled_pictures_are_exact_rows_and_can_be_made_whole(tmp_path):
+    trace = tiny.load("grouped", tmp_path).trace(tiny.ids(200))
+    found = metrics.thumbnails(trace, side=10, sample=20)
+    rows = metrics.spread(200, found.pool, 20)
+    assert (found.pool, found.sample, len(rows)) == (20, 20, 20)
+    assert found.said() == "drawn from 20 of 200 query tokens"
+    for block in (0, 4, 9):
+        some = [t for t in rows if t // 20 == block]
+        weights = trace.weights(1, 2, some)[:, 20 * block : 20 * (block + 1)].max().item()
+        assert found.pixels[4 + 2, block, block] == 1 + round(254 * weights**0.5)
+    exact = metrics.thumbnails(trace, side=10)
+    assert (exact.pixels.astype(int) - found.pixels >= -1).all()  # no row can hold more than all of them
+    assert (exact.pixels != found.pixels).any()
+    filled = found.with_whole(6, metrics.picture(trace, 1, 2))
+    assert np.array_equal(filled.pixels[6], exact.pixels[6])
+    assert filled.said().endswith("1 of 12 heads from all of them")
+
+
+def test_sampled_measures_are_means_over_those_rows(tmp_path):
+    trace = tiny.load("mistral", tmp_path).trace(tiny.ids(120))
+    frame = measures.measures(trace, sample=30).set_index(["layer", "head"])
+    rows = metrics.spread(120, 120, 30)
+    weights = trace.weights(2, 1)[rows]
+    assert frame.loc[(2, 1), "itself"] == pytest.approx(weights[range(30), rows].mean().item(), abs=1e-6)
+    entropy = torch.special.entr(weights.double()).sum(-1).mean().item() / np.log(2)
+    assert frame.loc[(2, 1), "entropy"] == pytest.approx(entropy, abs=1e-5)
+
+
+def test_looking_at_a_long_prompt_makes_nothing_n_by_n(tmp_path, monkeypatch):
+    n = 2500
+    monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 2500)
+    model = tiny.load("mistral", tmp_path)
+    trace = model.trace(tiny.ids(n))
+    monkeypatch.setattr("inspector.trace.STRIP_BYTES", 2**20)
+    with Largest() as largest, torch.inference_mode():
+        metrics.picture(trace, 1, 2)
+        metrics.picture(trace, 1, 2, kind="weighted_values", without_first=True)
+        metrics.strongest_pairs(trace, 1, 2)
+        metrics.thumbnails(trace, sample=64)
+        measures.measures(trace, sample=64)
+        trace.context(1, 2)
+        views.frame(trace, 1, 2, most_pairs=10_000)
+    assert largest.numbers < n * n // 4
+    with Largest() as largest, torch.inference_mode():  # the negative control
+        trace.weights(1, 2)
+    assert largest.numbers >= n * n
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_rounded_vectors_are_half_the_size_and_said_to_be_rounded(tmp_path, precision):
+    model = tiny.load("grouped", tmp_path)
+    whole, half = model.trace(tiny.ids(50)), model.trace(tiny.ids(50), precision=precision)
+    assert whole.exact
+    assert not half.exact
+    assert f"kept in {precision}" in repr(half)
+    dtype = getattr(torch, precision)
+    assert torch.equal(half.query(1, 2), whole.query(1, 2).to(dtype).float())
+    assert half.weights(1, 2).dtype == torch.float32
+    assert not torch.equal(half.weights(1, 2), whole.weights(1, 2))
+    assert torch.equal(half.last_logits, whole.last_logits)  # the model ran as ever
+    assert torch.equal(half.query(1, 2, rope=False), whole.query(1, 2, rope=False))  # run again, not kept
+    again = inspector.open_trace(half.save(tmp_path / "half.safetensors"))
+    assert again.precision == precision
+    assert torch.equal(again.weights(2, 3), half.weights(2, 3))
+    assert opened.read((tmp_path / "half.safetensors").read_bytes(), "half").precision == precision
+    report = inspector.verify(model, half, controls=False, spliced=False)
+    assert report.ok
+    assert any("run again, for exact ones" in remark for remark in report.remarks)
+
+
+def test_some_layers_alone(tmp_path):
+    model = tiny.load("grouped", tmp_path)
+    whole, part = model.trace(tiny.ids(50)), model.trace(tiny.ids(50), layers=[2])
+    assert part.nbytes < 0.5 * whole.nbytes
+    assert torch.equal(part.weights(2, 1), whole.weights(2, 1))
+    assert torch.equal(part.input(2), whole.input(2))
+    with pytest.raises(InspectorError, match=r"Layer 1 was not kept: .* trace again with layers=\[1\]"):
+        part.weights(1, 1)
+    assert set(measures.measures(part)["layer"]) == {2}
+    assert (metrics.thumbnails(part).pixels[:8] == metrics.MASKED).all()
+    saved = part.save(tmp_path / "part.safetensors")
+    assert torch.equal(inspector.open_trace(saved).weights(2, 1), whole.weights(2, 1))
+    with pytest.raises(InspectorError, match="keeps 1 of 3 layers"):
+        opened.read(saved.read_bytes(), "part")
+    with pytest.raises(InspectorError, match=r"layers=\[3\] cannot be kept: .* has layers 0 to 2"):
+        model.trace("w1", layers=[3])
+
+
+def test_options_that_cannot_be_are_refused(tmp_path):
+    model = tiny.load("grouped", tmp_path, dtype="bfloat16")
+    with pytest.raises(InspectorError, match="half precision already"):
+        model.trace("w1", precision="float16")
+    with pytest.raises(InspectorError, match='precision="int8" is not known'):
+        model.trace("w1", precision="int8")
+    assert model.trace("w1", precision="bfloat16").exact  # its own
+    from inspector.capture import rounded
+
+    with pytest.raises(InspectorError, match=r"7e\+04, beyond float16's largest, 6.55e\+04"):
+        rounded(torch.tensor([7e4]), torch.float16, "A key of attention layer 3")
+
+
+@pytest.mark.packaged
+def test_costs_are_what_is_kept_and_refused_before_a_run(smollm, houston, monkeypatch):
+    lean = smollm.trace("Houston, we have a problem")
+    assert smollm.cost("Houston, we have a problem").kept_bytes == lean.nbytes
+    kept = smollm.cost("Houston, we have a problem", keep=("input", "output", "residual"))
+    assert kept.kept_bytes == houston.nbytes
+    long = smollm.cost([5] * 8192)
+    assert long.kept_bytes == pytest.approx(0.944e9, rel=1e-3)
+    assert "8,192 tokens: keeps 0.94 GB, needs about" in str(long)
+    assert smollm.cost([5] * 8192, precision="float16").kept_bytes == pytest.approx(0.472e9, rel=1e-3)
+    monkeypatch.setenv("ATTENTION_INSPECTOR_MEMORY_GB", "0.5")
+    with pytest.raises(InspectorError, match=r'8,192 tokens .* may use 0.54 GB .*precision="float16" \(0.8'):
+        smollm.trace([5] * 8192)
+    with pytest.raises(InspectorError, match=r"2,048 × 2,048 table .* Verify at most about \d+ tokens"):
+        inspector.verify(smollm, [5] * 2048)
+    with pytest.raises(InspectorError, match="above 0"):
+        cost.set_memory_limit(0)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(b"caf\xe9", "“a.txt” is not UTF-8 text (byte 3 is 0xe9): save it as UTF-8."),
+     (b" \n", "“a.txt” holds no text: put the prompt in it."),
+     (b"x" * (MOST_BYTES + 1), "“a.txt” has more than the 4,194,304 bytes that a prompt may have: take a part of it.")],
+)  # fmt: skip
+def test_files_that_are_no_prompt(content, sentence):
+    with pytest.raises(InspectorError) as error:
+        read_prompt(content, "“a.txt”")
+    assert str(error.value) == sentence
+
+
+def test_a_file_is_read_as_utf8_without_its_mark():
+    assert read_prompt("\ufeffcafé".encode(), "a.txt") == "café"
+
+
+def test_the_app_says_what_a_long_prompt_costs_before_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 2200)
+    tiny.save("grouped", tmp_path)
+    prompt = " ".join(f"w{i * 7 % 128}" for i in range(2100))
+    app = AppTest.from_file(str(MAIN), default_timeout=120)
+    app.session_state["request"] = state.Request(str(tmp_path), prompt)
+    app.run()
+    assert not app.exception
+    assert any("This is a long prompt" in text.value and "2\\,100 tokens" in text.value for text in app.markdown)
+    app.button(key="run_long_half").click().run()
+    assert not app.exception
+    assert not app.error
+    said = [text.value for text in app.caption]
+    assert any("vectors rounded to float16" in words for words in said)
+    assert any("drawn from 64 of 2,100 query tokens; 1 of 12 heads from all of them" in words for words in said)
