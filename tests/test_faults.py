@@ -33,9 +33,9 @@ from inspector.ui import opened
 
 KILLS = {"save": 12, "capture": 5, "convert": 5}
 
-# Saves everything that can be saved, first as it should be, then where no file may grow beyond 3000 bytes.
+# Saves everything that can be saved, first as it should be, then where no file may grow beyond 1000 bytes.
 FULL_DISK = """
-import json, resource, sys
+import contextlib, io, json, resource, sys
 from pathlib import Path
 import inspector
 from inspector import InspectorError, convert, views
@@ -51,17 +51,19 @@ saves = {
     "all.html": lambda path: views.grid_figure(trace).save(path),
     "bertviz.html": lambda path: views.head_view(trace).save(path),
     "vectors.safetensors": lambda path: views.vectors(trace, 0, 0).save(path),
-    "captured.safetensors": lambda path: main(["capture", model, "--prompt", text, "--out", str(path), "--debug"]),
-    "report.json": lambda path: main(["verify", model, "--prompt", text, "--json", str(path), "--debug"]),
+    "captured.safetensors": lambda path: main(["capture", model, "--prompt", text, "--out", str(path)]),
+    "report.json": lambda path: main(["verify", model, "--prompt", text, "--no-controls", "--json", str(path)]),
 }
 for name, save in saves.items():
     save(out / name)
 before = {name: (out / name).read_bytes() for name in saves}
-resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 said = {}
 for name, save in saves.items():
     try:
-        said[name] = f"returned {save(out / name)}"
+        with contextlib.redirect_stderr(io.StringIO()) as told:
+            status = save(out / name)
+        said[name] = told.getvalue().strip().removeprefix("attention-inspector: ") if status == 2 else f"done: {status}"
     except InspectorError as error:
         said[name] = str(error)
 try:
@@ -137,7 +139,7 @@ print(json.dumps(seen))
 
 def child(script: str, *arguments: object) -> dict[str, Any]:
     ran = subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=200
+        [sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=280
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     return dict(json.loads(ran.stdout.splitlines()[-1]))
@@ -221,6 +223,8 @@ def clients(server: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> It
         made = [Client(server.url, cache, HF_HUB_DOWNLOAD_TIMEOUT="1") for _ in range(2)]
         for client in made:
             stack.enter_context(contextlib.closing(client))
+        for client in made:
+            client("known")  # it has started, so that a test measures the waiting alone
         yield made[0], made[1]
 
 
@@ -239,7 +243,7 @@ def test_a_hub_that_says_nothing_is_given_up(clients, server):
     server.stall[""] = 0
     started = time.monotonic()
     error = clients[0]("resolve", name="owner/stalls")["error"]
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60
     assert "did not answer (timed out) about 'owner/stalls'" in error
     fuzz.one_sentence(Exception(error))
     assert "did not answer" in clients[0]("check", name="owner/stalls")["error"]
