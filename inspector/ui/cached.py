@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 import inspector
 from inspector import measures as head_measures
@@ -54,10 +56,15 @@ def _visitor() -> held.Visitor:
     return _holds().enter()
 
 
+def _hold(key: Hashable) -> None:
+    if get_script_run_ctx(suppress_warning=True) is not None:  # else no visitor asks, but a script or a test
+        _visitor().hold(key)
+
+
 def open_file(content: bytes, name: str) -> Request:
     """Keep the trace of an uploaded file under the hash of its bytes; the request that shows it."""
     digest = hashlib.sha256(content).hexdigest()
-    _visitor().hold(("file", digest))
+    _hold(("file", digest))
     traced = store().traces.get(("file", digest), lambda _: opened.read(content, name), size=lambda made: made.nbytes)
     return Request(traced.model_name, traced.prompt or "", file=digest, file_name=name)
 
@@ -86,14 +93,14 @@ def model(request: Request, progress: Report | None = None) -> Model:
 def trace(request: Request, progress: Report | None = None) -> Trace:
     """The prompt's trace; loads the model first where it is not kept."""
     if request.file:
-        _visitor().hold(("file", request.file))
+        _hold(("file", request.file))
         found: Trace | None = store().traces.peek(("file", request.file))
         if found is None:
             raise InspectorError(f"“{request.file_name}” is no longer in this server's memory; open the file again.")
         return found
     loaded = model(request, progress)
     key = _trace_key(request, loaded)
-    _visitor().hold(key)
+    _hold(key)
 
     def make(report: Report) -> Trace:
         limits().check(loaded, request.prompt, request.generate)
