@@ -66,13 +66,16 @@ def require() -> None:
 
 
 @contextmanager
-def running_app(*extra: str, environment: dict[str, str] | None = None) -> Iterator[str]:
-    """`streamlit run app.py` in the checkout, as closed as its config.toml says; yields the address."""
+def running_app(
+    *extra: str, environment: dict[str, str] | None = None, script: str = "app.py", says: Path | None = None
+) -> Iterator[str]:
+    """`streamlit run app.py` in the checkout, as closed as its config.toml says; yields the address. `says`: the file
+    that its output goes to."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}", *extra]
-    log = open(os.devnull, "wb")  # noqa: SIM115 - closed below, with the process
+    command = [sys.executable, "-m", "streamlit", "run", script, f"--server.port={port}", *extra]
+    log = open(says or os.devnull, "wb")  # noqa: SIM115 - closed below, with the process
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=log, stderr=log)
     try:
         address = f"http://localhost:{port}"

@@ -1,0 +1,116 @@
+"""Several people on one server, each in a browser of their own: nobody waits for, sees or loses anything of another's."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import browser_app
+import pytest
+from browser_app import Visitor, same
+
+import inspector
+from inspector.ui import held
+
+pytestmark = [pytest.mark.browser, pytest.mark.packaged]
+
+LONG = "The committee looked at every page of the report before it voted. " * 400  # about 5,200 tokens
+PEOPLE = 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """This file's own server, which says what its store keeps, with its output in a file."""
+    browser_app.require()
+    inspector.load()
+    watched = {"WATCHED_STORE": str(folder / "store.json")}
+    with browser_app.running_app(environment=watched, script="tests/watched_app.py", says=folder / "output") as found:
+        yield found
+
+
+@pytest.fixture
+def store(folder: Path) -> Callable[[], dict[str, Any]]:
+    """What the server's store keeps and makes."""
+    return lambda: json.loads((folder / "store.json").read_text(encoding="utf-8"))
+
+
+def until(holds: Callable[[], bool], seconds: float) -> float:
+    """Wait until it holds; how long that took."""
+    started = time.monotonic()
+    while not holds():
+        assert time.monotonic() - started < seconds, f"not within {seconds:g} s"
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
+def ask(visitor: Visitor, prompt: str) -> None:
+    field = visitor.page.get_by_role("textbox", name="Prompt")
+    field.fill(prompt)
+    field.press("Control+Enter")
+
+
+def names(keys: list[str], text: str) -> bool:
+    return any(text in key for key in keys)
+
+
+def test_a_long_prompt_freezes_nobody_and_can_be_cancelled(visit, store, houston):
+    slow, other = visit("/?layer=4&head=2"), visit("/?layer=4&head=2")
+    slow.painted()
+    other.painted()
+    ask(slow, LONG)
+    cancel = slow.page.get_by_role("button", name="Cancel")
+    cancel.wait_for(timeout=20_000)
+    for layer, head in ((7, 1), (12, 5)):
+        started = time.monotonic()
+        other.click_head(layer, head, kv_share=3)
+        took = time.monotonic() - started
+        print(f"another's click took {took:.2f} s")
+        assert took < 5
+    same(other.hover_cell(6, 2), houston.weights(12, 5)[6, 2].item())
+    assert names(store()["making"], "committee"), "the long prompt was done too soon to say anything"
+
+    started = time.monotonic()
+    cancel.click()
+    slow.page.get_by_text("press Run to start it again").wait_for(timeout=5_000)
+    print(f"cancelled on screen after {time.monotonic() - started:.2f} s")
+    print(f"no longer made after {until(lambda: not store()['threads'], 20):.2f} s more")
+    assert not names(store()["kept"], "committee")
+    slow.idle()
+    slow.page.get_by_text("Still showing").wait_for()  # what was there before, and it answers
+    assert cancel.count() == 0
+    slow.click_head(12, 5, kv_share=3)
+    same(slow.hover_cell(6, 2), houston.weights(12, 5)[6, 2].item())
+    slow.run_prompt("A short one instead")
+    slow.page.get_by_text("press Run to start it again").wait_for(state="detached")
+
+
+def test_a_running_prompt_ends_with_its_only_visitor(visit, store):
+    leaving = visit()
+    leaving.painted()
+    ask(leaving, "Leaving. " + LONG)
+    until(lambda: names(store()["making"], "Leaving"), 20)
+    leaving.page.get_by_role("button", name="Cancel").wait_for(timeout=20_000)
+    leaving.page.close()
+    print(f"no longer made after {until(lambda: not store()['threads'], 20):.2f} s")
+    assert not names(store()["kept"], "Leaving")
+
+
+def test_a_closed_tab_frees_what_it_alone_held(visit, store):
+    leaving, staying = visit(), visit()
+    leaving.run_prompt("What both of them ask for")
+    leaving.run_prompt("What only one of them asks for")
+    staying.run_prompt("What both of them ask for")
+    until(lambda: names(store()["kept"], "What only"), 5)
+    leaving.page.close()
+    took = until(lambda: not names(store()["kept"], "What only"), held.GRACE_SECONDS + 10)
+    print(f"freed after {took:.2f} s")
+    assert took > held.GRACE_SECONDS - 1  # who only lost the connection finds it again
+    assert names(store()["kept"], "What both")
