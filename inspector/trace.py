@@ -165,8 +165,10 @@ class Trace:
         group = kept.info.kv_head(head)
         return self._read(kept.key[group]) if rope else self._before(kept)[1][group]
 
-    def value(self, layer: int, head: int) -> Tensor:
-        """Value vectors [s, d_value] that this query head mixes: its group's value head."""
+    def value(self, layer: int, head: int | None = None) -> Tensor:
+        """Value vectors [s, d_value] that this query head mixes: its group's. Without a head, of all groups: [g, s, d_value]."""
+        if head is None:
+            return self._read(self._layer(layer).value)
         kept, head = self._head(layer, head)
         return self._read(kept.value[kept.info.kv_head(head)])
 

@@ -1,4 +1,4 @@
-"""Several people on one server, each in a browser of their own: nobody waits for, sees or loses anything of another's."""
+"""Several people on one server, each in a browser of their own: nobody waits for, sees or loses what is another's."""
 
 from __future__ import annotations
 

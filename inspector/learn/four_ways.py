@@ -80,9 +80,7 @@ def four_ways(trace: Trace, layer: int, head: int, query: int, *, block: int) ->
         judged(
             "Batched",
             "all heads of the layer at once, a stack of such matrices",
-            context_vectors(trace.weights(layer, None, queries=rows), trace.kept[layer].value)[
-                head, query - rows.start
-            ],
+            context_vectors(trace.weights(layer, None, queries=rows), trace.value(layer))[head, query - rows.start],
         ),
     ]
     blocks = math.ceil(trace.n / block)
@@ -106,7 +104,7 @@ def blended(trace: Trace, layer: int, query: int) -> Check:
     if attention.spec.gate is not None:
         raise InspectorError(f"Layer {layer} multiplies its context vectors by a gate before W_o: not followed here.")
     rows = strip(trace, layer, query)
-    contexts = context_vectors(trace.weights(layer, None, queries=rows), trace.kept[layer].value)
+    contexts = context_vectors(trace.weights(layer, None, queries=rows), trace.value(layer))
     with torch.inference_mode():
         found = attention.blend(contexts)[query - rows.start]
     reference = trace.output(layer)[query]

@@ -31,7 +31,7 @@ def head_shares(trace: Trace, layer: int, query: int) -> Tensor:
     reimplemented, or the weights cannot be told. Whether the shares add up is `output_check`'s to say.
     """
     weights = trace.weights(layer, queries=one_row(trace, query))  # [h, 1, s]
-    context = context_vectors(weights, trace.kept[layer].value)[:, 0]  # [h, d_value]
+    context = context_vectors(weights, trace.value(layer))[:, 0]  # [h, d_value]
     w_o = _attention(trace, layer).o_proj.weight  # [m, h*d_value]
     wide = torch.promote_types(context.dtype, torch.float32)
     slices = w_o.unflatten(1, (len(context), -1)).to(context.device, wide)  # [m, h, d_value]
@@ -63,7 +63,9 @@ def why_not_a_sum(trace: Trace, layer: int, check: Check) -> str:
         return ""
     spec = _attention(trace, layer).spec
     cause = (
-        ": it multiplies the joined context vectors by a gate before W_o"
+        f": its vectors were kept rounded to {trace.precision}"
+        if trace.precision is not None
+        else ": it multiplies the joined context vectors by a gate before W_o"
         if spec.gate is not None
         else ": it normalises the context vectors before W_o"
         if spec.output_norm is not None

@@ -212,7 +212,7 @@ def weighted_values(trace: Trace, layer: int, head: int, query: int, *, most: in
 def contexts(trace: Trace, layer: int, query: int) -> Tensor:
     """Context vectors of all heads for one query token [h, d_value]; one row of weights per head is computed."""
     weights = trace.weights(layer, queries=one_row(trace, query))  # [h, 1, s]
-    return context_vectors(weights, trace.kept[layer].value)[:, 0]
+    return context_vectors(weights, trace.value(layer))[:, 0]
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ class Output:
 def output(trace: Trace, layer: int, query: int, library: Numbers) -> Output:
     """All heads' shares of the attention output of one query token, judged against the library's `library`."""
     found, bias = head_shares(trace, layer, query), output_bias(trace, layer)
-    theirs = torch.from_numpy(library).to(found.device, trace.kept[layer].query.dtype)
+    theirs = torch.from_numpy(library).to(found.device, trace.value(layer, 0).dtype)
     check = output_check(trace, layer, query, found, theirs)
     total = found.sum(0) if bias is None else found.sum(0) + bias.to(found)
     return Output(
