@@ -166,7 +166,7 @@ class Trace:
         return self._read(kept.key[group]) if rope else self._before(kept)[1][group]
 
     def value(self, layer: int, head: int | None = None) -> Tensor:
-        """Value vectors [s, d_value] that this query head mixes: its group's. Without a head, of all groups: [g, s, d_value]."""
+        """Value vectors [s, d_value] that this query head mixes: its group's; of all groups [g, s, d_value]."""
         if head is None:
             return self._read(self._layer(layer).value)
         kept, head = self._head(layer, head)
