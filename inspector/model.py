@@ -8,7 +8,7 @@ import contextlib
 import inspect
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -71,8 +71,9 @@ class Model:
             raise self._nothing_to_record()
         self._names = {id(module): name for name, module in self._attention.items()}
         # RoPE rules that adapt to the length change buffers while the model runs: one prompt at a time there.
-        adaptive = any(getattr(m, "rope_type", None) in ("dynamic", "longrope") for m in model.modules())
-        self._turn: contextlib.AbstractContextManager[Any] = threading.RLock() if adaptive else contextlib.nullcontext()
+        self._growing = [m for m in model.modules() if "dynamic" in _rope_types(m)]
+        adaptive = self._growing or any("longrope" in _rope_types(m) for m in model.modules())
+        self._lock: contextlib.AbstractContextManager[Any] = threading.RLock() if adaptive else contextlib.nullcontext()
 
     @property
     def name(self) -> str:
@@ -379,7 +380,7 @@ class Model:
         self, ids: Sequence[int], count: int, *, eager: bool = False, on_layer: OnLayer | None = None
     ) -> list[int]:
         """The `count` tokens the model writes next, greedily, with its key/value cache."""
-        with self._turn, recording(Recorder(record=False, eager=eager, on_layer=on_layer)):
+        with self._turn(), recording(Recorder(record=False, eager=eager, on_layer=on_layer)):
             return greedy(self.model, ids, count)
 
     def cache(self, ids: Sequence[int]) -> Any:
@@ -417,12 +418,22 @@ class Model:
             # 8192 tokens' logits would be 1.6 GB for a vocabulary of 49152. As an index, not as the number 1: given a
             # number, some models leave out the last layers' other queries too.
             arguments["logits_to_keep"] = torch.tensor([len(ids) - 1], device=self.device)
-        with self._turn, torch.inference_mode(), recording(recorder):
+        with self._turn(), torch.inference_mode(), recording(recorder):
             found = self.model(torch.tensor([ids], device=self.device), **arguments)
         logits: Tensor | None = getattr(found, "logits", None)
         if logits is None:
             return None
         return logits[0] if every else logits[0, -1:]
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Nobody else's prompt runs meanwhile, where runs could disturb each other, and none before leaves a trace: the
+        library keeps the frequencies of the longest prompt so far (dynamic RoPE) and would use them for a shorter one.
+        """
+        with self._lock:
+            for module in self._growing:
+                _forget_length(module)
+            yield
 
     def _layer(self, index: int, call: Call, turning: bool | None) -> Layer:
         name = self._names.get(id(call.module), f"attention {index}")
@@ -461,6 +472,22 @@ class Model:
     def __repr__(self) -> str:
         config = self._text_config
         return f"Model {self.name} ({config.model_type}, {self.dtype}, {self.device}): {self.source.note}"
+
+
+def _rope_types(module: torch.nn.Module) -> tuple[str, ...]:
+    """The RoPE rules of a module that makes angles: one, or one for each kind of layer; none of any other module."""
+    found = getattr(module, "rope_type", None)
+    return tuple(found.values()) if isinstance(found, dict) else (found,) if isinstance(found, str) else ()
+
+
+def _forget_length(module: torch.nn.Module) -> None:
+    """Put a module with dynamic RoPE back to how it was before its first prompt."""
+    for name, buffer in list(module.named_buffers(recurse=False)):
+        original = getattr(module, name.replace("inv_freq", "original_inv_freq"), None)
+        if name.endswith("inv_freq") and "original" not in name and isinstance(original, Tensor):
+            setattr(module, name, original.to(buffer.device, copy=True))
+    for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
+        setattr(module, name, module.original_max_seq_len)
 
 
 def _setting(config: Any, name: str) -> Any:

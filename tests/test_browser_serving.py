@@ -17,6 +17,7 @@ from inspector.ui import held
 
 pytestmark = [pytest.mark.browser, pytest.mark.packaged]
 
+RUN, PAGE = "breaks while it runs", "breaks the page"  # as in watched_app.py
 LONG = "The committee looked at every page of the report before it voted. " * 400  # about 5,200 tokens
 PEOPLE = 10
 
@@ -114,3 +115,53 @@ def test_a_closed_tab_frees_what_it_alone_held(visit, store):
     print(f"freed after {took:.2f} s")
     assert took > held.GRACE_SECONDS - 1  # who only lost the connection finds it again
     assert names(store()["kept"], "What both")
+
+
+def test_ten_people_at_once_each_see_exactly_their_own_numbers(visit, smollm, folder):
+    """What each reads on their canvas is what Python computes for that prompt alone; twice over, and nobody's words are
+    in an address, on another's page or in the server's output."""
+    people = [visit("/vectors?layer=12&head=5", width=800, height=700) for _ in range(PEOPLE)]
+    requested: list[str] = []
+    for person in people:
+        person.page.on("request", lambda request: requested.append(request.url))
+    said: list[tuple[str, str]] = []
+    for again in range(2):
+        secrets = [f"Zq{again}x{number}wv" for number in range(PEOPLE)]
+        prompts = [
+            f"My name is {word} and I wrote" + " very" * number + " much about it"
+            for number, word in enumerate(secrets)
+        ]
+        said += zip(secrets, prompts, strict=True)
+        before = [person.painted() for person in people]
+        for person, prompt in zip(people, prompts, strict=True):
+            ask(person, prompt)  # nobody waits for anybody
+        for person, prompt, old in zip(people, prompts, before, strict=True):
+            person.painted(unlike=old)
+            person.idle()
+            same(person.hover_cell(9, 40), smollm.trace(prompt).query(12, 5, rope=False)[9, 40].item())
+        for number, person in enumerate(people):
+            page = person.page.content() + person.page.url
+            assert [word for word in secrets if word in page] == [secrets[number]]
+            assert secrets[number] not in person.page.url
+    assert requested  # clicks and pages do ask the server for things
+    everything = (folder / "output").read_text(encoding="utf-8") + " ".join(requested)
+    assert [word for word, _ in said if word in everything] == []
+
+
+def test_errors_too_keep_the_prompt_out_of_the_servers_output(visit, folder):
+    visitor = visit()
+    visitor.painted()
+    for secret, prompt, answer in (
+        ("Zqlongwv", "Zqlongwv " * 2000, "and this model has positions for 8192"),
+        ("Zqrunwv", f"Zqrunwv {RUN}", "This did not work (ValueError"),
+        ("Zqpagewv", f"Zqpagewv {PAGE}", "The original error message is redacted"),
+    ):
+        ask(visitor, prompt)
+        visitor.page.get_by_text(answer).first.wait_for(timeout=30_000)
+        assert secret not in visitor.page.url
+        assert secret not in (folder / "output").read_text(encoding="utf-8")
+    output = (folder / "output").read_text(encoding="utf-8")
+    assert "Unexpected ValueError" in output  # what happened and where is there
+    assert "broken_trace" in output
+    assert "Unforeseen: LookupError" in output
+    assert "broken_facts" in output

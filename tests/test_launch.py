@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from browser_app import running_app
+from streamlit.testing.v1 import AppTest
 
 from inspector.errors import InspectorError
-from inspector.ui import launch
+from inspector.hub import PACKAGED
+from inspector.ui import launch, limits, state
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,11 +53,12 @@ def test_a_taken_port_is_one_sentence():
         launch.launch(port=70000, open_browser=False)
 
 
-def handshake(port: int, host: str) -> int:
-    """The status Streamlit answers a WebSocket request for this Host with."""
+def handshake(port: int, host: str, *, origin: str = "") -> int:
+    """The status Streamlit answers a WebSocket request for this Host with, as a page from `origin` sends it."""
+    said = f"Origin: {origin}\r\n" if origin else ""
     with socket.create_connection(("localhost", port), timeout=10) as connection:
         connection.sendall(
-            f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            f"GET /_stcore/stream HTTP/1.1\r\nHost: {host}\r\n{said}Connection: Upgrade\r\nUpgrade: websocket\r\n"
             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
         )
         return int(connection.recv(1024).split()[1])
@@ -116,3 +119,110 @@ def test_the_command_prints_the_address_and_takes_the_app_with_it(tmp_path):
             return
         time.sleep(0.1)
     pytest.fail("the app outlived its launcher")
+
+
+# -- for several people ----------------------------------------------------------------------------------
+
+
+def flags(arguments: list[str], name: str) -> list[str]:
+    return [text.split("=", 1)[1] for text in arguments if text.startswith(f"--{name}=")]
+
+
+def test_another_address_is_allowed_by_its_own_name_and_loopbacks_alone():
+    assert flags(launch.arguments(), "server.address") == ["localhost"]
+    assert flags(launch.arguments(), "server.allowedHosts") == ["localhost", "127.0.0.1", "::1"]
+    served = launch.arguments("192.0.2.7", ["class.example.org"])
+    assert flags(served, "server.address") == ["192.0.2.7"]
+    assert flags(served, "server.allowedHosts") == ["localhost", "127.0.0.1", "::1", "192.0.2.7", "class.example.org"]
+    assert flags(launch.arguments("0.0.0.0"), "server.allowedHosts") == ["localhost", "127.0.0.1", "::1"]
+    assert set(served) - set(launch.arguments()) == {
+        "--server.address=192.0.2.7",
+        "--server.allowedHosts=192.0.2.7",
+        "--server.allowedHosts=class.example.org",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"host": "192.0.2.7"}, r"--host 192\.0\.2\.7 is not an address of this machine .* or 0\.0\.0\.0 for all"),
+        ({"host": "no.such.name.invalid"}, r"--host no\.such\.name\.invalid is not an address of this machine"),
+        ({"allow_hosts": ["http://class.example.org"]}, r"--allow-host 'http://class\.example\.org' is no host name"),
+        ({"allow_hosts": ["*"]}, r"--allow-host '\*' is no host name: give the name alone"),
+        ({"allow_hosts": ["a b"]}, "is no host name"),
+        ({"most_tokens": 0}, r"--most-tokens 0 allows no prompt at all: give at least 1\."),
+        ({"most_written": -1}, r"--most-written -1 cannot be: give 0 \(no writing\) or more\."),
+        ({"memory_gb": 0.0}, r"--memory-gb 0 cannot be: give a number above 0, such as 8\."),
+        ({"memory_gb": float("nan")}, r"--memory-gb nan cannot be"),
+    ],
+)
+def test_what_cannot_be_served_is_one_sentence(given, sentence):
+    with pytest.raises(InspectorError, match=sentence):
+        launch.launch(open_browser=False, **given)
+
+
+def test_a_mistyped_limit_is_not_silently_none(monkeypatch):
+    monkeypatch.setenv(limits.TOKENS_VARIABLE, "lots")
+    with pytest.raises(InspectorError, match="ATTENTION_INSPECTOR_MOST_TOKENS is 'lots': set it to a whole number"):
+        launch.launch(open_browser=False)
+
+
+@pytest.mark.packaged
+def test_limits_refuse_with_value_limit_and_next_step(smollm, monkeypatch):
+    assert limits.limits() == limits.Limits(None, 200)
+    monkeypatch.setenv(limits.TOKENS_VARIABLE, "8")
+    monkeypatch.setenv(limits.WRITTEN_VARIABLE, "5")
+    told = limits.limits()
+    told.check(smollm, "Houston, we have a problem", 5)  # 8 tokens
+    with pytest.raises(InspectorError, match=r"The prompt has 9 tokens, and this server allows 8: shorten it"):
+        told.check(smollm, "Houston, we have a problem.", 0)
+    with pytest.raises(InspectorError, match=r"write 6 tokens is more than the 5 that this server allows: ask for few"):
+        told.check(smollm, "Houston", 6)
+
+
+@pytest.mark.packaged
+def test_the_app_keeps_to_the_limits(monkeypatch):
+    monkeypatch.setenv(limits.TOKENS_VARIABLE, "8")
+    monkeypatch.setenv(limits.WRITTEN_VARIABLE, "0")
+    app = AppTest.from_file(str(Path(launch.__file__).parent / "main.py"), default_timeout=60)
+    app.session_state["request"] = state.Request(PACKAGED, "one two three four five six seven eight nine ten")
+    app.run()
+    assert "this server allows 8" in app.error[0].value
+    assert not app.number_input  # no writing: no field for it
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", "import sys; from inspector.cli import main; sys.exit(main())", "app", *arguments]
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **both)
+
+
+def test_served_to_others_it_says_which_names_it_answers_and_asks_nobody_about_foreign_pages():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = start("--host", "0.0.0.0", "--port", str(port))
+    try:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        said = [next(lines) for _ in range(2)]
+        assert said[0].startswith(f"Attention Inspector: http://localhost:{port} ")
+        assert said[1].startswith("It listens on 0.0.0.0 and answers only requests for localhost, 127.0.0.1, ::1: give")
+        assert "--allow-host NAME" in said[1]
+        assert handshake(port, f"localhost:{port}") == 101
+        for other in other_addresses():
+            assert handshake(port, f"{other}:{port}") == 403
+        assert handshake(port, f"localhost:{port}", origin="http://attacker.example") == 403
+    finally:
+        process.terminate()
+        rest, _ = process.communicate(timeout=20)
+    assert "external IP" not in rest  # what Streamlit says when it has asked outside and got no answer
+
+
+def test_streamlit_by_itself_would_ask_outside(tmp_path):
+    """Else `serve` would guard against nothing."""
+    with running_app(says=tmp_path / "output") as address:  # plain `streamlit run`, and nobody has visited yet
+        port = int(address.rsplit(":", 1)[1])
+        assert handshake(port, f"localhost:{port}", origin="http://attacker.example") == 403
+        assert "external IP" in (tmp_path / "output").read_text(encoding="utf-8")

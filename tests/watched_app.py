@@ -1,4 +1,7 @@
-"""app.py, and beside it a file that says what the store keeps and makes: test_browser_serving.py reads it."""
+"""app.py, and beside it a file that says what the store keeps and makes: test_browser_serving.py reads it.
+
+Two mistakes are planted, whose words quote the prompt as a careless library's might: one while it runs, one in a page.
+"""
 
 import json
 import os
@@ -11,8 +14,12 @@ import streamlit as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # streamlit puts this file's own folder there
 
+from inspector.model import Model
 from inspector.ui import cached
 from inspector.ui.main import main
+from inspector.ui.screens import common
+
+RUN, PAGE = "breaks while it runs", "breaks the page"
 
 
 @st.cache_resource(show_spinner=False)
@@ -34,6 +41,19 @@ def watch() -> None:
             time.sleep(0.05)
 
     threading.Thread(target=write, daemon=True).start()
+    trace, facts = Model.trace, common.facts
+
+    def broken_trace(self, prompt, **options):
+        if RUN in str(prompt):
+            raise ValueError(f"cannot make anything of {prompt!r}")
+        return trace(self, prompt, **options)
+
+    def broken_facts(shown, **options):
+        if PAGE in shown.request.prompt:
+            raise LookupError(f"nothing is known of {shown.request.prompt!r}")
+        return facts(shown, **options)
+
+    Model.trace, common.facts = broken_trace, broken_facts
 
 
 watch()

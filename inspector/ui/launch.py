@@ -96,7 +96,7 @@ def launch(
     _refuse_names(allowed)
     _refuse_taken(chosen, host or "127.0.0.1")
     main = Path(__file__).resolve().parent / "main.py"
-    command = [sys.executable, "-m", "streamlit", "run", str(main), *arguments(host, allowed)]
+    command = [sys.executable, "-m", "inspector.ui.serve", "run", str(main), *arguments(host, allowed)]
     command += [f"--server.port={chosen}", "--logger.hideWelcomeMessage=true"]
     # By the environment, never by the address: a link must not choose what this machine loads.
     environment = {**os.environ, MODEL_VARIABLE: model or "", MODELS_VARIABLE: json.dumps(models or [])} | told

@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from inspector.errors import InspectorError
-from inspector.ui import links, sidebar
+from inspector.ui import links, serve, sidebar
 
 _HERE = Path(__file__).resolve().parent
 # Section -> file and title of each page; the first page is where the app opens, a section without a name has no menu.
@@ -38,6 +38,7 @@ class Unforeseen(Exception):
 
 def main() -> None:
     """One run of the script: sidebar, then the page."""
+    serve.ask_nobody()
     # An emoji, not a :material: icon: that one would be fetched from a font host.
     st.set_page_config(page_title="Attention Inspector", page_icon="🔍", layout="wide")
     first = next(iter(PAGES.values()))[0][0]
