@@ -70,8 +70,7 @@ def stock(trace: Any) -> str:
     """BertViz's own page of the layer's weights, as its user makes it."""
     from bertviz import head_view
 
-    weights = [trace.weights(layer, None)[None] if layer == LAYER else None for layer in range(len(trace.layers))]
-    shown = head_view([weights[LAYER]], list(trace.tokens.labels), html_action="return")
+    shown = head_view([trace.weights(LAYER, None)[None]], list(trace.tokens.labels), html_action="return")
     page: str = shown.data
     return page
 
