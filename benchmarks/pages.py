@@ -15,6 +15,7 @@ import base64
 import json
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.ways import ids_of
@@ -25,36 +26,35 @@ LAYER = 5
 def measure(tokens: list[int]) -> dict[str, Any]:
     """Bytes of each of the above by prompt length (None: not made), and the seconds that making it took."""
     import inspector
+
+    model = inspector.load()
+    return {str(n): of_trace(model.trace(ids_of(model, n))) for n in tokens}
+
+
+def of_trace(trace: Any) -> dict[str, Any]:
+    """The sizes at one length, every page read back first."""
     from inspector import metrics, views
     from inspector.errors import InspectorError
 
-    model = inspector.load()
-    found: dict[str, Any] = {}
-    for n in tokens:
-        trace = model.trace(ids_of(model, n))
-        sizes: dict[str, Any] = {}
-        start = time.perf_counter()
-        payloads = [picture(trace, head) for head in range(trace.layers[LAYER].heads)]
-        sizes["layer_seconds"] = time.perf_counter() - start
-        sizes |= {"layer": sum(map(len, payloads)), "head": len(payloads[0])}
-        assert_pictures(trace, payloads)
-        start = time.perf_counter()
-        page = stock(trace)
-        sizes["stock_seconds"] = time.perf_counter() - start
-        sizes["stock"] = len(page.encode())
-        assert_stock(trace, page)
-        del page
-        try:
-            start = time.perf_counter()
-            view = views.head_view(trace, layers=[LAYER])
-            sizes["ours_seconds"] = time.perf_counter() - start
-            sizes["ours"] = len(view.html.encode())
-            assert_ours(trace, view.html)
-        except InspectorError as why:  # more shapes than BertViz's script stays usable with
-            sizes |= {"ours": None, "why": str(why)}
-        sizes["grid"] = metrics.thumbnails(trace).nbytes
-        found[str(n)] = sizes
-    return found
+    heads = range(trace.layers[LAYER].heads)
+    payloads, layer_seconds = _timed(lambda: [picture(trace, head) for head in heads])
+    assert_pictures(trace, payloads)
+    page, stock_seconds = _timed(lambda: stock(trace))
+    assert_stock(trace, page)
+    sizes: dict[str, Any] = {
+        "layer": sum(map(len, payloads)),
+        "layer_seconds": layer_seconds,
+        "head": len(payloads[0]),
+        "stock": len(page.encode()),
+        "stock_seconds": stock_seconds,
+        "grid": metrics.thumbnails(trace).nbytes,
+    }
+    try:
+        view, ours_seconds = _timed(lambda: views.head_view(trace, layers=[LAYER]))
+    except InspectorError as why:  # more shapes than BertViz's script stays usable with
+        return sizes | {"ours": None, "why": str(why)}
+    assert_ours(trace, view.html)
+    return sizes | {"ours": len(view.html.encode()), "ours_seconds": ours_seconds}
 
 
 def picture(trace: Any, head: int) -> bytes:
@@ -103,6 +103,12 @@ def assert_ours(trace: Any, page: str) -> None:
     numbers = np.frombuffer(base64.b64decode(attention["bytes"]), "<f4").reshape(attention["shape"][1], -1)
     for head, kept in enumerate(numbers):
         _same(f"our page, head {head}", _square(trace.n, kept), trace.weights(LAYER, head).numpy())
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
 
 
 def _square(n: int, lower: Any) -> Any:
