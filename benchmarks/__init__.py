@@ -14,4 +14,4 @@
 """
 
 # Prompt lengths, and how often each way is timed at that length.
-ROUNDS = {128: 5, 512: 3, 2048: 3, 8192: 1}
+ROUNDS = {128: 5, 512: 3, 2048: 2, 8192: 1}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import ROUNDS, report
+from benchmarks.forward import TIMED_UP_TO, from_once
 from benchmarks.process import available, measured
 from benchmarks.ways import TITLES, missing, needs
 
@@ -49,11 +50,14 @@ def measure(tokens: list[int], rounds: int | None = None, *, first: bool = True)
         ways = [way for way in TITLES if way not in skipped[str(n)]]
         plan.append((n, rounds or next((r for m, r in ROUNDS.items() if n <= m), 1), ways))
     record: dict[str, Any] = {"machine": facts, "yardsticks": measured("benchmarks.bounds:yardsticks")}
-    record["forward"] = measured("benchmarks.forward:seconds", plan=plan, patience=1200)
+    short = [part for part in plan if part[0] <= TIMED_UP_TO]
+    record["forward"] = measured("benchmarks.forward:seconds", plan=short, patience=1200)
     record["skipped"] = skipped
-    record["peaks"] = {
-        str(n): {way: measured("benchmarks.forward:peak", way=way, n=n) for way in ways} for n, _, ways in plan
-    }
+    record["peaks"] = peaks = {}
+    for n, _, ways in plan:
+        peaks[str(n)] = {way: measured("benchmarks.forward:once", way=way, n=n) for way in ways}
+        if n > TIMED_UP_TO and "failed" not in record["forward"]:
+            record["forward"][str(n)] = from_once(peaks[str(n)])
     record["pages"] = measured("benchmarks.pages:measure", tokens=[n for n in (64, 256, 1024) if n <= max(tokens)])
     record["loading"] = measured("benchmarks.loading:measure", rounds=rounds or 3, first=first)
     record["verification"] = measured("benchmarks.verification:measure", tokens=[n for n in tokens if n <= 512])

@@ -1,9 +1,9 @@
-"""A prompt goes in; what it costs the server to show one head, and all heads, comes out.
+"""A trace goes in; what it costs the server to show one head, and all heads, comes out.
 
-    head      what a click on another head makes the server do: that head's picture (its n x n weights, pooled for a long
-              prompt), the bytes for the browser, and the table of its strongest pairs. The prompt's vectors are at hand.
-    grid      the small pictures of all heads, the vectors at hand
-    eager     the same grid made from the library's own weights: one eager pass that keeps them all, then the same pooling
+    head   what a click on another head makes the server do: that head's picture (its n x n weights, pooled for a long
+           prompt), the bytes for the browser, and the table of its strongest pairs. The prompt's vectors are at hand.
+    grid   the small pictures of all heads, the vectors at hand
+    eager  the same grid made from the library's own weights: one eager pass that keeps them all, then the same pooling
 
 Before anything is timed: the picture a browser decodes is the trace's weights, bit for bit where it is not pooled, and
 the eager ones to 2e-5; each cell of the grid is within two of 254 levels of the eager one's (a level is a square root:
@@ -25,11 +25,11 @@ LEVELS_APART = 2
 SHOWN = (5, 2)  # layer and head
 
 
-def measure(model: Any, ids: list[int], eager: Run | None, rounds: int) -> dict[str, Any]:
+def measure(trace: Any, eager: Run | None, rounds: int) -> dict[str, Any]:
     """Seconds of each of the above (grid and eager: None where the prompt is too long), and the bytes sent."""
     from inspector import metrics
 
-    trace = model.trace(ids)
+    ids = list(trace.tokens.ids)
     payload = head(trace)
     grid = metrics.thumbnails(trace) if trace.n <= GRID_UP_TO else None
     work: dict[str, Callable[[], Any]] = {"head": lambda: head(trace)}

@@ -11,6 +11,7 @@ from datetime import date
 from typing import Any
 
 from benchmarks.bounds import Size
+from benchmarks.forward import TIMED_UP_TO
 from benchmarks.ways import TITLES
 
 PACKAGES = ("torch", "transformers", "bertviz", "transformer-lens")
@@ -123,7 +124,7 @@ def _forward(record: dict[str, Any]) -> list[str]:
         return _failed(title, record["forward"])
     facts, rows = size(record["machine"]), []
     for n, found in record["forward"].items():
-        plain, plain_peak = found["ways"]["plain"]["seconds"], record["peaks"][n].get("plain", {}).get("peak_bytes")
+        plain, plain_peak = _plain(found), record["peaks"][n]["plain"].get("peak_bytes")
         for way, name in TITLES.items():
             if why := record["skipped"][n].get(way):
                 if why.startswith("not run: minutes"):
@@ -132,7 +133,7 @@ def _forward(record: dict[str, Any]) -> list[str]:
                     why += f" ({facts.layers} layers × {facts.heads} heads × {n}² × 4 bytes)"
                 rows.append([n, name, "", "", "", "", "", why])
                 continue
-            taken, peak = found["ways"][way]["seconds"], record["peaks"][n][way]
+            taken, peak = found["ways"].get(way, {}).get("seconds"), record["peaks"][n][way]
             rows.append(
                 [
                     n, name, _seconds(taken), _ratio(taken, plain), large(peak["peak_bytes"]) if peak.get("peak_bytes")
@@ -143,20 +144,27 @@ def _forward(record: dict[str, Any]) -> list[str]:
     return [
         f"## {title}",
         "",
-        "Seconds: medians, the ways in turn (8192 tokens: once). Peak: above the loaded model, in a process of its own. "
-        "Kept: what the result holds on to. Ratios are to the plain pass.",
+        f"Seconds: medians, the ways in turn (above {TIMED_UP_TO} tokens: once, in the processes of the peaks). "
+        "Peak: above the loaded model, in a process of its own. Kept: what the result holds on to. Ratios are to the "
+        "plain pass.",
         "",
         *_table(["tokens", "way", "seconds", "× plain", "peak", "× plain", "kept", ""], rows),
     ]
 
 
+def _plain(found: dict[str, Any]) -> float | None:
+    seconds: float | None = found["ways"].get("plain", {}).get("seconds")
+    return seconds
+
+
 def _more(record: dict[str, Any], way: str, n: int) -> str:
     """Seconds that a way would take at n, its time beyond a plain pass growing with n² from the longest measured."""
     lengths = [int(m) for m, found in record["forward"].items() if way in found["ways"]]
-    if not lengths:
+    now = _plain(record["forward"][str(n)])
+    if not lengths or now is None:
         return "minutes"
     longest = max(lengths)
-    measured, now = record["forward"][str(longest)]["ways"], record["forward"][str(n)]["ways"]["plain"]["seconds"]
+    measured = record["forward"][str(longest)]["ways"]
     beyond = max(0.0, measured[way]["seconds"] - measured["plain"]["seconds"]) * (n / longest) ** 2
     return f"{now + beyond:.0f} s"
 
@@ -170,11 +178,13 @@ def _bounds(record: dict[str, Any]) -> list[str]:
     for n, found in record["forward"].items():
         linear, attention = facts.linear(int(n)), facts.attention(int(n))
         least = (linear + attention) / can["matmul"]
-        ways = found["ways"]
+        reached = [
+            f"{100 * least / found['ways'][way]['seconds']:.0f}%" if way in found["ways"] else ""
+            for way in ("plain", "capture")
+        ]
         rows.append(
             [
-                n, large(linear, "FLOP"), large(attention, "FLOP"), _seconds(least),
-                f"{100 * least / ways['plain']['seconds']:.0f}%", f"{100 * least / ways['capture']['seconds']:.0f}%",
+                n, large(linear, "FLOP"), large(attention, "FLOP"), _seconds(least), *reached,
                 large(facts.vectors(int(n))), large(facts.all_weights(int(n))),
             ]
         )  # fmt: skip
@@ -199,7 +209,9 @@ def _pictures(record: dict[str, Any]) -> list[str]:
         return _failed(title, record["forward"])
     rows = []
     for n, found in record["forward"].items():
-        shown, plain = found["pictures"], found["ways"]["plain"]["seconds"]
+        shown, plain = found["pictures"], _plain(found)
+        if shown is None:
+            continue
         rows += [
             [n, "another head (picture, bytes, strongest pairs)", _seconds(shown["head"]), _ratio(shown["head"], plain),
              large(shown["head_bytes"])],

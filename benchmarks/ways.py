@@ -34,8 +34,8 @@ WAYS = tuple(TITLES)
 HOOKS = {"lens_weights": ("hook_pattern",), "lens_vectors": ("hook_rot_q", "hook_rot_k", "hook_v")}
 MISSING = "not installed: pip install '.[bench]'"
 
-# SDPA and eager attention add up in different orders: weights of later layers then differ by up to 4e-6, vectors of size
-# 10 and logits of size 20 by as much relative to that. A wrong head, layer or mask differs by 0.01 and more.
+# SDPA and eager attention add up in different orders: weights of later layers then differ by up to 4e-6, vectors of
+# size 10 and logits of size 20 by as much relative to that. A wrong head, layer or mask differs by 0.01 and more.
 WEIGHTS_APART, VECTORS_APART, LOGITS_APART = 2e-5, 5e-4, 5e-4
 TEXT = (
     "Houston, we have a problem. The cat sat on the mat because it was tired; the dog sat on the cat because it was "
@@ -100,7 +100,7 @@ def assert_equal(trace: Any, way: str, result: Any) -> None:
     if way in ("capture", "weights"):
         assert torch.equal(result.last_logits, trace.last_logits), f"{way}: two runs gave different logits"
         return
-    logits = (result.logits if way in ("plain", "eager") else result[0])[0, -1:]
+    logits = last_logits(way, result)
     if way == "plain":  # the same operations on the same numbers
         assert torch.equal(logits, trace.last_logits), "plain: recording changed the logits"
         return
@@ -118,6 +118,13 @@ def assert_equal(trace: Any, way: str, result: Any) -> None:
         for head in range(trace.layers[layer].heads):
             name = f"{way}: layer {layer}, head {head}, weights"
             _close(name, every[head], trace.weights(layer, head), WEIGHTS_APART)
+
+
+def last_logits(way: str, result: Any) -> Any:
+    """The last token's logits [1, vocabulary]."""
+    if way in ("capture", "weights"):
+        return result.last_logits
+    return (result.logits if way in ("plain", "eager") else result[0])[0, -1:]
 
 
 def _close(name: str, found: Any, expected: Any, tolerance: float) -> None:

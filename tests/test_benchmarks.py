@@ -40,7 +40,8 @@ def planted(run, change):
 
 
 def test_every_way_gives_the_same_numbers_and_is_timed(runs, ids):
-    timed = forward.timed_equal(runs, ids, rounds=1)
+    timed, trace = forward.timed_equal(runs, ids, rounds=1)
+    assert trace.n == len(ids)
     assert list(timed) == HERE
     assert all(len(way["rounds"]) == 1 and way["seconds"] > 0 for way in timed.values())
 
@@ -65,7 +66,7 @@ def test_a_planted_difference_stops_the_timing(runs, ids, way, change, said):
 def test_a_long_prompts_results_are_compared_as_they_are_timed(runs, ids, monkeypatch):
     monkeypatch.setattr(forward, "EQUAL_FIRST_UP_TO", 8)
     some = {way: runs[way] for way in ("plain", "capture")}
-    assert forward.timed_equal(some, ids, rounds=1).keys() == some.keys()
+    assert forward.timed_equal(some, ids, rounds=1)[0].keys() == some.keys()
     some["plain"] = planted(runs["plain"], lambda result: result.logits[0, -1, :1].add_(1e-5))
     with pytest.raises(AssertionError, match="recording changed the logits"):
         forward.timed_equal(some, ids, rounds=1)
@@ -102,8 +103,9 @@ def test_yardsticks_are_what_the_machine_can_do():
     assert min(can.values()) > 1e6
 
 
-def test_pictures_are_compared_with_eager_attention(runs, ids, smollm):
-    found = pictures.measure(smollm, ids, runs["eager"], 1)
+def test_pictures_are_compared_with_eager_attention(runs, ids):
+    trace = runs["capture"](ids)
+    found = pictures.measure(trace, runs["eager"], 1)
     assert found["grid_bytes"] == 270 * 32 * 32
     assert min(found[name] for name in ("head", "grid", "eager")) > 0
     for change, said in [
@@ -111,7 +113,7 @@ def test_pictures_are_compared_with_eager_attention(runs, ids, smollm):
         (lambda result: result.attentions[7][0, 1, 9, 3].add_(0.3), "the grid differs"),
     ]:
         with pytest.raises(AssertionError, match=said):
-            pictures.measure(smollm, ids, planted(runs["eager"], change), 1)
+            pictures.measure(trace, planted(runs["eager"], change), 1)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # BertViz leaves its script's file open
@@ -136,7 +138,7 @@ def test_loading_is_compared_with_the_librarys(smollm):
     model, tokenizer = loading.from_folder(smollm.source.folder)
     with torch.inference_mode():
         model.model.layers[3].self_attn.k_proj.weight[0, 0] += 1e-6
-    with pytest.raises(AssertionError, match="layers.3.self_attn.k_proj.weight differs"):
+    with pytest.raises(AssertionError, match=r"layers\.3\.self_attn\.k_proj\.weight differs"):
         loading.assert_equal("folder", smollm, (model, tokenizer))
 
 
@@ -154,9 +156,13 @@ def test_a_verification_that_does_not_hold_is_not_timed(smollm):
 
 
 def test_a_process_of_its_own_tells_what_it_needed_and_what_was_wrong():
-    found = measured("benchmarks.forward:peak", way="capture", n=32)
+    found = measured("benchmarks.forward:once", way="capture", n=32)
     assert found["kept_bytes"] == 32 * 115_200 + 4 * 49_152
     assert found["peak_bytes"] > found["kept_bytes"]
+    plain = found | {"logits": "another"}
+    with pytest.raises(AssertionError, match="recording changed the logits"):
+        forward.from_once({"plain": plain, "capture": found})
+    assert forward.from_once({"plain": found, "capture": found})["ways"]["plain"]["seconds"] > 0
     with pytest.raises(SystemExit, match="planted does not hold the trace's weights"):
         measured("benchmarks.pages:_same", name="planted", found=[1.0], expected=[2.0])
     assert "no_such" in measured("benchmarks.pages:no_such")["failed"]
