@@ -38,7 +38,7 @@ fix: setup ## mend what the linter can, format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## benchmarks against what one would use instead, as ratios (its peer: .venv/bin/pip install '.[bench]')
+bench: setup ## benchmarks against what one would use instead, as ratios
 	$(BIN)/python -m benchmarks
 
 coverage: setup ## every decoder type of the installed transformers: captured, reimplemented, verified?

@@ -75,7 +75,7 @@ def markdown(record: dict[str, Any]) -> str:
             "",
             *_forward(record),
             *_bounds(record),
-            *_pictures(record),
+            *pictures(record),
             *_pages(record["pages"]),
             *_loading(record["loading"]),
             *_verification(record["verification"]),
@@ -203,7 +203,8 @@ def _bounds(record: dict[str, Any]) -> list[str]:
     ]
 
 
-def _pictures(record: dict[str, Any]) -> list[str]:
+def pictures(record: dict[str, Any]) -> list[str]:
+    """The table of what pictures cost, of `record["forward"]`."""
     title = "Pictures, on the server"
     if "failed" in record["forward"]:
         return _failed(title, record["forward"])

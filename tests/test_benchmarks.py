@@ -116,6 +116,15 @@ def test_pictures_are_compared_with_eager_attention(runs, ids):
             pictures.measure(trace, planted(runs["eager"], change), 1)
 
 
+def test_a_long_prompts_grid_is_left_out_and_the_table_says_so(runs, ids, monkeypatch):
+    monkeypatch.setattr(pictures, "GRID_UP_TO", 8)
+    found = pictures.measure(runs["capture"](ids), None, 1)
+    assert found.keys() == {"head", "head_bytes", "grid_bytes"}
+    assert found["grid_bytes"] is None
+    ways = {"plain": {"seconds": 1.0}}
+    assert "not run: minutes" in "\n".join(report.pictures({"forward": {"32": {"ways": ways, "pictures": found}}}))
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # BertViz leaves its script's file open
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_pages_hold_the_traces_weights(smollm, ids):
