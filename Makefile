@@ -43,7 +43,7 @@ fix: setup ## mend what the linter can, format
 	$(BIN)/ruff format .
 
 bench: setup ## benchmarks against what one would use instead, as ratios
-	$(BIN)/python -m benchmarks.capture
+	$(BIN)/python -m benchmarks
 
 coverage: setup ## every decoder type of the installed transformers: captured, reimplemented, verified?
 	$(BIN)/attention-inspector coverage --write docs/architectures.md

@@ -1,0 +1,279 @@
+"""What was measured goes in; the tables of results.md come out. Also the facts about machine and model above them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from benchmarks.bounds import Size
+from benchmarks.forward import TIMED_UP_TO
+from benchmarks.ways import TITLES
+
+PACKAGES = ("torch", "transformers", "bertviz", "transformer-lens")
+
+
+def machine() -> dict[str, Any]:
+    """Cores, memory, versions, date, and what matters of the packaged model. Nothing that names a machine or person."""
+    import json
+
+    import torch
+
+    from inspector.hub import PACKAGED, resolve
+
+    folder = resolve(PACKAGED).folder
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "date": date.today().isoformat(),
+        "model": PACKAGED,
+        "size": dataclasses.asdict(Size.of(_Config(config))),
+        "dtype": "float32",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": versions,
+    }
+
+
+class _Config:
+    """A config.json's settings as attributes."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.__dict__.update(settings)
+
+
+def size(facts: dict[str, Any]) -> Size:
+    return Size(**facts["size"])
+
+
+def markdown(record: dict[str, Any]) -> str:
+    """All tables."""
+    facts = record["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return "\n".join(
+        [
+            "# Benchmarks",
+            "",
+            f"`{record['command']}`, {facts['date']}, {record['seconds'] / 60:.1f} minutes. {facts['model']}, "
+            f"{facts['dtype']}, CPU: {facts['cores']} cores, {facts['threads']} threads, "
+            f"{large(facts['memory_bytes'])} of memory, {facts['system']}. {versions}.",
+            "",
+            "Everything was compared before it was timed, and nothing would stand here had it differed. Ratios are the "
+            "result; seconds depend on the machine and on what else it does. "
+            "[docs/performance.md](../docs/performance.md) says what bounds them.",
+            "",
+            *_forward(record),
+            *_bounds(record),
+            *pictures(record),
+            *_pages(record["pages"]),
+            *_loading(record["loading"]),
+            *_verification(record["verification"]),
+        ]
+    ).rstrip()
+
+
+def large(count: float, unit: str = "B") -> str:
+    """A number of bytes (or of operations) for people, in powers of ten."""
+    for power, prefix in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
+        if count >= 10**power:
+            return f"{count / 10**power:.3g} {prefix}{unit}"
+    return f"{count:.0f} {unit}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table that can be read as text as well; the first column to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    words = [not any(character.isdigit() for row in rows for character in row[i][:1]) for i in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = (c.ljust(w) if word else c.rjust(w) for c, w, word in zip(row, widths, words, strict=True))
+        return f"| {' | '.join(cells)} |"
+
+    rule = "|".join(f"{'-' * (w + 1)}{'-' if word else ':'}" for w, word in zip(widths, words, strict=True))
+    return [line(head), f"|{rule}|", *map(line, rows), ""]
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if value < 10 else f"{value:.1f}"
+
+
+def _ratio(value: float | None, unit: float | None) -> str:
+    if value is None or not unit:
+        return ""
+    return f"{value / unit:.2f}" if value / unit >= 0.1 else f"{value / unit:.2g}"
+
+
+def _failed(title: str, part: dict[str, Any]) -> list[str]:
+    return [f"## {title}", "", f"Not measured: {part['failed']}.", ""]
+
+
+def _forward(record: dict[str, Any]) -> list[str]:
+    title = "A prompt through the model"
+    if "failed" in record["forward"]:
+        return _failed(title, record["forward"])
+    facts, rows = size(record["machine"]), []
+    for n, found in record["forward"].items():
+        plain, plain_peak = _plain(found), record["peaks"][n]["plain"].get("peak_bytes")
+        for way, name in TITLES.items():
+            if why := record["skipped"][n].get(way):
+                if why.startswith("not run: minutes"):
+                    why = f"not run: about {_more(record, way, int(n))}"
+                elif way == "eager":
+                    why += f" ({facts.layers} layers × {facts.heads} heads × {n}² × 4 bytes)"
+                rows.append([n, name, "", "", "", "", "", why])
+                continue
+            taken, peak = found["ways"].get(way, {}).get("seconds"), record["peaks"][n][way]
+            rows.append(
+                [
+                    n, name, _seconds(taken), _ratio(taken, plain), large(peak["peak_bytes"]) if peak.get("peak_bytes")
+                    else "", _ratio(peak.get("peak_bytes"), plain_peak), large(peak["kept_bytes"])
+                    if peak.get("kept_bytes") else "", peak.get("failed", ""),
+                ]
+            )  # fmt: skip
+    return [
+        f"## {title}",
+        "",
+        f"Seconds: medians, the ways in turn (above {TIMED_UP_TO} tokens: once, in the processes of the peaks). "
+        "Peak: above the loaded model, in a process of its own. Kept: what the result holds on to. Ratios are to the "
+        "plain pass.",
+        "",
+        *_table(["tokens", "way", "seconds", "× plain", "peak", "× plain", "kept", ""], rows),
+    ]
+
+
+def _plain(found: dict[str, Any]) -> float | None:
+    seconds: float | None = found["ways"].get("plain", {}).get("seconds")
+    return seconds
+
+
+def _more(record: dict[str, Any], way: str, n: int) -> str:
+    """Seconds that a way would take at n, its time beyond a plain pass growing with n² from the longest measured."""
+    lengths = [int(m) for m, found in record["forward"].items() if way in found["ways"]]
+    now = _plain(record["forward"][str(n)])
+    if not lengths or now is None:
+        return "minutes"
+    longest = max(lengths)
+    measured = record["forward"][str(longest)]["ways"]
+    beyond = max(0.0, measured[way]["seconds"] - measured["plain"]["seconds"]) * (n / longest) ** 2
+    return f"{now + beyond:.0f} s"
+
+
+def _bounds(record: dict[str, Any]) -> list[str]:
+    title = "What the arithmetic comes to"
+    can = record["yardsticks"]
+    if "failed" in can or "failed" in record["forward"]:
+        return _failed(title, can if "failed" in can else record["forward"])
+    facts, rows = size(record["machine"]), []
+    for n, found in record["forward"].items():
+        linear, attention = facts.linear(int(n)), facts.attention(int(n))
+        least = (linear + attention) / can["matmul"]
+        reached = [
+            f"{100 * least / found['ways'][way]['seconds']:.0f}%" if way in found["ways"] else ""
+            for way in ("plain", "capture")
+        ]
+        rows.append(
+            [
+                n, large(linear, "FLOP"), large(attention, "FLOP"), _seconds(least), *reached,
+                large(facts.vectors(int(n))), large(facts.all_weights(int(n))),
+            ]
+        )  # fmt: skip
+    head = [
+        "tokens", "projections, MLPs", "attention", "at full speed (s)", "plain reaches", "capture reaches",
+        "q, k, v", "all weights",
+    ]  # fmt: skip
+    return [
+        f"## {title}",
+        "",
+        f"Yardsticks of the same run: a float32 product of 2048 × 2048 matrices does {large(can['matmul'], 'FLOP')}/s, "
+        f"one as wide as the model's MLP (576 to 1536) {large(can['matmul_model'], 'FLOP')}/s; a copy of 256 MiB moves "
+        f"{large(can['copy'])}/s. Full speed is the first of these.",
+        "",
+        *_table(head, rows),
+    ]
+
+
+def pictures(record: dict[str, Any]) -> list[str]:
+    """The table of what pictures cost, of `record["forward"]`."""
+    title = "Pictures, on the server"
+    if "failed" in record["forward"]:
+        return _failed(title, record["forward"])
+    rows = []
+    for n, found in record["forward"].items():
+        shown, plain = found["pictures"], _plain(found)
+        if shown is None:
+            continue
+        rows += [
+            [n, "another head (picture, bytes, strongest pairs)", _seconds(shown["head"]), _ratio(shown["head"], plain),
+             large(shown["head_bytes"])],
+            [n, "grid of all heads, vectors at hand", _seconds(shown.get("grid")), _ratio(shown.get("grid"), plain),
+             large(shown["grid_bytes"]) if shown["grid_bytes"] else "not run: minutes"],
+        ]  # fmt: skip
+        if "grid" in shown:
+            whole = shown["grid"] + found["ways"]["capture"]["seconds"]
+            rows.append([n, "grid from the prompt: capture and grid", _seconds(whole), _ratio(whole, plain), ""])
+        if "eager" in shown:
+            eager = shown["eager"]
+            rows.append([n, "the same by the library's eager pass", _seconds(eager), _ratio(eager, plain), ""])
+    return [f"## {title}", "", *_table(["tokens", "what", "seconds", "× plain", "bytes sent"], rows)]
+
+
+def _pages(pages: dict[str, Any]) -> list[str]:
+    title = "Bytes sent to the browser, against BertViz"
+    if "failed" in pages:
+        return _failed(title, pages)
+    rows = []
+    for n, found in pages.items():
+        stock = found["stock"]
+        rows.append([n, "BertViz's page of one layer", large(stock), "1", _seconds(found["stock_seconds"])])
+        if found["ours"]:
+            view, taken = found["ours"], _seconds(found["ours_seconds"])
+            rows.append([n, "our page of that BertViz view", large(view), _ratio(view, stock), taken])
+        else:
+            rows.append([n, "our page of that BertViz view", "refused: too many shapes for a browser", "", ""])
+        layer, taken = found["layer"], _seconds(found["layer_seconds"])
+        rows.append([n, "all heads of that layer as our pictures", large(layer), _ratio(layer, stock), taken])
+        rows.append([n, "one head: what a click sends", large(found["head"]), _ratio(found["head"], stock), ""])
+        rows.append([n, "small pictures of all heads, all layers", large(found["grid"]), "", ""])
+    return [f"## {title}", "", *_table(["tokens", "what", "bytes", "× BertViz's", "seconds to make"], rows)]
+
+
+def _loading(loading: dict[str, Any]) -> list[str]:
+    title = "Loading"
+    if "failed" in loading:
+        return _failed(title, loading)
+    names = {
+        "first": ("packaged, first time (converts)", "library, from the GGUF file"),
+        "warm": ("packaged, again", "library, from the GGUF file"),
+        "folder": ("a folder", "library, from_pretrained"),
+    }
+    rows = []
+    for case, found in loading.items():
+        other = found.get("library")
+        library = (names[case][1], _seconds(other), _ratio(found["ours"], other)) if other else ("", "", "")
+        rows.append([names[case][0], _seconds(found["ours"]), *library])
+    head = ["ours", "seconds", "instead", "its seconds", "ours ÷ that"]
+    return [f"## {title}", "", "Model and tokenizer, in a running process.", "", *_table(head, rows)]
+
+
+def _verification(verification: dict[str, Any]) -> list[str]:
+    title = "Verification"
+    if "failed" in verification:
+        return _failed(title, verification)
+    rows = [
+        [n, _seconds(found["verify"]), _ratio(found["verify"], found["plain"]), str(found["checks"]),
+         str(found["caught"])]
+        for n, found in verification.items()
+    ]  # fmt: skip
+    head = ["tokens", "seconds", "× plain", "stages compared", "mistakes caught"]
+    return [f"## {title}", "", "All of `inspector.verify`; nothing else does this.", "", *_table(head, rows)]
