@@ -385,7 +385,7 @@ class Model:
 
     def cache(self, ids: Sequence[int]) -> Any:
         """The library's own key/value cache after one forward pass over these tokens; None where it hands none back."""
-        with self._turn, torch.inference_mode():
+        with self._turn(), torch.inference_mode():
             found = self.model(torch.tensor([list(ids)], device=self.device), use_cache=True)
         return getattr(found, "past_key_values", None)
 
@@ -403,7 +403,7 @@ class Model:
             )
         recorder = Recorder(keep=frozenset({"residual"}))
         places = torch.arange(first, first + len(ids), device=self.device)[None]
-        with self._turn, torch.inference_mode(), recording(recorder):
+        with self._turn(), torch.inference_mode(), recording(recorder):
             self.model(torch.tensor([list(ids)], device=self.device), position_ids=places, use_cache=False)
         found = [call.residual for call in recorder.calls if call.residual is not None]
         if len(found) != len(recorder.calls):
