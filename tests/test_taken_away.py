@@ -195,7 +195,7 @@ def test_an_uploaded_trace_is_shown(visit, smollm, tmp_path):
     visitor = visit("/?layer=5&head=3")
     before = visitor.painted()
     visitor.page.get_by_text("Open a saved trace").click()
-    visitor.page.locator("input[type=file]").set_input_files(path)
+    visitor.page.locator("input[type=file][accept*=safetensors]").set_input_files(path)
     visitor.page.get_by_text("Opened from the file mine.safetensors").wait_for()
     own = visitor.painted(unlike=before)
     same(visitor.hover_cell(3, 1), trace.weights(5, 3)[3, 1].item())
