@@ -206,7 +206,7 @@ def test_served_to_others_it_says_which_names_it_answers_and_asks_nobody_about_f
     try:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
-        said = [next(lines) for _ in range(2)]
+        said = [next(line for line in lines if "http" in line), next(lines)]
         assert said[0].startswith(f"Attention Inspector: http://localhost:{port} ")
         assert said[1].startswith("It listens on 0.0.0.0 and answers only requests for localhost, 127.0.0.1, ::1: give")
         assert "--allow-host NAME" in said[1]
