@@ -41,6 +41,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "load": os.getloadavg()[0],  # processes that wanted a core in the last minute, before this run
         "system": f"{platform.system()} {platform.machine()}",
         "versions": versions,
     }
@@ -61,13 +62,14 @@ def markdown(record: dict[str, Any]) -> str:
     """All tables."""
     facts = record["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    busy = f" Load before the run: {facts['load']:.1f}." if "load" in facts else ""
     return "\n".join(
         [
             "# Benchmarks",
             "",
             f"`{record['command']}`, {facts['date']}, {record['seconds'] / 60:.1f} minutes. {facts['model']}, "
             f"{facts['dtype']}, CPU: {facts['cores']} cores, {facts['threads']} threads, "
-            f"{large(facts['memory_bytes'])} of memory, {facts['system']}. {versions}.",
+            f"{large(facts['memory_bytes'])} of memory, {facts['system']}. {versions}.{busy}",
             "",
             "Everything was compared before it was timed, and nothing would stand here had it differed. Ratios are the "
             "result; seconds depend on the machine and on what else it does. "
