@@ -2,7 +2,8 @@
 
     head   what a click on another head makes the server do: that head's picture (its n x n weights, pooled for a long
            prompt), the bytes for the browser, and the table of its strongest pairs. The prompt's vectors are at hand.
-    grid   the small pictures of all heads, the vectors at hand
+    grid   the small pictures of all heads, the vectors at hand; above 1024 tokens as the app draws them, from a sample
+           of query tokens
     eager  the same grid made from the library's own weights: one eager pass that keeps them all, then the same pooling
 
 Before anything is timed: the picture a browser decodes is the trace's weights, bit for bit where it is not pooled, and
@@ -19,22 +20,24 @@ from typing import Any
 
 from benchmarks.ways import WEIGHTS_APART, Run
 
-GRID_UP_TO = 2048  # tokens: the grid of a longer prompt takes minutes
+SAMPLE = 64  # query tokens from which the app draws all heads of a long prompt (inspector/ui/cached.py)
 COMPARED_UP_TO = 512  # tokens: eager's weights of 512 are 0.3 GB
 LEVELS_APART = 2
 SHOWN = (5, 2)  # layer and head
 
 
 def measure(trace: Any, eager: Run | None, rounds: int) -> dict[str, Any]:
-    """Seconds of each of the above (grid and eager: None where the prompt is too long), and the bytes sent."""
+    """Seconds of each of the above (eager: None where the prompt is too long), and the bytes sent."""
     from inspector import metrics
 
     ids = list(trace.tokens.ids)
     payload = head(trace)
-    grid = metrics.thumbnails(trace) if trace.n <= GRID_UP_TO else None
-    work: dict[str, Callable[[], Any]] = {"head": lambda: head(trace)}
-    if grid is not None:
-        work["grid"] = lambda: metrics.thumbnails(trace)
+    sample = SAMPLE if trace.n > metrics.EXACT_UP_TO else None
+    grid = metrics.thumbnails(trace, sample=sample)
+    work: dict[str, Callable[[], Any]] = {
+        "head": lambda: head(trace),
+        "grid": lambda: metrics.thumbnails(trace, sample=sample),
+    }
     if eager is not None and trace.n <= COMPARED_UP_TO:
         assert_equal(trace, payload, grid, eager(ids).attentions)
         work["eager"] = lambda: eager_grid(eager(ids).attentions)
@@ -45,7 +48,7 @@ def measure(trace: Any, eager: Run | None, rounds: int) -> dict[str, Any]:
             do()
             taken[name].append(time.perf_counter() - start)
     found: dict[str, Any] = {name: statistics.median(seconds) for name, seconds in taken.items()}
-    return found | {"head_bytes": len(payload), "grid_bytes": None if grid is None else grid.nbytes}
+    return found | {"head_bytes": len(payload), "grid_bytes": grid.nbytes}
 
 
 def head(trace: Any) -> bytes:

@@ -12,6 +12,8 @@ from benchmarks.__main__ import _skip
 from benchmarks.bounds import Size, yardsticks
 from benchmarks.process import ROOT, available, measured
 from benchmarks.ways import TITLES, assert_equal, ids_of, kept_bytes, make, missing, needs
+from inspector import metrics
+from inspector.ui import cached
 
 pytestmark = pytest.mark.packaged
 HERE = [way for way in TITLES if not missing(way)]
@@ -116,13 +118,18 @@ def test_pictures_are_compared_with_eager_attention(runs, ids):
             pictures.measure(trace, planted(runs["eager"], change), 1)
 
 
-def test_a_long_prompts_grid_is_left_out_and_the_table_says_so(runs, ids, monkeypatch):
-    monkeypatch.setattr(pictures, "GRID_UP_TO", 8)
+def test_a_long_prompts_grid_is_drawn_from_a_sample_as_in_the_app(runs, ids, monkeypatch):
+    assert pictures.SAMPLE == cached.SAMPLE
+    monkeypatch.setattr(metrics, "EXACT_UP_TO", 8)
+    monkeypatch.setattr(pictures, "SAMPLE", 4)
+    asked = []
+    whole = metrics.thumbnails
+    monkeypatch.setattr(
+        metrics, "thumbnails", lambda trace, sample: asked.append(sample) or whole(trace, sample=sample)
+    )
     found = pictures.measure(runs["capture"](ids), None, 1)
-    assert found.keys() == {"head", "head_bytes", "grid_bytes"}
-    assert found["grid_bytes"] is None
-    ways = {"plain": {"seconds": 1.0}}
-    assert "not run: minutes" in "\n".join(report.pictures({"forward": {"32": {"ways": ways, "pictures": found}}}))
+    assert found.keys() == {"head", "grid", "head_bytes", "grid_bytes"}
+    assert set(asked) == {4}
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # BertViz leaves its script's file open
