@@ -28,6 +28,9 @@ class Saved(Visitor):
         if request.url != self.page.url and not request.url.startswith(("file:///", "data:", "about:srcdoc")):
             self.wrong.append(f"request to {request.url}")
 
+    def idle(self) -> None:
+        """A saved page has no script on a server to wait for."""
+
 
 @pytest.fixture
 def open_saved(browser: Any) -> Iterator[Callable[..., Saved]]:
