@@ -1,4 +1,7 @@
-"""Pictures of every screen, light and dark, wide and narrow, into docs/images: `make screenshots`. Not a test."""
+"""Pictures of screens, light and dark, wide and narrow, into docs/images: `make screenshots`. Not a test.
+
+`python -m tests.screenshots heads pair` makes those of these screens alone.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,8 @@ SCREENS = {
     "bertviz": "/bertviz?layer=13&head=8",
     "verification": "/verification",
     "walkthrough": "/walkthrough?layer=13&head=8&station=pair",
-    "softmax": "/softmax?layer=13&head=8",
     "position": "/position?layer=13&head=8",
-    "mask_and_heads": "/mask_and_heads?layer=13&head=8",
-    "context": "/context?layer=13&head=8",
     "two_contexts": "/two_contexts?layer=13&head=8",
-    "it_and_cat": "/it_and_cat?layer=13&head=8",
-    "four_ways": "/four_ways?layer=13&head=8",
 }
 SIZES = {"": (1400, 1330), "-narrow": (420, 1330)}
 MOST_BYTES = 400_000
@@ -36,12 +34,13 @@ MOST_BYTES = 400_000
 
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
+    chosen = {name: path for name, path in SCREENS.items() if name in sys.argv[1:] or not sys.argv[1:]}
     inspector.load()  # converted before the app starts, so that no screen waits for it
     with browser_app.running_app() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_app.chromium(), args=browser_app.FLAGS)
         for shade, scheme in {"": "light", "-dark": "dark"}.items():
             for size, (width, height) in SIZES.items():
-                for name, path in SCREENS.items():
+                for name, path in chosen.items():
                     viewport = {"width": width, "height": height}
                     page = browser.new_page(viewport=viewport, color_scheme=scheme)
                     visitor = browser_app.Visitor(page, address).open(path)
@@ -65,6 +64,10 @@ def _arrange(name: str, visitor: browser_app.Visitor, *, wide: bool) -> None:
         page.get_by_text("Planted mistakes").wait_for(timeout=300_000)
     elif name == "pair":
         visitor.painted("planes")
+    elif name == "walkthrough":
+        visitor.painted("building up")
+    elif name in ("position", "two_contexts"):
+        page.locator("canvas").first.wait_for()
     else:
         visitor.painted()
         if name == "heads" and wide:  # "it" looks back at "cat"

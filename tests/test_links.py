@@ -215,7 +215,7 @@ def file(smollm, tmp_path_factory) -> bytes:
 
 
 def upload(app: AppTest, content: bytes, name: str = "mine.safetensors") -> AppTest:
-    app.file_uploader[0].set_value((name, content, "application/octet-stream")).run()
+    app.file_uploader(key="trace_file").set_value((name, content, "application/octet-stream")).run()
     assert not app.exception
     return app
 

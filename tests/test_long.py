@@ -198,11 +198,12 @@ def test_options_that_cannot_be_are_refused(tmp_path):
 
 
 @pytest.mark.packaged
-def test_costs_are_what_is_kept_and_refused_before_a_run(smollm, houston, monkeypatch):
+def test_costs_are_what_is_kept_and_refused_before_a_run(smollm, monkeypatch):
     lean = smollm.trace("Houston, we have a problem")
     assert smollm.cost("Houston, we have a problem").kept_bytes == lean.nbytes
-    kept = smollm.cost("Houston, we have a problem", keep=("input", "output", "residual"))
-    assert kept.kept_bytes == houston.nbytes
+    keep = ("input", "output", "residual")
+    kept = smollm.trace("Houston, we have a problem", keep=keep)
+    assert smollm.cost("Houston, we have a problem", keep=keep).kept_bytes == kept.nbytes
     long = smollm.cost([5] * 8192)
     assert long.kept_bytes == pytest.approx(0.944e9, rel=1e-3)
     assert "8,192 tokens: keeps 0.94 GB, needs about" in str(long)
