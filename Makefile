@@ -28,7 +28,7 @@ app: setup ## open the app on this machine (MODEL=name, folder or .gguf file to 
 	$(BIN)/attention-inspector app $(MODEL)
 
 test: setup browser ## run all tests
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 fuzz: setup ## any prompt and any broken file, FUZZ=25 times as many as in the tests; prints the counts
 	FUZZ=$(FUZZ) $(BIN)/pytest -q tests/test_any_prompt.py tests/test_broken_models.py --timeout 3600

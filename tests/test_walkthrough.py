@@ -1,5 +1,7 @@
 """Every station of the Walkthrough shows the trace's own numbers; and what it says was measured is measured."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
@@ -12,6 +14,7 @@ from inspector.coverage import tiny as entries
 from inspector.learn import walkthrough
 from inspector.learn.glossary import TERMS
 from inspector.learn.stations import STATIONS
+from inspector.ui import cached
 from inspector.ui.screens.walkthrough import DRAW
 from inspector.ui.text import plain
 
@@ -225,6 +228,19 @@ def test_around_shows_one_token_of_one_layer(tmp_path):
         assert found.added_to == "post_attention_layernorm"
         assert (found.next_residual is None) == (layer == last)
     assert torch.equal(trace.model.around(trace.tokens.ids, trace.layers[0], 3).next_residual, trace.residual(1)[3])
+
+
+@pytest.mark.packaged
+def test_where_nothing_receives_the_sum_no_sum_is_drawn(monkeypatch, houston):
+    found = walkthrough.around(houston, LAYER, QUERY)
+    monkeypatch.setattr(walkthrough, "around", lambda *_: replace(found, added_to=""))
+    cached.store.clear()
+    app = station("residual")
+    assert list(strips(app, "residual")) == ["residual of 7 ␣problem before layer 13", "attention output"]
+    assert "No part of this block was called with" in said(app)
+    between = list(strips(station("next"), "next residual").values())
+    assert np.allclose(between[0] + between[1], between[2], atol=1e-4)
+    cached.store.clear()
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gpt_neox", "cohere"])

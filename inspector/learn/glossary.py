@@ -7,8 +7,7 @@ TERMS = {
     "tokens.",
     "embedding": "The vector a token starts with, [d_model] numbers looked up in a learned table, the same wherever "
     "the token stands.",
-    "residual": "The vector that travels with a token through all layers. Each layer adds something to it and never "
-    "replaces it.",
+    "residual": "The vector that travels with a token through all layers. Each layer adds something to it.",
     "attention input": "What the attention layer receives for each token: the residual after the block's norm, "
     "[n, d_model].",
     "parameter": "A learned number. It was fixed when training ended and is the same for every prompt.",
@@ -20,8 +19,8 @@ TERMS = {
     "[d_model, heads × d_head].",
     "d_model": "How many numbers a token's vector has on its way through the layers.",
     "d_head": "How many numbers a query or key vector has in one head.",
-    "head": "One of several attentions that a layer computes side by side, each with its own slices of W_q, W_k, W_v "
-    "and W_o.",
+    "head": "One of several attentions that a layer computes side by side, each with its own slices of W_q and W_o; "
+    "those of W_k and W_v may be shared.",
     "query vector": "What a token looks for, [d_head]: the attention input times W_q.",
     "key vector": "What a token offers to be found by, [d_head]: the attention input times W_k.",
     "value vector": "What a token passes on when it is looked at: the attention input times W_v.",
@@ -36,7 +35,8 @@ TERMS = {
     "to 1 (less where the model has attention sinks). An activation, not a parameter.",
     "weighted values": "Each key token's value vector times its attention weight.",
     "context vector": "The sum of the weighted values: what this head has gathered for this query token.",
-    "attention output": "All heads' context vectors side by side, times W_o, [n, d_model]. Added to the residual.",
+    "attention output": "All heads' context vectors side by side, times W_o, [n, d_model]. Added to the residual, "
+    "in some models after a norm or a factor.",
     "query token": "The token that looks: a row of the attention grid.",
     "key token": "A token that is looked at: a column of the attention grid.",
     "entropy": "How widely a row of weights is spread, in bits: 0 bits: one token; 3 bits: as wide as 8 tokens alike.",

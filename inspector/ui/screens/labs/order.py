@@ -28,7 +28,7 @@ NAMED_UP_TO = 24  # shuffled tokens that are listed
 def shift(trace: Trace, layer: int, head: int, query: int) -> None:
     """Positions of queries and keys moved on alike: scores stay but for rounding. Only the keys': they change."""
     st.markdown("#### All tokens moved on together")
-    by = st.slider("Move all positions on by", 0, 1000, 100, key="position_shift")
+    by = st.slider("Move all positions on by", 1, 1000, 100, key="position_shift")
     found = attempt(lambda _: shifting.shifted(trace, layer, head, query, by))
     if found is None:
         return

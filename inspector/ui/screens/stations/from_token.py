@@ -65,7 +65,9 @@ def tokens(at: At) -> None:
                 ("E", f"[{row.rows:,}, {width}] parameters"),
                 ("embedding", f"[{width}]"),
             )
-        strips([(f"embedding of {at.query_label}", found.embedding)], "embedding")
+        whole = row is None or row.same or np.isfinite(row.factor)
+        title = "embedding of" if whole else "what the first block receives for"
+        strips([(f"{title} {at.query_label}", found.embedding)], "embedding")
         if row is not None and row.same:
             st.caption(
                 f"Row {ids[at.query]:,} of the table, and what the first block received when the model ran: equal in "
@@ -81,8 +83,8 @@ def tokens(at: At) -> None:
 def attention_input(at: At) -> None:
     st.markdown(
         "A vector travels with each token through all layers, the **residual**. At layer 0 it is the embedding; each "
-        "layer adds to it. What attention receives is the residual after the block's norm, which brings it to a "
-        "common size."
+        "layer adds to it. What attention receives is, in most models, the residual after the block's norm, which "
+        "brings it to a common size."
     )
     found = at.around()
     if found is None or found.input is None:
@@ -97,6 +99,8 @@ def attention_input(at: At) -> None:
         ("x, the attention input,", f"[{len(received)}]"),
     )
     strips([(f"{title} of {at.query_label}", values) for title, values in panels], "attention input")
+    if found.residual is not None and np.array_equal(found.residual, received):
+        st.caption("In this model attention receives the residual itself: no norm stands before it.")
     lengths = ", ".join(f"{title} {number(float(np.linalg.norm(values)))}" for title, values in panels)
     st.caption(f"Lengths at layer {at.layer}: {lengths}. Each strip has its own colour scale.")
     terms("residual", "attention input", "d_model", "activation")
@@ -104,8 +108,9 @@ def attention_input(at: At) -> None:
 
 def matrices(at: At) -> None:
     st.markdown(
-        "A head is four learned matrices. Three make vectors out of the attention input: **W_q** says what a token "
-        "looks for, **W_k** what it offers, **W_v** what it passes on. They are **parameters**: change the prompt, and "
+        "A head looks through four learned matrices. Three make vectors out of the attention input: **W_q** says what "
+        "a token looks for, **W_k** what it offers, **W_v** what it passes on. They are **parameters**: change the "
+        "prompt, and "
         "these pictures stay. Everything that follows are **activations**: computed from this prompt."
     )
     found = attempt(lambda _: walkthrough.matrices(at.trace, at.layer, at.head), may_lack=True)
@@ -127,7 +132,7 @@ def matrices(at: At) -> None:
     share = at.info.heads // at.info.kv_heads
     st.caption(
         f"{sum(found[name].size for name in walkthrough.MATRICES):,} parameters with W_o. Full colour is "
-        f"±{number(limit)}; one number in 200 is larger."
+        f"±{number(limit)}; at most one number in 200 of each matrix is larger."
         + (f" W_k and W_v are shared by {share} query heads." if share > 1 else "")
     )
     terms("W_q", "W_k", "W_v", "parameter", "activation", "head", "d_head", "d_model")

@@ -31,7 +31,7 @@ def pair(at: At) -> None:
     steps = at.steps
     formula(
         r"\text{score} = q \cdot k = \sum_{i=1}^{d_\text{head}} q_i\,k_i",
-        ("q, k", f"[d_head] = [{at.info.d_head}], after RoPE"),
+        ("q, k", f"[d_head] = [{at.info.d_head}]" + (", after RoPE" if at.info.rope is not False else "")),
         ("score", "one number"),
     )
     so_far = np.cumsum(steps.product)
@@ -80,8 +80,9 @@ def scores(at: At) -> None:
 def scaling(at: At) -> None:
     info, trace = at.info, at.trace
     st.markdown(
-        f"A sum of d_head products grows with d_head: of {info.d_head} products with variance 1 the sum has variance "
-        f"{info.d_head}. Dividing by √d_head brings scores back to where the softmax still weighs several tokens. "
+        f"The typical size of a sum of d_head products grows with √d_head: of {info.d_head} products with variance 1 "
+        f"the sum has variance {info.d_head}. Dividing by √d_head brings scores back to where the softmax still weighs "
+        "several tokens. "
         "The width that counts is **d_head**, the length of the vectors that were multiplied. It is not d_model, which "
         "all heads share between them."
     )
@@ -100,6 +101,8 @@ def scaling(at: At) -> None:
         ],
         "scaled row",
     )
+    if info.bias:
+        st.caption("This model adds a bias to each scaled score; the lower bars include it.")
     if info.softcap is not None:
         st.caption(f"This model then soft-caps: {info.softcap:g} · tanh(scaled score / {info.softcap:g}).")
     width = _d_model(at)
@@ -118,6 +121,8 @@ def scaling(at: At) -> None:
             "entropy": st.column_config.NumberColumn("entropy in bits", format="%.4f"),
         },
     )
+    if info.softcap is not None or info.bias or info.sinks:
+        st.caption("This table is about the scale alone: this model's soft-cap, bias or sink is left out of it.")
     choice = count(int(at.row["allowed"].sum()), "token")
     st.caption(f"Entropy of a row that looks at all its {choice} alike: {math.log2(at.row['allowed'].sum()):.3f} bits.")
     terms("scale", "scaled score", "d_head", "d_model", "entropy")
@@ -192,12 +197,14 @@ def softmax(at: At) -> None:
             column_config={
                 "key": st.column_config.TextColumn("key token"),
                 "scaled score": st.column_config.NumberColumn(format="%.4f"),
-                "exponential": st.column_config.NumberColumn("e^(score − largest)", format="%.4g"),
+                "exponential": st.column_config.NumberColumn("e^(scaled − largest)", format="%.4g"),
                 "weight": st.column_config.NumberColumn(format="%.4g"),
             },
         )
         st.caption(
-            f"Exponentials add up to {number(float(table['exponential'].sum()))}, weights to "
+            f"Exponentials add up to {number(float(table['exponential'].sum()))}"
+            + (f", with the sink's to {number(steps.total)}" if at.info.sinks else "")
+            + ", weights to "
             f"{table['weight'].sum():.6f}. Taking the largest score off all of them first changes no share, and keeps "
             "e^x from overflowing."
         )

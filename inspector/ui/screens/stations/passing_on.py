@@ -99,7 +99,7 @@ def context(at: At) -> None:
 def heads(at: At) -> None:
     total = at.info.heads
     st.markdown(
-        f"All of this happens in **{count(total, 'head')}** side by side, each with its own matrices, so that one "
+        f"All of this happens in **{count(total, 'head')}** side by side, each with a W_q of its own, so that one "
         "token can look in several ways at once. Their context vectors are laid end to end."
     )
     formula(
@@ -137,7 +137,7 @@ def output(at: At) -> None:
         return
     width, d_value = found.shares.shape[1], at.info.d_value
     formula(
-        r"o = W_o\,c_\text{all} = \sum_h W_o^{(h)} c_h",
+        r"o = W_o\,c_\text{all} = \sum_h W_o^{(h)} c_h" + (" + b" if found.bias is not None else ""),
         ("W_o", f"[d_model, heads × d_value] = [{width}, {at.info.heads * d_value:,}] parameters"),
         ("W_o of one head", f"[{width}, {d_value}]"),
         ("o", f"[{width}]"),
@@ -174,6 +174,21 @@ def residual(at: At) -> None:
     found = at.around()
     if found is None or found.residual is None or found.output is None:
         return
+    if not found.added_to:
+        strips(
+            [
+                (f"residual of {at.query_label} before layer {at.layer}", found.residual),
+                ("attention output", found.output),
+            ],
+            "residual",
+        )
+        st.info(
+            "No part of this block was called with residual + attention output: this model normalises or weighs the "
+            "attention output before it adds it, or adds the feed-forward network's output at the same time.",
+            icon=":material/info:",
+        )
+        terms("residual", "attention output", "activation")
+        return
     formula(
         r"\text{residual} \leftarrow \text{residual} + o",
         ("residual", f"[{len(found.residual)}]"),
@@ -193,20 +208,13 @@ def residual(at: At) -> None:
         f"Lengths: {number(lengths[0])} + {number(lengths[1])} gives {number(lengths[2])}: vectors that do not point "
         "the same way. Each strip has its own colour scale."
     )
-    if found.added_to:
-        st.success(
-            plain(
-                f"Measured: the block's next part, {found.added_to}, was called with exactly this sum: equal in all "
-                f"{count(len(after), 'number')}."
-            ),
-            icon=":material/check_circle:",
-        )
-    else:
-        st.info(
-            "No part of this block was called with exactly this sum: this model normalises or weighs the attention "
-            "output before it adds it, or adds the feed-forward network's output at the same time.",
-            icon=":material/info:",
-        )
+    st.success(
+        plain(
+            f"Measured: the block's next part, {found.added_to}, was called with exactly this sum: equal in all "
+            f"{count(len(after), 'number')}."
+        ),
+        icon=":material/check_circle:",
+    )
     terms("residual", "attention output", "activation")
 
 
@@ -216,8 +224,8 @@ def following(at: At) -> None:
         "The rest of the block, a feed-forward network that works on each token alone, adds its own part. Then the "
         "next layer begins with the updated vectors: new queries, new keys, new values."
         if not last
-        else "This was the last layer. What the token's vector has become is turned into a score for every token of "
-        "the vocabulary: what comes next?"
+        else "This was the last layer with attention. After the rest of its block and a last norm, what the token's "
+        "vector has become is turned into a score for every token of the vocabulary: what comes next?"
     )
     found = at.around()
     if found is None or found.residual is None or found.output is None:
@@ -225,11 +233,13 @@ def following(at: At) -> None:
     if not last and found.next_residual is not None:
         after = found.residual + found.output
         rest = found.next_residual - after
+        parts = [("+ attention output", found.output), ("+ what the rest of the block added", rest)]
+        if not found.added_to:
+            parts = [("+ all that was added in between", found.next_residual - found.residual)]
         strips(
             [
                 (f"residual of {at.query_label} before layer {at.layer}", found.residual),
-                ("+ attention output", found.output),
-                ("+ what the rest of the block added", rest),
+                *parts,
                 (f"= residual before layer {at.layer + 1}", found.next_residual),
             ],
             "next residual",
