@@ -8,8 +8,9 @@ import pytest
 from browser_app import number_in, same
 from playwright.sync_api import expect
 
-from inspector.learn.mask_and_heads import heads_of_output, mask_on_off
+from inspector.learn import shares
 from inspector.learn.shift import shifted
+from inspector.learn.unmasked import mask_on_off
 
 pytestmark = [pytest.mark.browser, pytest.mark.packaged]
 
@@ -50,7 +51,7 @@ def test_mask_and_heads_reads_out_what_would_be_looked_at_and_a_click_chooses_a_
     said = reading(visitor, "forbidden", 0)
     assert "query token 0 H" in said
     same(said, mask_on_off(houston, 13, 8).forbidden["later"][0])
-    frame = heads_of_output(houston, 13, 6).frame
+    frame = shares.output(houston, 13, 6, houston.output(13)[6].numpy()).frame
     said = reading(visitor, "head_bars", 2)
     assert "head 2" in said
     assert number_in(said) == float(f"{frame['projection'][2]:.3e}")

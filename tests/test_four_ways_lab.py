@@ -50,19 +50,6 @@ def test_the_first_token_has_one_key_and_a_block_of_any_size_will_do(houston):
         four_ways.four_ways(houston, 5, 3, 7, block=0)
 
 
-@pytest.mark.packaged
-def test_the_batch_goes_on_to_the_librarys_own_output(houston):
-    check = four_ways.blended(houston, 16, 5)
-    assert check.ok
-    attention = houston.model.reimplementation[16]
-    wrong = attention.o_proj.weight.data.clone()
-    try:
-        attention.o_proj.weight.data[0, 0] += 0.05
-        assert not four_ways.blended(houston, 16, 5).ok  # a control: one parameter of W_o, a little off
-    finally:
-        attention.o_proj.weight.data.copy_(wrong)
-
-
 @pytest.mark.parametrize("tiny_model", ["mistral", "gemma2", "qwen2 sliding", "smollm3", "multi-query"], indirect=True)
 def test_windows_soft_caps_and_groups(tiny_model):
     trace = tiny_model.trace(tiny.ids(20))
@@ -70,7 +57,6 @@ def test_windows_soft_caps_and_groups(tiny_model):
         ways = four_ways.four_ways(trace, layer, 3, 15, block=4)
         assert [way.check.ok for way in ways] == [not way.control for way in ways], (layer, ways)
         assert len(ways) == 6  # both controls: 15 is not the last token
-        assert four_ways.blended(trace, layer, 15).ok
 
 
 @pytest.mark.parametrize(("kind", "blockwise"), [("gpt_oss", True), ("bloom", False)])
@@ -96,7 +82,6 @@ def test_of_a_long_prompt_the_matrices_hold_a_strip(tiny_model, monkeypatch):
     ways = four_ways.four_ways(trace, 1, 2, 30, block=7)
     assert [way.check.ok for way in ways] == [True] * 4 + [False] * 2
     assert torch.allclose(torch.tensor(ways[1].context), trace.context(1, 2)[30].double(), rtol=0, atol=1e-6)
-    assert four_ways.blended(trace, 1, 30).ok
 
 
 # -- cross-attention -----------------------------------------------------------------------------------------------

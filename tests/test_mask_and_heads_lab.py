@@ -15,7 +15,8 @@ from inspector import InspectorError
 from inspector.compare import compare
 from inspector.coverage import tiny as entries
 from inspector.learn import shares
-from inspector.learn.mask_and_heads import BIAS, heads_of_output, mask_on_off
+from inspector.learn.shares import BIAS
+from inspector.learn.unmasked import mask_on_off
 from inspector.ui import state
 
 N = 40
@@ -33,12 +34,16 @@ def entry(name, folder):
 # -- shares ------------------------------------------------------------------------------------------------------
 
 
+def split(trace, layer, query):
+    return shares.output(trace, layer, query, shares.numbers(trace.output(layer)[query]))
+
+
 def adds_up(trace, layer, query, *, compared=True):
     """The shares add up to the library's output, are the trace's own, and one left out or doubled is noticed."""
-    found = shares.head_shares(trace, layer, query)
-    check = shares.output_check(trace, layer, query, found)
+    found, reference = shares.head_shares(trace, layer, query), trace.output(layer)[query]
+    check = shares.output_check(trace, layer, query, found, reference)
     assert check.ok, check
-    assert shares.why_not_a_sum(trace, layer, check) == ""
+    assert split(trace, layer, query).why_not == ""
     for head in range(trace.layers[layer].heads if compared else 0):
         own = trace.head_output(layer, head)[query]
         assert torch.allclose(found[head], own, rtol=1e-4, atol=1e-5 * float(own.abs().max()))
@@ -46,8 +51,8 @@ def adds_up(trace, layer, query, *, compared=True):
     for factor in (0.0, 2.0):
         wrong = found.clone()
         wrong[smallest] *= factor
-        assert not shares.output_check(trace, layer, query, wrong).ok
-    assert not shares.output_check(trace, layer, query, found.roll(1, dims=1)).ok
+        assert not shares.output_check(trace, layer, query, wrong, reference).ok
+    assert not shares.output_check(trace, layer, query, found.roll(1, dims=1), reference).ok
     return found, check
 
 
@@ -72,11 +77,11 @@ def test_other_models_heads_add_up_too(kind, tmp_path):
 
 def test_the_bias_of_w_o_belongs_to_no_head_and_is_not_forgotten(tmp_path):
     trace = traced("biases", tmp_path)
-    found = heads_of_output(trace, 1, 30)
+    found = split(trace, 1, 30)
     assert found.frame["part"].to_list() == ["head 0", "head 1", "head 2", "head 3", BIAS]
     bias = shares.output_bias(trace, 1)
     assert np.array_equal(found.bias, bias.numpy())
-    assert found.total == pytest.approx(found.length, rel=1e-5)
+    assert found.frame["projection"].sum() == pytest.approx(found.length, rel=1e-5)
     without = shares.head_shares(trace, 1, 30).sum(0)
     limit = found.check.tolerance
     assert not compare(1, "output", without, trace.output(1)[30], tolerance=limit, reason="").ok
@@ -91,7 +96,7 @@ def test_latent_attention_and_sinks_add_up(tmp_path):
 @pytest.mark.parametrize("name", ["qwen3_next", "afmoe"])
 def test_gated_heads_do_not_add_up_and_it_is_said(name, tmp_path):
     trace = entry(name, tmp_path)
-    found = heads_of_output(trace, 1, N - 1)
+    found = split(trace, 1, N - 1)
     assert not found.check.ok
     assert "do not add up to the attention output: it multiplies the joined context vectors by a gate" in found.why_not
 
@@ -99,7 +104,7 @@ def test_gated_heads_do_not_add_up_and_it_is_said(name, tmp_path):
 def test_what_cannot_be_split_says_why(tmp_path):
     trace = entry("opt", tmp_path / "opt")
     with pytest.raises(InspectorError, match='"opt" is not reimplemented'):
-        heads_of_output(trace, 0, 3)
+        split(trace, 0, 3)
     grouped = traced("grouped", tmp_path / "grouped")
     with pytest.raises(InspectorError, match="no query token 40: this prompt has tokens 0 to 39"):
         shares.head_shares(grouped, 0, 40)
@@ -112,7 +117,7 @@ def test_what_cannot_be_split_says_why(tmp_path):
 
 @pytest.mark.packaged
 def test_lengths_cosines_and_projections_by_hand(houston):
-    found = heads_of_output(houston, 13, 6)
+    found = split(houston, 13, 6)
     output = houston.output(13)[6].double()
     for head in (0, 8):
         share = houston.head_output(13, head)[6].double()
@@ -121,7 +126,7 @@ def test_lengths_cosines_and_projections_by_hand(houston):
         assert row["projection"] == pytest.approx((share @ output / output.norm()).item(), abs=1e-5)
         assert row["cosine"] == pytest.approx(torch.cosine_similarity(share, output, dim=0).item(), abs=1e-5)
     assert found.length == pytest.approx(output.norm().item(), rel=1e-6)
-    assert found.total == pytest.approx(found.length, abs=found.check.tolerance * 576**0.5)
+    assert found.frame["projection"].sum() == pytest.approx(found.length, abs=found.check.tolerance * 576**0.5)
     assert found.frame["projection"].drop(8).sum() != pytest.approx(found.length, rel=1e-3)
 
 
@@ -199,10 +204,11 @@ def test_the_page_shows_these_numbers(houston):
     assert any(f"{found.forbidden['later'].mean():.1%} of the weight goes to later tokens" in text for text in said)
     assert any("against the trace's own weights: equal to the last bit" in text for text in said)
 
-    heads = heads_of_output(houston, 13, 6)
+    heads = split(houston, 13, 6)
     table = app.dataframe[0].value
     assert np.array_equal(table["projection"], heads.frame["projection"])
-    assert any(f"**{heads.total:.6g}**" in text and f"**{heads.length:.6g}**" in text for text in said)
+    projected = heads.frame["projection"].sum()
+    assert any(f"**{projected:.6g}**" in text and f"**{heads.length:.6g}**" in text for text in said)
     assert np.array_equal(whole(*payloads(app, "share_map")), heads.shares)
     _, numbers = payloads(app, "head_bars")
     assert np.array_equal(numbers.reshape(2, 9), heads.frame[["length", "projection"]].to_numpy(dtype=np.float32).T)

@@ -143,9 +143,9 @@ def test_typed_vectors_by_hand():
     [
         ("1 two", "“two” in the key vector is not a number"),
         ("1 2 3", "has 3 numbers"),
-        ("", "has 0 numbers"),
-        ("1 nan", "too large"),
-        ("1e99 1", "1e99 in the key vector is too large"),
+        ("", "The key vector is empty"),
+        ("1 nan", "“nan” in the key vector is not a number"),
+        ("1e99 1", "“1e99” in the key vector is beyond"),
         ("1 2 " * 5, "has 10 numbers"),
     ],
 )

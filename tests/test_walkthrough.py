@@ -11,12 +11,11 @@ from test_screens import address_of, open_app, payloads
 import inspector
 from inspector import InspectorError, pairs
 from inspector.coverage import tiny as entries
-from inspector.learn import walkthrough
+from inspector.learn import shares, walkthrough
 from inspector.learn.glossary import TERMS
 from inspector.learn.stations import STATIONS
 from inspector.ui import cached
 from inspector.ui.screens.walkthrough import DRAW
-from inspector.ui.text import plain
 
 LAYER, HEAD, QUERY, KEY = 13, 8, 7, 4
 ROW = slice(QUERY, QUERY + 1)  # one row is computed, as the page does: all at once, sums run in another order
@@ -163,7 +162,7 @@ def test_heads_and_output(houston):
     assert np.allclose(share, houston.head_output(LAYER, HEAD)[QUERY].numpy(), atol=1e-5)
     assert np.array_equal(library, houston.output(LAYER)[QUERY].numpy())
     assert np.abs(total - library).max() < 1e-5
-    assert "the shares add up to it" in plain(said(app)).replace("\\", "")
+    assert "The shares add up to the library's own output" in said(app)
     (lengths,) = strips(app, "share lengths").values()
     assert lengths[HEAD] == pytest.approx(float(np.linalg.norm(share)), rel=1e-6)
 
@@ -280,11 +279,11 @@ def test_a_matrix_that_is_not_all_of_it_is_noticed(tmp_path):
 @pytest.mark.packaged
 def test_a_changed_weight_is_noticed_in_the_output(houston):
     library = walkthrough.around(houston, LAYER, QUERY).output
-    good = walkthrough.output(houston, LAYER, QUERY, library)
-    assert good.problem == ""
+    good = shares.output(houston, LAYER, QUERY, library)
+    assert good.why_not == ""
     wrong = library.copy()
     wrong[100] += 1e-4
-    assert "do not add up" in walkthrough.output(houston, LAYER, QUERY, wrong).problem
+    assert "do not add up" in shares.output(houston, LAYER, QUERY, wrong).why_not
 
 
 @pytest.mark.packaged

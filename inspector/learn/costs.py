@@ -115,7 +115,7 @@ class Parameters:
 
 def sizes(trace: Trace) -> Sizes:
     """The sizes of this trace's model. A trace from a file has no model at hand: its limit is unknown then."""
-    value = trace.kept[0].value
+    value = trace.value(0)  # in the model's own dtype, however the trace keeps it
     backs = _backs(trace)
     layers = tuple(
         LayerSizes(info.heads, info.kv_heads, info.d_head, info.d_value, back)
@@ -202,7 +202,7 @@ def measured(trace: Trace, layer: int, progress: Report | None = None) -> tuple[
         if progress is not None:
             progress(f"Counting the bytes of {n} tokens", at / len(lengths(trace)))
         ids = [trace.tokens.ids[i % trace.n] for i in range(n)]
-        run = trace if n == trace.n else model.trace(ids)
+        run = trace if n == trace.n and trace.exact else model.trace(ids)
         try:
             cached: float = cache_bytes(model.cache(ids))
         except InspectorError as error:

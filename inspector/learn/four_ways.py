@@ -20,7 +20,8 @@ from torch import Tensor
 
 from inspector.compare import Check, compare
 from inspector.errors import InspectorError
-from reimpl.attention import attention_weights, context_vectors, scaled_scores
+from inspector.masks import masked_weights
+from reimpl.attention import context_vectors
 from reimpl.blockwise import blockwise_context
 from reimpl.spec import MaskRule
 from reimpl.stepwise import attend_one, dot, softmax
@@ -80,7 +81,7 @@ def four_ways(trace: Trace, layer: int, head: int, query: int, *, block: int) ->
         judged(
             "Batched",
             "all heads of the layer at once, a stack of such matrices",
-            context_vectors(trace.weights(layer, None, queries=rows), trace.value(layer))[head, query - rows.start],
+            _matrices(trace, layer, None, rows)[head, at],
         ),
     ]
     blocks = math.ceil(trace.n / block)
@@ -92,31 +93,6 @@ def four_ways(trace: Trace, layer: int, head: int, query: int, *, block: int) ->
     for name, how, keys, values in _spoilt(trace, layer, head, query):
         ways.append(judged(name, how, _loops(trace, layer, head, query, keys, values), control=True))
     return ways
-
-
-def blended(trace: Trace, layer: int, query: int) -> Check:
-    """All heads' context vectors of the query token (the way "Batched"), joined and times W_o, against the attention
-    output that the library computed in its forward pass. InspectorError where the family is not reimplemented, or its
-    output needs more than the context vectors."""
-    if trace.model is None:
-        raise InspectorError("This trace was opened from a file, without its model, so there is no W_o to go on with.")
-    attention = trace.model.reimplementation[layer]
-    if attention.spec.gate is not None:
-        raise InspectorError(f"Layer {layer} multiplies its context vectors by a gate before W_o: not followed here.")
-    rows = strip(trace, layer, query)
-    contexts = context_vectors(trace.weights(layer, None, queries=rows), trace.value(layer))
-    with torch.inference_mode():
-        found = attention.blend(contexts)[query - rows.start]
-    reference = trace.output(layer)[query]
-    unit, sum_unit = _units(reference.dtype)
-    width = contexts.shape[0] * contexts.shape[-1]
-    largest = float(trace.output(layer).double().abs().max())
-    relative, _ = _relative(trace, layer, 0, query)
-    relative += unit + sum_unit * math.sqrt(width)
-    return compare(
-        layer, "output", found, reference, tolerance=relative * largest,
-        reason=f"{width} products summed in another order, times the largest number {largest:.3g}",
-    )  # fmt: skip
 
 
 def strip(trace: Trace, layer: int, query: int) -> slice:
@@ -161,20 +137,23 @@ def _loops(
 
 
 def _matrices(trace: Trace, layer: int, head: int | None, rows: slice) -> Tensor:
-    """Context vectors [h, t, d_value] of these query rows, of one head [1, t, d_value] or of all."""
+    """Context vectors [h, t, d_value] of these query rows, of one head [1, t, d_value] or of all; from the vectors on,
+    not from the weights that the trace computes."""
     kept = trace.kept[layer]
-    if kept.bias is not None or (kept.sinks is not None and kept.sinks.ndim == 2):
-        known = trace.weights(layer, head, queries=rows)  # the trace knows what this layer adds to its scores
-        weights = known if head is None else known[None]
+    heads = range(kept.info.heads) if head is None else (head,)
+    part = slice(None) if head is None else slice(head, head + 1)
+    query = torch.stack([trace.query(layer, h)[rows] for h in heads])
+    if head is None:
+        key, value = kept.key.to(query), trace.value(layer)
     else:
-        part = slice(None) if head is None else slice(head, head + 1)
-        group = slice(None) if head is None else slice(kept.info.kv_head(head), kept.info.kv_head(head) + 1)
-        scores = scaled_scores(
-            kept.query[part, rows], kept.key[group], scale=kept.info.scale, softcap=kept.info.softcap
-        )
-        may = _may(trace, layer, head, rows)
-        weights = attention_weights(scores, may, sinks=None if kept.sinks is None else kept.sinks[part])
-    value = kept.value if head is None else trace.value(layer, head)[None]
+        key, value = trace.key(layer, head)[None], trace.value(layer, head)[None]
+    bias, sinks = kept.bias, kept.sinks
+    if bias is not None:
+        bias = bias[part if bias.shape[0] > 1 else slice(None), rows if bias.shape[1] > 1 else slice(None)]
+    if sinks is not None:
+        sinks = sinks[part] if sinks.ndim == 1 else sinks[part, rows]
+    info, may = kept.info, _may(trace, layer, head, rows)
+    weights = masked_weights(query, key, may, scale=info.scale, softcap=info.softcap, bias=bias, sinks=sinks)
     return context_vectors(weights.to(value.dtype), value)
 
 

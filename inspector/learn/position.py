@@ -18,6 +18,7 @@ from inspector import pairs
 from inspector.compare import Check, compare
 from inspector.errors import InspectorError
 from inspector.learn.rotation import dot, norms, same_speeds, sum_rounding, turned, unrotated
+from inspector.learn.softmax import parse
 from reimpl.rope import rotate
 from reimpl.spec import RopeSpec
 
@@ -112,18 +113,8 @@ def typed_by_distance(query: list[float], key: list[float], *, theta: float, fur
 
 
 def typed_vector(text: str, name: str) -> list[float]:
-    """2, 4, 6 or 8 numbers out of typed text, separated by spaces, commas or semicolons."""
-    found = []
-    for word in text.replace(",", " ").replace(";", " ").split():
-        try:
-            value = float(word.replace("−", "-"))
-        except ValueError:
-            raise InspectorError(
-                f"“{word[:20]}” in the {name} is not a number; type numbers such as 1 0.5 -2, with spaces between them."
-            ) from None
-        if not abs(value) <= 1e6:
-            raise InspectorError(f"{word[:20]} in the {name} is too large: type numbers between -1000000 and 1000000.")
-        found.append(value)
+    """2, 4, 6 or 8 numbers out of typed text."""
+    found = parse(text, what=f"The {name}")
     if len(found) not in (2, 4, 6, 8):
         raise InspectorError(
             f"The {name} has {len(found)} numbers; RoPE turns dimensions two by two, so type 2, 4, 6 or 8 of them."

@@ -9,8 +9,12 @@ and of W_o's bias where there is one. One row is computed, nothing n x n.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -21,6 +25,61 @@ from reimpl.attention import context_vectors
 if TYPE_CHECKING:
     from inspector.trace import Trace
     from reimpl.attention import CausalSelfAttention
+
+
+Numbers = npt.NDArray[np.floating]
+BIAS = "bias of W_o"
+
+
+@dataclass(frozen=True)
+class Output:
+    """One query token's attention output as the sum of its heads' shares, judged against the library's own.
+
+    library: the attention output in the library's forward pass [m]. shares: [h, m]; bias: W_o's [m], or None; total:
+    their sum [m]. check: `total` against `library`.
+    frame:   a row per head, and one for the bias if there is one: part, length, cosine with the library's output, and
+             projection on it (signed, in units of length). All projections add up to the output's `length`, but for
+             rounding. Cosine and projection are NaN where a vector has no direction.
+    why_not: the sentence for a layer whose shares do not add up; no share is to be shown then.
+    """
+
+    library: Numbers
+    shares: Numbers
+    bias: Numbers | None
+    total: Numbers
+    check: Check
+    frame: pd.DataFrame
+    length: float
+    why_not: str
+
+
+def output(trace: Trace, layer: int, query: int, library: Numbers) -> Output:
+    """All heads' shares of the attention output of the token at position `query`; `library` [m] is what the library
+    computed for it (inspector.learn.walkthrough.around has it). Raises InspectorError as `head_shares` does."""
+    shares, bias = head_shares(trace, layer, query), output_bias(trace, layer)
+    check = output_check(trace, layer, query, shares, torch.from_numpy(library).to(trace.value(layer).dtype))
+    parts = shares.double() if bias is None else torch.cat((shares.double(), bias.to(shares).double()[None]))
+    whole = torch.from_numpy(library).to(parts)
+    length = float(whole.norm())
+    lengths, projections = parts.norm(dim=-1), parts @ (whole / length)
+    frame = pd.DataFrame(
+        {
+            "part": [f"head {head}" for head in range(len(shares))] + ([] if bias is None else [BIAS]),
+            "length": lengths.cpu().numpy(),
+            "cosine": (projections / lengths).cpu().numpy(),
+            "projection": projections.cpu().numpy(),
+        }
+    )
+    return Output(
+        library=library,
+        shares=numbers(shares),
+        bias=None if bias is None else numbers(bias),
+        total=numbers(shares.sum(0) if bias is None else shares.sum(0) + bias.to(shares)),
+        check=check,
+        frame=frame,
+        length=length,
+        why_not=_why_not_a_sum(trace, layer, check),
+    )
 
 
 def head_shares(trace: Trace, layer: int, query: int) -> Tensor:
@@ -44,20 +103,17 @@ def output_bias(trace: Trace, layer: int) -> Tensor | None:
     return None if bias is None else bias.detach()
 
 
-def output_check(trace: Trace, layer: int, query: int, shares: Tensor, output: Tensor | None = None) -> Check:
-    """The sum of `shares` [h, m] and W_o's bias against the attention output of this token as the library computed it:
-    `output` [m], or, where that is not at hand, fetched for all tokens.
-
-    Raises InspectorError as `head_shares` does, and where the library's output could not be read.
-    """
+def output_check(trace: Trace, layer: int, query: int, shares: Tensor, reference: Tensor) -> Check:
+    """The sum of `shares` [h, m] and W_o's bias against the attention output of this token as the library computed it,
+    `reference` [m]. Raises InspectorError as `head_shares` does."""
     one_row(trace, query)
-    bias, reference = output_bias(trace, layer), trace.output(layer)[query] if output is None else output
+    bias = output_bias(trace, layer)
     found = shares.sum(0) if bias is None else shares.sum(0) + bias.to(shares)
     tolerance, reason = _tolerance(trace, layer, query, shares, reference)
     return compare(layer, "output", found, reference.to(shares.device), tolerance=tolerance, reason=reason)
 
 
-def why_not_a_sum(trace: Trace, layer: int, check: Check) -> str:
+def _why_not_a_sum(trace: Trace, layer: int, check: Check) -> str:
     """The sentence that says so where a check did not hold, with the cause where the layer's spec tells; else empty."""
     if check.ok:
         return ""
@@ -112,3 +168,10 @@ def _tolerance(trace: Trace, layer: int, query: int, shares: Tensor, reference: 
         f"{dtype} unit {unit:.1e} x largest number {largest:.3g}: {trace.n} weighted values and {width} products "
         f"summed in another order, scores up to {steep:.3g}"
     ).removeprefix("torch.")
+
+
+def numbers(tensor: Tensor) -> Numbers:
+    """A tensor as a numpy array, wherever it lies; half precision as float32, which loses nothing."""
+    wide = tensor if tensor.dtype == torch.float64 else tensor.float()
+    found: Numbers = wide.detach().cpu().numpy()
+    return found

@@ -41,7 +41,8 @@ def spreads(trace: Trace, *, on_layer: Callable[[int, int], None] | None = None)
     score std, score min, score max:    of the raw scores, query · key.
     scaled std, scaled min, scaled max: of what the softmax sees: scaled, and soft-capped and biased where the model is.
     entropy unscaled, entropy: mean over rows with a choice (two keys or more) of the entropy of the row of weights in
-    bits, with the scale left out (set to 1), and as the model has it; NaN where the layer's weights are not explained.
+    bits (a sink's share left out), with the scale left out (set to 1), and as the model has it; NaN where the layer's
+    weights are not explained.
 
     Standard deviations are over all measured pairs of a head, not row by row.
     """
@@ -59,6 +60,8 @@ def spreads(trace: Trace, *, on_layer: Callable[[int, int], None] | None = None)
             choices += choice.sum(-1).double().cpu()
             if explained:
                 for at, weights in enumerate((_unscaled(trace, layer, strip), trace.weights(layer, None, strip))):
+                    if info.sinks:  # what the sink takes is no token's: shares of the rest
+                        weights = weights / weights.sum(-1, keepdim=True)
                     bits = torch.special.entr(weights.double()).sum(-1) / math.log(2)
                     entropies[at] += (bits * choice).sum(-1).cpu()
         means = entropies / choices if explained else torch.full_like(entropies, math.nan)

@@ -75,14 +75,6 @@ def scale_for(made: Toy, weight: float) -> float | None:
     return None if it == cat else math.log(weight / (1 - weight)) / (cat - it)
 
 
-def find_word(tokens: Tokens, word: str) -> tuple[int, ...] | None:
-    """The token positions of the first word that reads so, whatever its case; None: there is none."""
-    for group in tokens.words:
-        if "".join(tokens.texts[i] for i in group).strip().lower() == word.lower():
-            return group
-    return None
-
-
 def word_of(tokens: Tokens, position: int) -> tuple[int, ...]:
     """The token positions of the word that this token is part of."""
     return next(group for group in tokens.words if position in group)

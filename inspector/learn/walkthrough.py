@@ -11,20 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
 
 from inspector.errors import InspectorError
-from inspector.learn.shares import head_shares, one_row, output_bias, output_check, why_not_a_sum
+from inspector.learn.shares import Numbers, numbers, one_row
 from reimpl.attention import attention_weights, context_vectors
 
 if TYPE_CHECKING:
-    from inspector.compare import Check
     from inspector.trace import Trace
 
-Numbers = npt.NDArray[np.floating]
 MATRICES = ("W_q", "W_k", "W_v", "W_o")
 
 
@@ -213,42 +210,3 @@ def contexts(trace: Trace, layer: int, query: int) -> Tensor:
     """Context vectors of all heads for one query token [h, d_value]; one row of weights per head is computed."""
     weights = trace.weights(layer, queries=one_row(trace, query))  # [h, 1, s]
     return context_vectors(weights, trace.value(layer))[:, 0]
-
-
-@dataclass(frozen=True)
-class Output:
-    """One query token's attention output as the sum of the heads' shares, and the check against the library's own.
-
-    shares: [h, d_model]. bias: W_o's own, [d_model], or None. total: the sum, [d_model]. library: the attention output
-    in the forward pass. problem: the sentence that says so where the shares do not add up to it; else empty.
-    """
-
-    shares: Numbers
-    bias: Numbers | None
-    total: Numbers
-    library: Numbers
-    check: Check
-    problem: str
-
-
-def output(trace: Trace, layer: int, query: int, library: Numbers) -> Output:
-    """All heads' shares of the attention output of one query token, judged against the library's `library`."""
-    found, bias = head_shares(trace, layer, query), output_bias(trace, layer)
-    theirs = torch.from_numpy(library).to(found.device, trace.value(layer, 0).dtype)
-    check = output_check(trace, layer, query, found, theirs)
-    total = found.sum(0) if bias is None else found.sum(0) + bias.to(found)
-    return Output(
-        numbers(found),
-        None if bias is None else numbers(bias),
-        numbers(total),
-        library,
-        check,
-        why_not_a_sum(trace, layer, check),
-    )
-
-
-def numbers(tensor: Tensor) -> Numbers:
-    """A tensor as a numpy array, wherever it lies; half precision as float32, which loses nothing."""
-    wide = tensor if tensor.dtype == torch.float64 else tensor.float()
-    found: Numbers = wide.detach().cpu().numpy()
-    return found

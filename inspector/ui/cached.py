@@ -21,7 +21,7 @@ import inspector
 from inspector import cost, metrics, views
 from inspector import measures as head_measures
 from inspector.errors import InspectorError
-from inspector.learn import shuffle, walkthrough
+from inspector.learn import shares, shuffle, walkthrough
 from inspector.store import Report, Store
 from inspector.ui import held, opened
 from inspector.ui.limits import limits
@@ -283,6 +283,14 @@ def around(request: Request, layer: int, query: int, progress: Report | None = N
         return walkthrough.around(traced, layer, query)
 
     return result(request, ("around", layer, query), make, progress=progress)
+
+
+def output(request: Request, layer: int, query: int, progress: Report | None = None) -> shares.Output:
+    """One token's attention output as the heads' shares, judged against the library's own."""
+    found = around(request, layer, query, progress).output
+    if found is None:
+        raise InspectorError(f"The output of layer {layer} could not be read from the model as it ran.")
+    return shares.output(trace(request, progress), layer, query, found)
 
 
 def shuffled(request: Request, layer: int, seed: int, progress: Report | None = None) -> shuffle.Shuffled:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from inspector import pairs
 from inspector.learn.glossary import TERMS
 from inspector.ui import cached, state
 from inspector.ui.running import Current, current
@@ -16,6 +17,8 @@ from inspector.ui.text import count, ordered, plain
 _HERE = Path(__file__).resolve().parent
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from inspector.metrics import Kind, Thumbnails
     from inspector.trace import LayerInfo, Trace
 
@@ -81,6 +84,27 @@ def head_pickers(layers: Sequence[LayerInfo], chosen: state.Selection) -> None:
     st.number_input("Layer", 0, len(layers) - 1, step=1, key="layer_field", on_change=take, width=130)
     heads = layers[chosen.layer].heads
     st.number_input("Head", 0, heads - 1, step=1, key="head_field", on_change=take, width=130)
+
+
+def pair_pickers(trace: Trace, chosen: state.Selection) -> tuple[int, int, pd.DataFrame]:
+    """Fields for layer, head, query token and key token; the query and key position to show, and the query's row
+    (inspector.pairs.row). Where none is chosen: the last token, and the key it looks at most but for the first."""
+    query = chosen.query if chosen.query >= 0 else trace.n - 1
+    row = pairs.row(trace, chosen.layer, chosen.head, query)
+    seen = row["position"][row["allowed"]].to_list()
+    key = chosen.key if chosen.key in seen else pairs.strongest_key(row)
+
+    def take_query(position: int) -> None:  # a key that was chosen is kept where this query may look at it too
+        may = pairs.row(trace, chosen.layer, chosen.head, position)["allowed"]
+        state.select(query=position, key=chosen.key if chosen.key >= 0 and may[chosen.key] else -1)
+
+    with st.container(horizontal=True):
+        head_pickers(trace.layers, chosen)
+        token_picker("Query token", "query_field", range(trace.n), query, trace, take_query)
+        token_picker("Key token", "key_field", seen, key, trace, lambda position: state.select(key=position))
+    if 0 <= chosen.key != key:
+        st.caption(f"Query token {query} cannot look at key token {chosen.key}: shown with its strongest other key.")
+    return query, key, row
 
 
 def token_picker(

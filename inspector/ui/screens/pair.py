@@ -37,28 +37,8 @@ def show() -> None:
     shown, chosen = opened
     trace, layer, head = shown.trace, chosen.layer, chosen.head
     st.subheader(f"Layer {layer}, head {head}", anchor=False)
-    query = chosen.query if chosen.query >= 0 else trace.n - 1
-    row = pairs.row(trace, layer, head, query)
+    query, key, row = common.pair_pickers(trace, chosen)
     seen = row[row["allowed"]]
-    key = chosen.key if chosen.key in seen["position"].array else pairs.strongest_key(row)
-
-    def take_query(position: int) -> None:  # a key that was chosen is kept where this query may look at it too
-        kept = chosen.key >= 0 and pairs.row(trace, layer, head, position)["allowed"][chosen.key]
-        state.select(query=position, key=chosen.key if kept else -1)
-
-    with st.container(horizontal=True):
-        common.head_pickers(trace.layers, chosen)
-        common.token_picker("Query token", "query_field", range(trace.n), query, trace, take_query)
-        common.token_picker(
-            "Key token",
-            "key_field",
-            seen["position"].to_list(),
-            key,
-            trace,
-            lambda position: state.select(key=position),
-        )
-    if 0 <= chosen.key != key:
-        st.caption(f"Query token {query} cannot look at key token {chosen.key}: shown with its strongest other key.")
     st.caption(common.sharing(trace.layers[layer], head))
 
     before = _before_rope(trace, layer)

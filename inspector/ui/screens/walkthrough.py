@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from inspector import pairs
 from inspector.learn.stations import STATIONS
 from inspector.ui import state
 from inspector.ui.screens import common
@@ -46,17 +45,7 @@ def show() -> None:
         return
     shown, chosen = opened
     trace, layer, head = shown.trace, chosen.layer, chosen.head
-    query = chosen.query if chosen.query >= 0 else trace.n - 1
-    row = pairs.row(trace, layer, head, query)
-    seen = row[row["allowed"]]["position"].to_list()
-    key = chosen.key if chosen.key in seen else pairs.strongest_key(row)
-
-    with st.container(horizontal=True):
-        common.head_pickers(trace.layers, chosen)
-        common.token_picker(
-            "Query token", "query_field", range(trace.n), query, trace, lambda position: state.select(query=position)
-        )
-        common.token_picker("Key token", "key_field", seen, key, trace, lambda position: state.select(key=position))
+    query, key, row = common.pair_pickers(trace, chosen)
     _steps(chosen.station)
     st.subheader(f"{ORDER.index(chosen.station) + 1}. {STATIONS[chosen.station]}", anchor=False)
     if trace.kept[layer].unexplained:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from inspector.errors import InspectorError
 from inspector.learn import four_ways
 from inspector.ui import cached, state
+from inspector.ui.components.verdict import verdict
 from inspector.ui.running import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, number
@@ -174,27 +174,14 @@ def _limits(trace: Trace, layer: int, query: int) -> None:
 def _library(shown: Current, layer: int, query: int) -> None:
     """On to the attention output, where the library's own number stands."""
 
-    def make(report: Report) -> str:
-        try:
-            check = cached.result(
-                shown.request,
-                ("blended", layer, query),
-                lambda trace, _: four_ways.blended(trace, layer, query),
-                progress=report,
-            )
-        except InspectorError as error:
-            return str(error)
-        return (
-            f"And the library? All heads' context vectors of this token, joined and times W_o, are within "
-            f"{number(check.max_abs)} of the attention output that the library computed in its forward pass "
-            f"(tolerance {number(check.tolerance)}: {'✓ equal' if check.ok else '✗ not equal'}). A fused "
-            "kernel, where the library uses one, adds up in an order of its own; the page Verification compares every "
-            "stage."
-        )
-
-    said = attempt(make)
-    if said:
-        st.markdown(plain(said))
+    st.markdown("**And the library?** All heads' context vectors of this token, times W_o, give the attention output.")
+    found = attempt(lambda report: cached.output(shown.request, layer, query, report), may_lack=True)
+    if found is None:
+        return
+    if found.why_not:
+        st.info(plain(found.why_not), icon=":material/info:")
+    else:
+        verdict(found.check, "Their sum against the library's own attention output")
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script

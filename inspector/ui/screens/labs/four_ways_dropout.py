@@ -75,9 +75,10 @@ def _here(shown: Current, layer: int) -> None:
 def _row(trace: Trace, query: int, p: float, keys: list[int], weights: pd.DataFrame, frame: pd.DataFrame) -> None:
     kinds = list(KINDS)
     once = weights[kinds[1]]
+    lost = int(((once == 0) & (weights[kinds[0]] != 0)).sum())
     st.markdown(
         f"The row of {plain(label(trace, query))}, {count(len(keys), 'weight')}, with torch's own dropout of p = "
-        f"{p:g}: **{int((once == 0).sum())} set to 0**, the others divided by 1 − p = {1 - p:g}. One draw adds up to "
+        f"{p:g}: **{lost} set to 0**, the others divided by 1 − p = {1 - p:g}. One draw adds up to "
         f"{once.sum():.4f}; only the mean over many draws comes back to the row."
     )
     names = [label(trace, key) for key in keys]

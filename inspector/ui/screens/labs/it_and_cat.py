@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from inspector import Trace
-from inspector.learn import toy
+from inspector.errors import InspectorError
+from inspector.learn import contexts, toy
 from inspector.learn.softmax import parse
 from inspector.store import Report
 from inspector.ui import cached, state
@@ -129,18 +130,16 @@ def _weights(made: toy.Toy) -> None:
 def _model(shown: Current, chosen: state.Selection) -> None:
     st.markdown("#### The real model: which heads look there")
     trace = shown.trace
-    it, cat = (toy.find_word(trace.tokens, word) for word in toy.KEYS)
-    at_words = it is not None and cat is not None and cat[-1] < it[-1]
+    it, cat = (_last_token(trace, word) for word in toy.KEYS)
+    at_words = 0 <= cat < it
     if not at_words:
         st.button(f"Run “{toy.SENTENCE}”", type="primary", on_click=_run_sentence)
-    query = chosen.query if chosen.query >= 0 else it[-1] if it and at_words else trace.n - 1
+    query = chosen.query if chosen.query >= 0 else it if at_words else trace.n - 1
     keys = toy.visible(trace, query)
-    usual = (
-        cat[-1] if cat and at_words and cat[-1] in keys else max((key for key in keys if key != query), default=query)
-    )
+    usual = cat if at_words and cat in keys else max((key for key in keys if key != query), default=query)
     key = chosen.key if chosen.key in keys else usual
-    if it and cat and at_words and (query, key) != (it[-1], cat[-1]):
-        st.button("Back to it → cat", on_click=lambda: state.select(query=it[-1], key=cat[-1]))
+    if at_words and (query, key) != (it, cat):
+        st.button("Back to it → cat", on_click=lambda: state.select(query=it, key=cat))
     with st.container(horizontal=True):
         common.token_picker(
             "Query token", "query_field", range(trace.n), query, trace, lambda at: state.select(query=at, key=-1)
@@ -156,6 +155,14 @@ def _model(shown: Current, chosen: state.Selection) -> None:
     frame = attempt(lambda report: cached.result(shown.request, ("ranking", query, key), rank, progress=report))
     if frame is not None:
         _ranked(trace, frame, chosen, query, key)
+
+
+def _last_token(trace: Trace, word: str) -> int:
+    """Where the word's last token stands; -1 where the prompt has no such word."""
+    try:
+        return contexts.find(trace.tokens, word).last
+    except InspectorError:
+        return -1
 
 
 def _run_sentence() -> None:

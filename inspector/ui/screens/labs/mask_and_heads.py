@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from inspector.learn.mask_and_heads import HeadShares, heads_of_output, mask_on_off
+from inspector.learn.unmasked import mask_on_off
 from inspector.metrics import Picture
-from inspector.ui import state
+from inspector.ui import cached, state
 from inspector.ui.components.heatmap import attention_map, matrix_map
 from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.components.verdict import verdict
-from inspector.ui.running import attempt
+from inspector.ui.running import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, number
 from inspector.ui.text import plain
 
 if TYPE_CHECKING:
-    from inspector.learn.mask_and_heads import MaskOnOff
-    from inspector.store import Report
+    from inspector.learn.shares import Output
+    from inspector.learn.unmasked import MaskOnOff
     from inspector.trace import Trace
 
 
@@ -45,7 +45,7 @@ def show() -> None:
         )
     common.terms("mask", "attention weight", "context vector", "W_o", "attention output")
     _mask(trace, chosen)
-    _heads(trace, layer, head, query)
+    _heads(shown, layer, head, query)
 
 
 # -- the mask ----------------------------------------------------------------------------------------------------
@@ -118,14 +118,11 @@ def _forbidden(trace: Trace, layer: int, found: MaskOnOff) -> None:
 # -- the heads ---------------------------------------------------------------------------------------------------
 
 
-def _heads(trace: Trace, layer: int, head: int, query: int) -> None:
+def _heads(shown: Current, layer: int, head: int, query: int) -> None:
+    trace = shown.trace
     st.markdown(f"#### What each head gives to the output of query token {plain(label(trace, query))}")
 
-    def make(report: Report) -> HeadShares:
-        report("Reading the layer's output and each head's share of it", None)
-        return heads_of_output(trace, layer, query)
-
-    found = attempt(make, may_lack=True)
+    found = attempt(lambda report: cached.output(shown.request, layer, query, report), may_lack=True)
     if found is None:
         return
     if found.why_not:
@@ -150,9 +147,10 @@ def _heads(trace: Trace, layer: int, head: int, query: int) -> None:
         marked=head,
         on_pick=lambda at: state.select(head=at) if at < len(found.shares) else None,
     )
+    projected = float(found.frame["projection"].sum())
     st.markdown(
-        f"The projections add up to **{found.total:.6g}**; the output is **{found.length:.6g}** long "
-        f"(difference {abs(found.total - found.length):.2g})."
+        f"The projections add up to **{projected:.6g}**; the output is **{found.length:.6g}** long "
+        f"(difference {abs(projected - found.length):.2g})."
     )
     st.dataframe(
         found.frame,
@@ -170,12 +168,12 @@ def _heads(trace: Trace, layer: int, head: int, query: int) -> None:
     _one_head(found, head)
 
 
-def _one_head(found: HeadShares, head: int) -> None:
+def _one_head(found: Output, head: int) -> None:
     st.markdown(f"#### Only head {head}, and all without it")
     share = found.shares[head]
-    without = found.output - share
+    without = found.library - share
     rows = {
-        "the whole output, as the library computed it": found.output,
+        "the whole output, as the library computed it": found.library,
         f"only head {head} speaks: its share": share,
         f"without head {head}: the output less its share": without,
     }

@@ -9,9 +9,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from inspector import pairs
 from inspector.learn import position
-from inspector.ui import state
 from inspector.ui.components.strips import rounded
 from inspector.ui.components.verdict import verdict
 from inspector.ui.running import attempt
@@ -41,7 +39,7 @@ def show() -> None:
     shown, chosen = opened
     trace, layer, head = shown.trace, chosen.layer, chosen.head
     st.subheader(f"Layer {layer}, head {head}", anchor=False)
-    query, key = _pair(trace, chosen)
+    query, key, _ = common.pair_pickers(trace, chosen)
     common.terms("RoPE", "query vector", "key vector", "attention score", "mask")
 
     def make(report: Report) -> pd.DataFrame:
@@ -55,21 +53,6 @@ def show() -> None:
         order.shift(trace, layer, head, query)
     order.shuffle(shown, layer)
     _typed()
-
-
-def _pair(trace: Trace, chosen: state.Selection) -> tuple[int, int]:
-    """The fields for layer, head, query token and key token; the last token and its strongest key to begin with."""
-    query = chosen.query if chosen.query >= 0 else trace.n - 1
-    row = pairs.row(trace, chosen.layer, chosen.head, query)
-    seen = row["position"][row["allowed"]].to_list()
-    key = chosen.key if chosen.key in seen else pairs.strongest_key(row)
-    with st.container(horizontal=True):
-        common.head_pickers(trace.layers, chosen)
-        common.token_picker(
-            "Query token", "query_field", range(trace.n), query, trace, lambda at: state.select(query=at)
-        )
-        common.token_picker("Key token", "key_field", seen, key, trace, lambda at: state.select(key=at))
-    return query, key
 
 
 # -- one plane ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from inspector import pairs
 from inspector.learn import walkthrough
 from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.components.strips import Panel, aligned
@@ -206,6 +207,9 @@ def rope(at: At) -> None:
         strips([(f"{kind} of {where}, before", before), ("after RoPE", after)], f"turned {kind}", limit=limit)
         st.caption(
             f"Length before {number(float(np.linalg.norm(before)))}, after {number(float(np.linalg.norm(after)))}."
-            + (" Position 0 is turned by nothing." if where.startswith("0 ") else "")
+            + (" Position 0 is not turned." if where.startswith("0 ") else "")
         )
+    factor = attempt(lambda _: pairs.turning(at.trace, at.layer).factor, may_lack=True)
+    if factor is not None and factor != 1:
+        st.caption(f"This model's RoPE rule also multiplies what it turns by {number(factor)}.")
     terms("RoPE", "query vector", "key vector")

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from inspector.learn import walkthrough
-from inspector.ui import state
+from inspector.learn import shares, walkthrough
+from inspector.ui import cached, state
 from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.components.strips import Panel, aligned
+from inspector.ui.components.verdict import verdict
 from inspector.ui.running import attempt
 from inspector.ui.screens.common import label, number, terms
 from inspector.ui.screens.stations.at import At, formula
@@ -19,7 +20,7 @@ from inspector.ui.screens.stations.from_token import strips
 from inspector.ui.text import count, plain
 
 if TYPE_CHECKING:
-    from inspector.learn.walkthrough import Output, WeightedValues
+    from inspector.learn.walkthrough import WeightedValues
 
 
 def values(at: At) -> None:
@@ -107,7 +108,7 @@ def heads(at: At) -> None:
         ("each c", f"[{at.info.d_value}]"),
         ("laid end to end", f"[{total} × {at.info.d_value}] = [{total * at.info.d_value:,}]"),
     )
-    found = attempt(lambda _: walkthrough.numbers(walkthrough.contexts(at.trace, at.layer, at.query)), may_lack=True)
+    found = attempt(lambda _: shares.numbers(walkthrough.contexts(at.trace, at.layer, at.query)), may_lack=True)
     if found is None:
         return
     matrix_map(
@@ -132,7 +133,7 @@ def output(at: At) -> None:
         "**W_o** blends the heads: the long vector times W_o is the **attention output**. A matrix product is a sum, "
         "so each head has its own share: its context vector times its slice of W_o. The shares add up to the output."
     )
-    found = _output(at)
+    found = attempt(lambda report: cached.output(at.shown.request, at.layer, at.query, report), may_lack=True)
     if found is None:
         return
     width, d_value = found.shares.shape[1], at.info.d_value
@@ -142,11 +143,12 @@ def output(at: At) -> None:
         ("W_o of one head", f"[{width}, {d_value}]"),
         ("o", f"[{width}]"),
     )
-    _judged(found)
-    if found.problem:
+    if found.why_not:
+        st.info(plain(found.why_not), icon=":material/info:")
         return
-    lengths = np.linalg.norm(found.shares, axis=1)
-    heads_ = [f"head {head}" for head in range(len(lengths))]
+    verdict(found.check, "The shares add up to the library's own output, compared just now")
+    lengths = found.frame["length"][: len(found.shares)]
+    heads_ = found.frame["part"][: len(found.shares)].to_list()
     aligned(
         [Panel("bars", "length of each head's share", lengths, "length of its share")],
         names=heads_,
@@ -276,27 +278,3 @@ def _last(at: At) -> str:
 
 def _weighted(at: At) -> WeightedValues | None:
     return attempt(lambda _: walkthrough.weighted_values(at.trace, at.layer, at.head, at.query), may_lack=True)
-
-
-def _output(at: At) -> Output | None:
-    found = at.around()
-    if found is None or found.output is None:
-        return None
-    library = found.output
-    return attempt(lambda _: walkthrough.output(at.trace, at.layer, at.query, library), may_lack=True)
-
-
-def _judged(found: Output) -> None:
-    """The comparison with the library's own output, on the spot."""
-    check = found.check
-    if found.problem:
-        st.warning(plain(found.problem), icon=":material/warning:")
-        return
-    st.success(
-        plain(
-            f"Compared with the library's own output just now: the shares add up to it. Largest difference "
-            f"{check.max_abs:.2g} over {count(check.elements, 'number')} of up to {np.abs(found.library).max():.3g}; "
-            f"sums in another order may differ by {check.tolerance:.2g}."
-        ),
-        icon=":material/check_circle:",
-    )

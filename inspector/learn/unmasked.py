@@ -1,5 +1,4 @@
-"""A trace and a head go in; its weights with the mask and with every key allowed come out, and, for one query token,
-each head's share of the attention output as numbers to show.
+"""A trace and a head go in; its weights with the mask and with every key allowed come out.
 
 All weights are computed from the captured queries and keys by the functions that every page uses; n x n numbers are
 made for one head, and for the first tokens of a long prompt only.
@@ -11,22 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
 from inspector.compare import Check, compare
 from inspector.errors import InspectorError
-from inspector.learn.shares import head_shares, output_bias, output_check, why_not_a_sum
+from inspector.learn.shares import Numbers, numbers
 from inspector.masks import masked_weights
 
 if TYPE_CHECKING:
     from inspector.trace import Trace
 
 UNMASKED_UP_TO = 512  # tokens: two n x n maps are drawn side by side
-BIAS = "bias of W_o"
-
-Numbers = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -92,62 +87,4 @@ def mask_on_off(trace: Trace, layer: int, head: int, *, up_to: int = UNMASKED_UP
             "earlier": (out * (~later & ~may)).sum(-1).cpu().numpy(),
         }
     )
-    return MaskOnOff(_float(masked.masked_fill(~may, torch.nan)), _float(free), check, frame)
-
-
-@dataclass(frozen=True)
-class HeadShares:
-    """One query token's attention output as the sum of its heads' shares.
-
-    output: the library's own [m]. shares: [h, m]; bias: W_o's [m], or None. check: their sum against `output`.
-    frame:  a row per head, and one for the bias if there is one: part, length, cosine with the output, and projection
-            on it (signed, in units of length): the projections add up to `total`, which is the output's length,
-            `length`, but for rounding. Cosine and projection are NaN where a vector has no direction.
-    why_not: the sentence for a layer whose shares do not add up; nothing else is to be shown then.
-    """
-
-    output: Numbers
-    shares: Numbers
-    bias: Numbers | None
-    check: Check
-    frame: pd.DataFrame
-    length: float
-    total: float
-    why_not: str
-
-
-def heads_of_output(trace: Trace, layer: int, query: int) -> HeadShares:
-    """All heads' shares of the attention output of the token at position `query`.
-
-    Raises InspectorError as `shares.head_shares` does.
-    """
-    shares = head_shares(trace, layer, query)
-    check, bias = output_check(trace, layer, query, shares), output_bias(trace, layer)
-    output = trace.output(layer)[query]
-    parts = shares.double() if bias is None else torch.cat((shares.double(), bias.to(shares).double()[None]))
-    whole = output.to(shares.device).double()
-    length = float(whole.norm())
-    lengths, projections = parts.norm(dim=-1), parts @ (whole / length)
-    frame = pd.DataFrame(
-        {
-            "part": [f"head {head}" for head in range(len(shares))] + ([] if bias is None else [BIAS]),
-            "length": lengths.cpu().numpy(),
-            "cosine": (projections / lengths).cpu().numpy(),
-            "projection": projections.cpu().numpy(),
-        }
-    )
-    return HeadShares(
-        output=_float(output),
-        shares=_float(shares),
-        bias=None if bias is None else _float(bias),
-        check=check,
-        frame=frame,
-        length=length,
-        total=float(frame["projection"].sum()),
-        why_not=why_not_a_sum(trace, layer, check),
-    )
-
-
-def _float(values: torch.Tensor) -> Numbers:
-    found: Numbers = values.detach().float().cpu().numpy()
-    return found
+    return MaskOnOff(numbers(masked.masked_fill(~may, torch.nan)), numbers(free), check, frame)
