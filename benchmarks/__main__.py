@@ -28,7 +28,10 @@ def main() -> None:
     options = _options()
     started = time.perf_counter()
     record = measure(options.tokens, options.rounds, first=not options.no_first)
-    record["command"] = "make bench" if len(sys.argv) == 1 else "python -m benchmarks " + " ".join(sys.argv[1:])
+    lengths = "" if options.tokens == list(ROUNDS) else " --tokens " + ",".join(map(str, options.tokens))
+    rounds = "" if options.rounds is None else f" --rounds {options.rounds}"
+    said = lengths + rounds + (" --no-first" if options.no_first else "")  # where it is saved is nobody else's matter
+    record["command"] = f"python -m benchmarks{said}" if said else "make bench"
     record["seconds"] = time.perf_counter() - started
     text = report.markdown(record)
     print(text)
