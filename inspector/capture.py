@@ -220,13 +220,18 @@ class Recorder:
         return call
 
     def _put_away(self, call: Call) -> None:
-        """Let go of the vectors that are not to be kept, round those that are to be."""
+        """Let go of the vectors that are not to be kept. Of those that are, round what is to be rounded, and copy what
+        is part of a larger tensor (of a fused projection), which would be kept whole with it."""
         number = len(self.calls) - 1
         if not self.vectors or (self.layers is not None and number not in self.layers):
             _empty(call)
-        elif self.half is not None:
-            for name in ("query", "key", "value"):
-                setattr(call, name, rounded(getattr(call, name), self.half, f"A {name} of attention layer {number}"))
+            return
+        for name in ("query", "key", "value"):
+            vectors = getattr(call, name)
+            if self.half is not None:
+                setattr(call, name, rounded(vectors, self.half, f"A {name} of attention layer {number}"))
+            elif vectors.untyped_storage().nbytes() > vectors.nbytes:
+                setattr(call, name, vectors.clone())
 
     def _done(self) -> None:
         if self.on_layer:

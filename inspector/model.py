@@ -7,9 +7,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -20,14 +19,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import reimpl
-from inspector import hub
+from inspector import hub, recorded, settings
 from inspector.around import Around, AroundRecorder
 from inspector.capture import (
-    Call,
     OnLayer,
     Recorder,
     asks_interface,
-    block_number,
     install_hooks,
     install_seam,
     recording,
@@ -39,8 +36,7 @@ from inspector.pairing import pair
 from inspector.replay import turns
 from inspector.tokens import Tokens, tokenize
 from inspector.trace import Layer, LayerInfo, Trace
-from inspector.weights import all_finite, refuse_broken_numbers
-from reimpl.spec import MaskRule
+from inspector.weights import refuse_broken_numbers
 
 KEEP = frozenset({"input", "output", "residual"})
 PROBE = 8  # tokens on which it is measured which layers turn by position
@@ -71,8 +67,8 @@ class Model:
             raise self._nothing_to_record()
         self._names = {id(module): name for name, module in self._attention.items()}
         # RoPE rules that adapt to the length change buffers while the model runs: one prompt at a time there.
-        self._growing = [m for m in model.modules() if "dynamic" in _rope_types(m)]
-        adaptive = self._growing or any("longrope" in _rope_types(m) for m in model.modules())
+        self._growing = [m for m in model.modules() if "dynamic" in settings.rope_types(m)]
+        adaptive = self._growing or any("longrope" in settings.rope_types(m) for m in model.modules())
         self._lock: contextlib.AbstractContextManager[Any] = threading.RLock() if adaptive else contextlib.nullcontext()
 
     @property
@@ -89,14 +85,6 @@ class Model:
             return self.model.get_input_embeddings().weight.device  # where ids go, of a model on several devices
         except (AttributeError, NotImplementedError):
             return self.model.device
-
-    @property
-    def _text_config(self) -> Any:
-        """The settings of the language model, within those of a model of several modalities."""
-        try:
-            return self.model.config.get_text_config()
-        except ValueError:  # it holds more than one
-            return self.model.config
 
     @cached_property
     def layers(self) -> tuple[LayerInfo, ...]:
@@ -183,20 +171,13 @@ class Model:
         half = None if precision is None else HALVES[precision]
         recorder = Recorder(keep=kept, layers=chosen, half=half, on_layer=on_layer, total=len(self._turning))
         last = self._run(tokens.ids, recorder)
-        recorded = self._layers_of(recorder)
-        if not recorded:
+        found = self._layers_of(recorder)
+        if not found:
             raise self._nothing_to_record()
-        for layer in recorded:
-            shape = layer.query.shape[1], layer.key.shape[1]
-            if layer.held and shape != (len(tokens), len(tokens)):
-                raise InspectorError(
-                    f"{layer.info.name} of {self.name} attended from {shape[0]} to {shape[1]} positions where the "
-                    f"prompt has {len(tokens)} tokens; attention to anything but those is not shown yet."
-                )
-            self._refuse_overflow(layer)
+        recorded.refuse_unusable(found, len(tokens), self.name)
         return Trace(
             tokens=tokens,
-            layers=recorded,
+            layers=found,
             last_logits=last,
             model=self,
             model_name=self.name,
@@ -227,13 +208,7 @@ class Model:
         return self._layers_of(recorder)
 
     def _layers_of(self, recorder: Recorder) -> list[Layer]:
-        """What was recorded, as layers of a trace."""
-        turning = self._turning
-        same = len(turning) == len(recorder.calls)
-        layers = [self._layer(i, call, turning[i] if same else None) for i, call in enumerate(recorder.calls)]
-        for layer, repeat in zip(layers, _repeats(recorder.calls), strict=True):
-            layer.info = replace(layer.info, repeat=repeat)
-        return layers
+        return recorded.layers(recorder.calls, self._names, self._turning)
 
     def _chosen(self, layers: Iterable[int]) -> frozenset[int]:
         chosen, count = frozenset(layers), len(self._turning)
@@ -259,15 +234,6 @@ class Model:
             )
         return precision
 
-    def _refuse_overflow(self, layer: Layer) -> None:
-        for what in ("query", "key", "value"):
-            if not all_finite(getattr(layer, what)):
-                dtype = str(getattr(layer, what).dtype).removeprefix("torch.")
-                raise InspectorError(
-                    f"This prompt's {what} vectors in {layer.info.name} of {self.name} hold infinite numbers or NaN in "
-                    f"{dtype}; load the model in a dtype of a wider range, such as float32."
-                )
-
     def tokenize(self, prompt: str | Sequence[int], *, chat: bool = False) -> Tokens:
         """The prompt's tokens, checked against the model's vocabulary and number of positions."""
         if chat:
@@ -282,23 +248,18 @@ class Model:
     @property
     def vocabulary(self) -> int:
         """How many token ids the model knows."""
-        with contextlib.suppress(AttributeError, NotImplementedError):
-            return int(self.model.get_input_embeddings().num_embeddings)
-        size = _setting(self._text_config, "vocab_size")  # its embeddings are a module of its own
-        return int(size) if size is not None else len(self.tokenizer)
+        known = settings.vocabulary(self.model)
+        return len(self.tokenizer) if known is None else known
 
     @property
     def width(self) -> int:
         """d_model: numbers in a token's vector between blocks."""
-        config = self._text_config
-        found = next((size for name in ("hidden_size", "n_embd", "d_model") if (size := _setting(config, name))), None)
-        return int(found) if found else int(self.model.get_input_embeddings().weight.shape[-1])
+        return settings.width(self.model)
 
     @property
     def inner_width(self) -> int:
         """The widest vectors inside a block's feed-forward part; four times the width where the config does not say."""
-        size = _setting(self._text_config, "intermediate_size")
-        return size if isinstance(size, int) else 4 * self.width
+        return settings.inner_width(self.model)
 
     @property
     def parameter_count(self) -> int:
@@ -309,7 +270,7 @@ class Model:
         """Whether attention runs in a kernel that makes no n x n tables: where the library's function is asked for, and
         is not its eager one."""
         asking = all(asks_interface(module) for module in self._attention.values())
-        return asking and _setting(self.model.config, "_attn_implementation") not in (None, "eager")
+        return asking and settings.setting(self.model.config, "_attn_implementation") not in (None, "eager")
 
     @cached_property
     def seconds_a_unit(self) -> float:
@@ -319,13 +280,7 @@ class Model:
     @property
     def positions(self) -> int | None:
         """How many positions the model has; None where its config sets no limit."""
-        config = self._text_config
-        limit: int | None = _setting(config, "max_position_embeddings")
-        limit = limit if limit is None or limit > 0 else None
-        rope = _setting(config, "rope_parameters") or {}
-        rules = [rope, *rope.values()]  # one rule, or one for each kind of layer
-        factors = [r["factor"] for r in rules if isinstance(r, dict) and r.get("rope_type") == "dynamic"]
-        return int(limit * factors[0]) if limit and factors else limit  # made to go on past its trained length
+        return settings.positions(self.model)
 
     @cached_property
     def _turning(self) -> tuple[bool | None, ...]:
@@ -354,7 +309,7 @@ class Model:
         """Where this model's numbers come from, for files and reports."""
         return {
             "kind": self.source.kind,
-            "model_type": self._text_config.model_type,
+            "model_type": settings.text_config(self.model).model_type,
             "revision": self.source.revision,
             "note": self.source.note,
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -432,81 +387,12 @@ class Model:
         """
         with self._lock:
             for module in self._growing:
-                _forget_length(module)
+                settings.forget_length(module)
             yield
 
-    def _layer(self, index: int, call: Call, turning: bool | None) -> Layer:
-        name = self._names.get(id(call.module), f"attention {index}")
-        info = LayerInfo(
-            index=index,
-            name=name,
-            block=block_number(name),
-            heads=call.query.shape[0],
-            kv_heads=call.key.shape[0],
-            d_head=call.query.shape[-1],
-            d_value=call.value.shape[-1],
-            window=call.mask.window if isinstance(call.mask, MaskRule) else call.window,
-            chunk=call.mask.chunk if isinstance(call.mask, MaskRule) else None,
-            scale=call.scale,
-            softcap=call.softcap,
-            sinks=call.sinks is not None,
-            bias=call.bias is not None,
-            rope=turning,
-        )
-        replayable = call if call.input is not None else None
-        return Layer(
-            info=info,
-            query=call.query,
-            key=call.key,
-            value=call.value,
-            mask=call.mask,
-            sinks=call.sinks,
-            bias=call.bias,
-            input=call.input,
-            output=call.output,
-            residual=call.residual,
-            call=replayable,
-            unexplained=call.unexplained,
-        )
-
     def __repr__(self) -> str:
-        config = self._text_config
+        config = settings.text_config(self.model)
         return f"Model {self.name} ({config.model_type}, {self.dtype}, {self.device}): {self.source.note}"
-
-
-def _rope_types(module: torch.nn.Module) -> tuple[str, ...]:
-    """The RoPE rules of a module that makes angles: one, or one for each kind of layer; none of any other module."""
-    found = getattr(module, "rope_type", None)
-    return tuple(found.values()) if isinstance(found, dict) else (found,) if isinstance(found, str) else ()
-
-
-def _forget_length(module: torch.nn.Module) -> None:
-    """Put a module with dynamic RoPE back to how it was before its first prompt."""
-    for name, buffer in list(module.named_buffers(recurse=False)):
-        original = getattr(module, name.replace("inv_freq", "original_inv_freq"), None)
-        if name.endswith("inv_freq") and "original" not in name and isinstance(original, Tensor):
-            setattr(module, name, original.to(buffer.device, copy=True))
-    for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
-        setattr(module, name, module.original_max_seq_len)
-
-
-def _setting(config: Any, name: str) -> Any:
-    """A setting of a model's config; None where there is none, or where it differs from layer to layer (the library
-    then raises an error of its own kind)."""
-    try:
-        return getattr(config, name, None)
-    except Exception:
-        return None
-
-
-def _repeats(calls: Sequence[Call]) -> list[int]:
-    """For each call how often its module has attended before."""
-    seen: Counter[int] = Counter()
-    found = []
-    for call in calls:
-        found.append(seen[id(call.module)])
-        seen[id(call.module)] += 1
-    return found
 
 
 def greedy(model: PreTrainedModel, ids: Sequence[int], count: int) -> list[int]:

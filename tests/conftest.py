@@ -21,6 +21,7 @@ from browser_app import Visitor
 
 import inspector
 from inspector.model import Model
+from inspector.ui import offer
 
 HOUSTON = "Houston, we have a problem"
 
@@ -40,6 +41,13 @@ def houston(smollm: Model) -> inspector.Trace:
 def tiny_model(request: pytest.FixtureRequest, tmp_path: Path) -> Model:
     """A tiny random model of the kind given by indirect parametrisation, saved to disk and loaded from there."""
     return tiny.load(request.param, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _no_offer_of_this_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this shell's own app was told to offer is no matter of tests."""
+    monkeypatch.delenv(offer.MODEL_VARIABLE, raising=False)
+    monkeypatch.delenv(offer.MODELS_VARIABLE, raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -307,7 +307,8 @@ def test_dark_buttons_are_readable(visit):
     style = "([selector, name]) => getComputedStyle(document.querySelector(selector))[name]"
     text = visitor.page.evaluate(style, [".stApp", "color"])
     chosen = '[data-testid="stButtonGroup"] button[data-selected="true"]'
-    assert visitor.page.evaluate(style, [chosen, "color"]) == text
+    same = f"([selector, name, text]) => ({style})([selector, name]) === text"
+    visitor.page.wait_for_function(same, arg=[chosen, "color", text])  # Streamlit's colours come in gradually
     run = '[data-testid^="stBaseButton-primary"]'
     assert "gradient" in visitor.page.evaluate(style, [run, "backgroundImage"])  # a darker accent behind white
 

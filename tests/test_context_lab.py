@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import tiny
 import torch
-from test_screens import open_app
+from screen_app import open_app
 
 from inspector.errors import InspectorError
 from inspector.learn import costs

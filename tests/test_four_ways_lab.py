@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from screen_app import MAIN, SCREENS, open_app, payloads, whole
 from streamlit.testing.v1 import AppTest
-from test_screens import MAIN, SCREENS, open_app, payloads, whole
 
 import inspector
 from inspector.coverage import tiny as every_type

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 from browser_app import Visitor
 from safetensors import safe_open
+from screen_app import SCREENS, open_app, press
 from streamlit.testing.v1 import AppTest
-from test_screens import SCREENS, _press, open_app
 from test_taken_away import Saved, download, open_saved  # noqa: F401
 
 import inspector
@@ -123,7 +123,7 @@ def test_tables_and_vectors_and_traces_hold_the_text_whole(hostile, tmp_path):
 def app_with_it() -> AppTest:
     app = open_app()
     app.sidebar.text_area[0].set_value(HOSTILE)
-    _press(app, "Run")
+    press(app, "Run")
     return app
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from screen_app import MAIN, SCREENS, address_of, open_app, payloads, whole
 from streamlit.testing.v1 import AppTest
-from test_screens import MAIN, SCREENS, address_of, open_app, payloads, whole
 
 from inspector.errors import InspectorError
 from inspector.learn import toy
@@ -116,13 +116,13 @@ def test_the_toy_on_the_page_is_computed_and_follows_what_is_typed():
     app.text_input(key="k_cat").set_value("1 2").run()
     assert "k\\_cat has 2 numbers" in app.error[0].value
     assert len(app.dataframe) == 1  # the real model is still there
-    _press(app, "The documents' numbers again")
+    press(app, "The documents' numbers again")
     assert not app.error
 
 
 def test_the_page_ranks_the_heads_of_the_real_model(cat):
     app = open_app("it → cat")
-    _press(app, f"Run “{toy.SENTENCE}”")
+    press(app, f"Run “{toy.SENTENCE}”")
     assert not app.exception
     assert app.sidebar.text_area[0].value == toy.SENTENCE
     assert (app.selectbox(key="query_field").value, app.selectbox(key="key_field").value) == (7, 1)
@@ -137,7 +137,7 @@ def test_the_page_ranks_the_heads_of_the_real_model(cat):
     app.selectbox(key="key_field").set_value(7).run()
     assert {"query": "9", "key": "7"}.items() <= address_of(app).items()
     assert app.dataframe[1].value["weight"].to_list() == toy.ranking(cat, 9, 7)["weight"].to_list()
-    _press(app, "Back to it → cat")
+    press(app, "Back to it → cat")
     assert app.selectbox(key="query_field").value == 7
 
 
@@ -156,5 +156,5 @@ def test_one_token_alone_looks_at_itself(tiny_model, tmp_path):
     assert set(app.dataframe[1].value["weight"]) == {1.0}
 
 
-def _press(app: AppTest, label: str) -> None:
+def press(app: AppTest, label: str) -> None:
     next(button for button in app.button if button.label == label).click().run()

@@ -16,8 +16,8 @@ import tiny
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from screen_app import MAIN, SCREENS, address_of, open_app, payloads, press, whole
 from streamlit.testing.v1 import AppTest
-from test_screens import MAIN, SCREENS, _no_offer_of_this_shell, _press, address_of, open_app, payloads, whole  # noqa: F401
 
 import inspector
 from inspector.errors import InspectorError
@@ -259,7 +259,7 @@ def test_what_needs_the_model_says_so(file):
 def test_another_prompt_closes_the_file(file):
     app = upload(open_app(), file)
     app.sidebar.text_area[0].set_value("Four five")
-    _press(app, "Run")
+    press(app, "Run")
     assert not any("Opened from the file" in text.value for text in app.markdown)
     assert app.session_state["request"] == state.Request(PACKAGED, "Four five")
 
@@ -347,6 +347,13 @@ def test_a_file_that_does_not_fit_together_is_one_sentence(file, tmp_path, facts
 
 
 @pytest.mark.packaged
+@pytest.mark.parametrize("facts", [_tokens(labels=["\ud800", "b", "c"]), lambda facts: {**facts, "prompt": "\ud800"}])
+def test_half_a_surrogate_pair_is_no_text(file, tmp_path, facts):
+    with pytest.raises(InspectorError, match="hold half of a surrogate pair"):
+        opened.read(changed(file, tmp_path, facts), "made up.safetensors")
+
+
+@pytest.mark.packaged
 def test_tensors_that_do_not_fit_are_one_sentence(file, tmp_path):
     def cut(tensors):
         return {**tensors, "layers.3.key": tensors["layers.3.key"][:, :2].contiguous()}
@@ -354,6 +361,13 @@ def test_tensors_that_do_not_fit_are_one_sentence(file, tmp_path):
     def whole_numbers(tensors):
         return {**tensors, "layers.3.key": torch.zeros_like(tensors["layers.3.key"], dtype=torch.int64)}
 
-    for change in (cut, whole_numbers):
-        with pytest.raises(InspectorError, match="layer 3: its vectors are"):
+    def broken(tensors):
+        return {**tensors, "layers.3.key": torch.full_like(tensors["layers.3.key"], float("nan"))}
+
+    for change, said in (
+        (cut, "its vectors are"),
+        (whole_numbers, "its vectors are"),
+        (broken, "its key vectors hold"),
+    ):
+        with pytest.raises(InspectorError, match=f"layer 3: {said}"):
             opened.read(changed(file, tmp_path, tensors=change), "x.safetensors")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from screen_app import MAIN, SCREENS, open_app, payloads
 from streamlit.testing.v1 import AppTest
-from test_screens import MAIN, SCREENS, open_app, payloads
 
 from inspector.errors import InspectorError
 from inspector.learn import softmax, spread

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from test_screens import address_of, open_app, payloads
+from screen_app import address_of, open_app, payloads
 
 import inspector
 from inspector import InspectorError, pairs

@@ -9,10 +9,14 @@ import re
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # every ASCII punctuation mark may be escaped in CommonMark
 
+_DRAWN = re.compile(r"(?<!\S)([<~>-])(->|-|>|=)(?!\S)")  # Streamlit draws "->", "--", ">=" and so on as one sign
+_JOINER = "\u2060"  # no width, no space: keeps two characters from being taken for one sign
+
 
 def plain(text: str) -> str:
     """`text` so that Markdown shows exactly its characters, on one line."""
-    return _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
+    line = _DRAWN.sub(rf"\1{_JOINER}\2", " ".join(text.split()))
+    return _PUNCTUATION.sub(r"\\\1", line)
 
 
 def short(text: str, most: int = 60) -> str:

@@ -1,0 +1,78 @@
+"""A library model goes in; the sizes and RoPE rules that its config and modules speak of come out.
+
+Configs name one thing in several ways, leave it out, or differ from layer to layer; what is asked for here is asked
+for in one place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+
+def text_config(model: PreTrainedModel) -> Any:
+    """The settings of the language model, within those of a model of several modalities."""
+    try:
+        return model.config.get_text_config()
+    except ValueError:  # it holds more than one
+        return model.config
+
+
+def setting(config: Any, name: str) -> Any:
+    """A setting of a model's config; None where there is none, or where it differs from layer to layer (the library
+    then raises an error of its own kind)."""
+    try:
+        return getattr(config, name, None)
+    except Exception:
+        return None
+
+
+def vocabulary(model: PreTrainedModel) -> int | None:
+    """How many token ids the model knows; None where neither its embeddings nor its config say."""
+    with contextlib.suppress(AttributeError, NotImplementedError):
+        return int(model.get_input_embeddings().num_embeddings)
+    size = setting(text_config(model), "vocab_size")  # its embeddings are a module of its own
+    return None if size is None else int(size)
+
+
+def width(model: PreTrainedModel) -> int:
+    """d_model: numbers in a token's vector between blocks."""
+    config = text_config(model)
+    found = next((size for name in ("hidden_size", "n_embd", "d_model") if (size := setting(config, name))), None)
+    return int(found) if found else int(model.get_input_embeddings().weight.shape[-1])
+
+
+def inner_width(model: PreTrainedModel) -> int:
+    """The widest vectors inside a block's feed-forward part; four times the width where the config does not say."""
+    size = setting(text_config(model), "intermediate_size")
+    return size if isinstance(size, int) else 4 * width(model)
+
+
+def positions(model: PreTrainedModel) -> int | None:
+    """How many positions the model has; None where its config sets no limit."""
+    config = text_config(model)
+    limit: int | None = setting(config, "max_position_embeddings")
+    limit = limit if limit is None or limit > 0 else None
+    rope = setting(config, "rope_parameters") or {}
+    rules = [rope, *rope.values()]  # one rule, or one for each kind of layer
+    factors = [r["factor"] for r in rules if isinstance(r, dict) and r.get("rope_type") == "dynamic"]
+    return int(limit * factors[0]) if limit and factors else limit  # made to go on past its trained length
+
+
+def rope_types(module: nn.Module) -> tuple[str, ...]:
+    """The RoPE rules of a module that makes angles: one, or one for each kind of layer; none of any other module."""
+    found = getattr(module, "rope_type", None)
+    return tuple(found.values()) if isinstance(found, dict) else (found,) if isinstance(found, str) else ()
+
+
+def forget_length(module: nn.Module) -> None:
+    """Put a module with dynamic RoPE back to how it was before its first prompt."""
+    for name, buffer in list(module.named_buffers(recurse=False)):
+        original = getattr(module, name.replace("inv_freq", "original_inv_freq"), None)
+        if name.endswith("inv_freq") and "original" not in name and isinstance(original, Tensor):
+            setattr(module, name, original.to(buffer.device, copy=True))
+    for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
+        setattr(module, name, module.original_max_seq_len)

@@ -1,0 +1,302 @@
+"""What a visitor asked for and chose, in the app run by AppTest: the address, the prompt, the models on offer; and the
+small parts that pages are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from screen_app import MAIN, SCREENS, address_of, open_app, payloads, press, whole
+from streamlit.testing.v1 import AppTest
+
+import inspector
+from inspector.ui import cached, offer, state
+from inspector.ui.examples import EXAMPLES
+from inspector.ui.text import plain
+from inspector.views.payload import decode, encode, pack
+
+HOSTILE = '</script><img src=x onerror="document.title=1"> <!-- *bold* [link](http://x.test) 日本 🙂'
+
+
+@pytest.mark.packaged
+@pytest.mark.parametrize(
+    "address",
+    [{"layer": "99", "head": "0"}, {"layer": "-1"}, {"layer": "x", "head": "<b>"}, {"head": "9", "layer": "0"},
+     {"scale": "rainbow", "show": "secrets"}],
+)  # fmt: skip
+def test_what_does_not_fit_in_the_address_falls_back(address):
+    app = open_app(**address)
+    assert not app.error
+    assert 0 <= int(address_of(app)["layer"]) < 30
+    assert 0 <= int(address_of(app)["head"]) < 9
+    assert address_of(app).keys() <= {"layer", "head"}  # the rest is at its default
+
+
+@pytest.mark.packaged
+def test_selection_is_kept_across_pages_and_stands_in_the_address():
+    app = open_app(layer="5", head="3")
+    app.number_input(key="layer_field").set_value(6).run()
+    assert address_of(app)["layer"] == "6"
+    app.switch_page(SCREENS["Vectors"]).run()
+    assert app.subheader[0].value == "Layer 6, head 3"
+    assert address_of(app) == {"layer": "6", "head": "3"}  # no prompt
+
+
+@pytest.mark.packaged
+def test_a_path_or_prompt_in_the_address_is_not_taken():
+    app = open_app(model="/etc", prompt="hello", models="a,b")
+    assert app.session_state["request"] == state.Request("smollm2-135m-instruct", EXAMPLES[0].prompt)
+
+
+@pytest.mark.packaged
+def test_small_pictures_are_drawn_only_where_they_are_shown(monkeypatch):
+    made: list[state.Request] = []
+    monkeypatch.setattr(cached, "thumbnails", lambda request, report=None: made.append(request))
+    app = AppTest.from_file(str(MAIN), default_timeout=120)
+    app.switch_page(SCREENS["Vectors"]).run()
+    assert not app.exception
+    assert (made, app.subheader[0].value) == ([], "Layer 15, head 0")
+    monkeypatch.undo()
+    app.switch_page(SCREENS["Heads"]).run()
+    assert app.subheader[0].value == "Layer 15, head 0"  # the same head, not another page's default
+    app.switch_page(SCREENS["Vectors"]).run()
+    assert app.subheader[0].value == "Layer 15, head 0"
+
+
+@pytest.mark.packaged
+def test_an_empty_prompt_gives_one_sentence_and_keeps_the_screen():
+    app = open_app()
+    app.sidebar.text_area[0].set_value("   ")
+    press(app, "Run")
+    assert len(app.error) == 1
+    assert "prompt is empty" in app.error[0].value.replace("\\", "")
+    assert app.get("bidi_component")  # the earlier prompt is still there
+    app.sidebar.text_area[0].set_value("Hello there")
+    press(app, "Run")
+    assert not app.error
+
+
+@pytest.mark.packaged
+def test_an_unknown_model_gives_one_sentence_and_keeps_the_screen(tmp_path):
+    app = open_app()
+    missing = str(tmp_path / "no-such-model")
+    app.session_state["request"] = state.Request(missing, EXAMPLES[0].prompt)
+    app.run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert "no-such-model" in app.error[0].value.replace("\\", "")
+    assert app.get("bidi_component")
+
+
+@pytest.mark.packaged
+def test_token_text_stays_text(smollm):
+    app = open_app()
+    app.sidebar.text_area[0].set_value(HOSTILE)
+    press(app, "Run")
+    assert not app.exception
+    header, _ = payloads(app, "map")
+    assert header["rows"] == list(smollm.trace(HOSTILE).tokens.labels)
+    for text in [*app.markdown, *app.caption]:
+        assert not text.allow_html
+        assert "<img" not in text.value
+
+
+@pytest.mark.packaged
+def test_examples_run_at_once():
+    app = open_app()
+    box = next(box for box in app.sidebar.selectbox if box.label == "Example prompts")
+    box.set_value(EXAMPLES[1].title).run()
+    assert not app.exception
+    assert app.sidebar.text_area[0].value == EXAMPLES[1].prompt
+    assert any("To see here" in text.value for text in app.caption)
+
+
+@pytest.mark.packaged
+def test_each_example_shows_what_its_sentence_says(smollm):
+    def weights(number: int) -> tuple[list[str], torch.Tensor]:
+        trace = smollm.trace(EXAMPLES[number].prompt)
+        return list(trace.tokens.labels), trace.weights(*EXAMPLES[number].where)
+
+    _, back = weights(0)
+    assert back.diagonal(-1).mean() > 0.7
+    labels, cat = weights(1)
+    assert cat[labels.index("␣it"), labels.index("␣cat")] > 0.7
+    assert cat[labels.index("␣tired"), labels.index("␣cat")] > 0.7
+    labels, again = weights(2)
+    assert torch.stack([again[t, t - 11] for t in range(13, len(labels))]).mean() > 0.8
+    labels, light = weights(3)
+    assert light[labels.index("␣light", 5), labels.index("␣box")] > 0.9
+    assert light[labels.index("␣dim"), labels.index("␣light")] > 0.6
+    labels, days = weights(4)
+    assert torch.stack([days[t, t - 2] for t in range(2, len(labels), 2)]).mean() > 0.7
+    labels, _ = weights(5)
+    assert "語⟨1/3⟩" in labels
+
+
+@pytest.mark.packaged
+def test_show_it_goes_to_the_head_that_shows_it():
+    app = open_app(layer="0", head="0")
+    app.button(key="show_it").click().run()
+    assert app.subheader[0].value == "Layer 16, head 0"
+
+
+def test_only_the_listed_models_are_offered(monkeypatch):
+    monkeypatch.setenv(offer.MODELS_VARIABLE, json.dumps(["owner/one", "owner/two"]))
+    monkeypatch.setenv(offer.MODEL_VARIABLE, "owner/two")
+    offered = offer.offer()
+    assert offered == offer.Offer(("owner/two", "owner/one"), open=False)
+    assert offered.allows("owner/one")
+    assert not offered.allows("/etc")
+    monkeypatch.setenv(offer.MODELS_VARIABLE, "a, b")
+    assert offer.offer().models == ("owner/two", "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("address", "hosts", "is_open"),
+    [
+        ("localhost", ["localhost", "127.0.0.1", "::1"], True),
+        ("127.0.0.1", ["localhost"], True),
+        ("0.0.0.0", ["localhost"], False),
+        (None, ["localhost"], False),
+        ("localhost", ["localhost", "attention.example.org"], False),  # a proxy stands in front
+        ("localhost", [], False),  # any name is answered
+    ],
+)
+def test_any_model_only_where_this_machine_alone_listens(monkeypatch, address, hosts, is_open):
+    monkeypatch.setattr(offer.st, "get_option", {"server.address": address, "server.allowedHosts": hosts}.get)
+    assert offer.offer() == offer.Offer((inspector.hub.PACKAGED,), open=is_open)
+
+
+def test_a_model_outside_the_list_is_refused(monkeypatch):
+    monkeypatch.setenv(offer.MODELS_VARIABLE, json.dumps(["owner/one"]))
+    app = AppTest.from_file(str(MAIN), default_timeout=60)
+    app.session_state["request"] = state.Request("/etc", "hello")
+    app.run()
+    assert "not among this server's models" in app.error[0].value.replace("\\", "")
+
+
+# -- small parts ---------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_written_anew_is_another_model(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"1")
+    request = state.Request(str(tmp_path), "x")
+    before = cached._model_key(request)
+    (tmp_path / "model.safetensors").write_bytes(b"22")
+    assert cached._model_key(request) != before
+
+
+@pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
+def test_another_dtype_or_revision_is_another_model_and_trace(tiny_model, monkeypatch):
+    request = state.Request(str(tiny_model.source.folder), "w1 w2 w3")
+    first, trace = cached.model(request), cached.trace(request)
+    monkeypatch.setattr(cached, "DTYPE", "bfloat16")
+    half = cached.trace(request)
+    assert (half.query(0, 0).dtype, trace.query(0, 0).dtype) == (torch.bfloat16, torch.float32)
+    monkeypatch.setattr(cached, "REVISION", "another")
+    revised = cached._model_key(request)
+    monkeypatch.undo()
+    assert revised != cached._model_key(request)
+    assert cached.model(request) is first  # both are kept side by side
+    assert cached.trace(request) is trace
+    keys = {cached._trace_key(request, first)}
+    first.source = dataclasses.replace(first.source, revision="moved on")  # a hub's model of the same name
+    assert cached._trace_key(request, first) not in keys
+
+
+def test_plain_text_has_no_markdown_left():
+    assert plain("*a* [b](c) <d>\n`e`") == r"\*a\* \[b\]\(c\) \<d\> \`e\`"
+
+
+def test_plain_text_holds_no_sign_that_streamlit_would_draw_as_another():
+    signs = ["->", "<-", "<->", "--", ">=", "<=", "~="]
+    drawn = re.compile(r"(^|\s)(<->|->|<-|--|>=|<=|~=)(\s|$)")  # as in Streamlit's own page
+    for sign in signs:
+        for text in (sign, f"a {sign} b", f"{sign} {sign}"):
+            shown = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text))  # as Markdown reads it
+            assert shown.replace("\u2060", "") == text
+            assert drawn.search(text)
+            assert not drawn.search(shown)
+    assert plain("a->b") == r"a\-\>b"  # not drawn, not changed
+
+
+def test_payload_round_trip():
+    values = np.arange(9, dtype=np.float32).reshape(3, 3)
+    packing, numbers = pack(values)
+    assert packing == "full"
+    values[np.triu_indices(3, 1)] = np.nan
+    packing, numbers = pack(values)
+    assert (packing, numbers.tolist()) == ("lower", [0, 3, 4, 6, 7, 8])
+    header, found = decode(encode({"label": "日"}, numbers), "float32")
+    assert header == {"label": "日"}
+    assert found.tolist() == numbers.tolist()
+    assert len(encode({"label": "日"}, numbers)) % 4 == 0
+
+
+def test_components_scripts_are_small_and_never_build_html():
+    folder = MAIN.parent / "components"
+    shared = (folder / "common.js").read_text()
+    for name in ("heatmap.js", "grid.js", "strips.js"):
+        script = shared + (folder / name).read_text()
+        assert len(script.encode()) < 20_000, name  # it is sent again with each message that changed
+        for unsafe in (".innerHTML", "insertAdjacentHTML", "document.write", "eval("):
+            assert unsafe not in script
+
+
+@pytest.mark.packaged
+def test_heads_in_order_of_what_they_do():
+    app = open_app(order="back 1")
+    header, _ = payloads(app, "grid", "uint8")
+    assert len(header["order"]) == 60
+    readings = [float(reading.split()[-1]) for _, _, reading in header["order"]]
+    assert readings == sorted(readings, reverse=True)
+    assert header["order"][0][:2] == [16, 0]  # the head of the first example: one token back
+    app.selectbox(key="order_field").set_value("Look back 3").run()
+    assert address_of(app)["order"] == "back 3"
+    app.selectbox(key="order_field").set_value("All, by layer and head").run()
+    assert payloads(app, "grid", "uint8")[0]["order"] is None
+
+
+@pytest.mark.packaged
+def test_the_first_token_left_out_and_whole_words(smollm):
+    app = open_app(layer="13", head="8", sink="without")
+    numbers = whole(*payloads(app, "map"))
+    weights = smollm.trace(EXAMPLES[0].prompt).weights(13, 8).numpy()
+    assert numbers[5, 0] == 0
+    np.testing.assert_allclose(numbers[5, 1:6], weights[5, 1:6] / weights[5, 1:6].sum(), rtol=1e-5)
+    app = open_app(layer="13", head="8", unit="words")
+    header, _ = payloads(app, "map")
+    assert header["rows"] == ["Houston", ",", "␣we", "␣have", "␣a", "␣problem"]
+    numbers = whole(*payloads(app, "map"))
+    np.testing.assert_allclose(np.nansum(numbers, axis=1), 1, rtol=1e-5)  # rows are still shares
+    app = open_app(layer="13", head="8", show="weighted_values")
+    lengths = smollm.trace(EXAMPLES[0].prompt).value(13, 8).norm(dim=-1).numpy()
+    np.testing.assert_allclose(whole(*payloads(app, "map"))[7, :8], weights[7] * lengths, rtol=1e-5)
+
+
+@pytest.mark.packaged
+def test_a_chosen_pair_is_kept_and_offers_its_page():
+    app = open_app(layer="13", head="8", query="5", key="2")
+    header, _ = payloads(app, "map")
+    assert header["selected"] == [5, 2]
+    assert address_of(app) == {"layer": "13", "head": "8", "query": "5", "key": "2"}
+    assert "query" not in address_of(open_app(layer="13", head="8", query="500"))  # not in this prompt
+
+
+@pytest.mark.packaged
+def test_the_model_goes_on_and_the_join_is_marked(smollm):
+    app = open_app(layer="13", head="8")
+    app.number_input(key="generate_field").set_value(6)
+    press(app, "Run")
+    header, _ = payloads(app, "map")
+    traced = smollm.trace(EXAMPLES[0].prompt, generate=6)
+    assert (len(header["rows"]), header["join"]) == (14, 8)
+    assert header["rows"] == list(traced.tokens.labels)
+    said = " ".join(text.value for text in app.caption)
+    assert "From token 8 on (dashed lines) the model wrote the text itself" in said
+    assert traced.written_again() == (6, 6)
+    assert "6 of its 6 tokens are the most probable ones again" in said
