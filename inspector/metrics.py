@@ -66,12 +66,16 @@ class Thumbnails:
         rest = f"; {len(self.whole)} of {len(self.pixels)} heads from all of them" if self.whole else ""
         return f"drawn from {self.sample:,} of {self.n:,} query tokens{rest}"
 
-    def with_whole(self, place: int, picture: Picture) -> Thumbnails:
-        """The same with one head (by its place among all) drawn from all its query rows, from its picture."""
-        cells = torch.from_numpy(pool_picture(picture, self.pool // picture.pool).values)
+    def with_whole(self, drawn: Mapping[int, npt.NDArray[np.uint8]]) -> Thumbnails:
+        """The same with some heads (by their place among all) drawn from all their query rows, as `thumbnail` or
+        `shrunk` gives them."""
+        if not drawn:
+            return self
         pixels = self.pixels.copy()
-        pixels[place] = _levels(cells.nan_to_num(-1.0)).numpy()
-        return replace(self, pixels=pixels, whole=self.whole | {place})
+        for place, found in drawn.items():
+            pixels[place] = found
+        whole = self.whole | drawn.keys()
+        return replace(self, pixels=pixels, whole=whole, sample=self.sample if len(whole) < len(pixels) else None)
 
     def telling(self, layers: Sequence[LayerInfo]) -> tuple[int, int]:
         """(layer, head) of the head with the most to see: the one that looks hardest at single tokens that
@@ -114,10 +118,10 @@ def picture(
     return Picture(cells.numpy(), k, trace.n)
 
 
-def pool_picture(found: Picture, k: int) -> Picture:
-    """The same picture with k x k of its cells in one."""
-    cells = pool_max(torch.from_numpy(found.values).nan_to_num(-torch.inf), k)
-    return Picture(cells.masked_fill(cells == -torch.inf, torch.nan).numpy(), found.pool * k, found.n)
+def shrunk(found: Picture, pool: int) -> npt.NDArray[np.uint8]:
+    """A picture of weights as the small one of `pool` x `pool` pairs a cell (a multiple of its own) that Thumbnails
+    has of this head."""
+    return _levels(pool_max(torch.from_numpy(found.values).nan_to_num(-1.0), pool // found.pool)).numpy()
 
 
 def window(
@@ -165,8 +169,7 @@ def thumbnails(
     sample: draw them from about so many query rows, spread evenly, each with all its keys (None: from all rows). What
     the other rows look at is then not in the pictures.
     """
-    pool = -(-trace.n // EXACT_UP_TO)
-    k = pool * -(-trace.n // (pool * side))  # whole cells of `picture`, so that one can be drawn from the other
+    k = small_pool(trace.n, side)
     rows = None if sample is None or sample >= trace.n else spread(trace.n, k, sample)
     layers = []
     for info in trace.layers:
@@ -178,6 +181,13 @@ def thumbnails(
         if on_layer is not None:
             on_layer(len(layers), len(trace.layers))
     return Thumbnails(torch.cat(layers).numpy(), k, trace.n, None if rows is None else len(rows))
+
+
+def small_pool(n: int, side: int = THUMBNAIL) -> int:
+    """Of how many tokens a small picture's cell is, on a side: whole cells of `picture`, so that one can be drawn from
+    the other."""
+    pool = -(-n // EXACT_UP_TO)
+    return pool * -(-n // (pool * side))
 
 
 def spread(n: int, k: int, count: int) -> list[int]:
@@ -196,12 +206,24 @@ def _all_heads(trace: Trace, info: LayerInfo, k: int) -> torch.Tensor:
     cells = torch.full((info.heads, side, side), -1.0)
     together = 4 * info.heads * k * trace.n <= STRIP_BYTES  # as strips are at least k rows high
     for head in [None] if together else range(info.heads):
-        for rows, keys in trace.strips(info.index, head, align=k):
-            weights = trace.weights(info.index, head, rows, keys).detach().float()
-            pooled = pool_max(weights.masked_fill(~trace.allowed(info.index, rows, head, keys), -1.0), k).cpu()
-            place = slice(None) if head is None else head
-            cells[place, _blocks(rows, k), _blocks(keys, k)] = pooled
+        _pool_into(cells if head is None else cells[head], trace, info.index, head, k)
     return cells
+
+
+def thumbnail(trace: Trace, layer: int, head: int, pool: int) -> npt.NDArray[np.uint8]:
+    """One head's small picture from all its query rows, [side, side], as Thumbnails of this `pool` has it."""
+    side = -(-trace.n // pool)
+    cells = torch.full((side, side), -1.0)
+    _pool_into(cells, trace, layer, head, pool)
+    return _levels(cells).numpy()
+
+
+def _pool_into(cells: torch.Tensor, trace: Trace, layer: int, head: int | None, k: int) -> None:
+    """Write the weights of a head (None: of each), pooled, over `cells`; where the mask forbids all, -1."""
+    for rows, keys in trace.strips(layer, head, align=k):
+        weights = trace.weights(layer, head, rows, keys).detach().float()
+        pooled = pool_max(weights.masked_fill(~trace.allowed(layer, rows, head, keys), -1.0), k).cpu()
+        cells[..., _blocks(rows, k), _blocks(keys, k)] = pooled
 
 
 def _some_rows(trace: Trace, info: LayerInfo, k: int, rows: list[int]) -> torch.Tensor:

@@ -152,6 +152,12 @@ class Shelf:
             return len(self._kept)
 
     @property
+    def making(self) -> bool:
+        """Whether something is being made."""
+        with self._lock:
+            return bool(self._making)
+
+    @property
     def used(self) -> int:
         """Bytes of all that is kept, as their sizes were given."""
         with self._lock:
@@ -167,6 +173,11 @@ class Store:
         self.results = Shelf(total // 8)  # thumbnails, verification reports
         # A trace holds on to its model: one that had to go would stay in memory through its traces.
         self.models = Shelf(total // 2, on_gone=self.forget)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is being made."""
+        return any(shelf.making for shelf in (self.traces, self.results, self.models))
 
     def forget(self, part: Hashable) -> None:
         """Let go of every trace and result that is, or was made from, `part`; models stay."""

@@ -331,11 +331,22 @@ def test_a_long_prompt_is_pooled_and_says_so(visit, smollm):
     trace = smollm.trace(prompt)
     assert trace.n > 1024
     visitor.page.get_by_text("the largest of 2 × 2").wait_for()
+    visitor.page.get_by_text("The others follow by themselves").wait_for()
+    grid = visitor.page.locator('canvas[data-testid="heads"]')
+    grid.focus()
+    grid.press("ArrowRight")
+    grid.press("Enter")  # a head chosen while small pictures are still being drawn: the whole page follows
+    visitor.page.get_by_text("Layer 17, head 0", exact=True).wait_for()
+    grid.press("ArrowLeft")
+    grid.press("Enter")
+    visitor.page.get_by_text("Layer 16, head 0", exact=True).wait_for()
+    visitor.idle()
     canvas = visitor.page.locator('canvas[data-testid="map"]').first
     assert canvas.get_attribute("data-painted")
     shown = visitor.hover_cell(100, 99)
     same(shown, trace.weights(16, 0)[200:202, 198:200].max().item())
     assert "largest of 2 × 2" in shown
+    visitor.page.get_by_text("The others follow by themselves").wait_for(state="detached", timeout=60_000)
 
 
 def test_a_prompt_is_verified_on_its_page(visit):

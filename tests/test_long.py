@@ -3,6 +3,8 @@ traces that say so, estimates against what is measured, and sentences of refusal
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -109,9 +111,12 @@ def test_sampled_pictures_are_exact_rows_and_can_be_made_whole(tmp_path):
     exact = metrics.thumbnails(trace, side=10)
     assert (exact.pixels.astype(int) - found.pixels >= -1).all()  # no row can hold more than all of them
     assert (exact.pixels != found.pixels).any()
-    filled = found.with_whole(6, metrics.picture(trace, 1, 2))
+    filled = found.with_whole({6: metrics.shrunk(metrics.picture(trace, 1, 2), found.pool)})
     assert np.array_equal(filled.pixels[6], exact.pixels[6])
     assert filled.said().endswith("1 of 12 heads from all of them")
+    rest = {place: metrics.thumbnail(trace, place // 4, place % 4, found.pool) for place in range(12)}
+    assert np.array_equal(found.with_whole(rest).pixels, exact.pixels)
+    assert found.with_whole(rest).sample is None
 
 
 def test_sampled_measures_are_means_over_those_rows(tmp_path):
@@ -247,4 +252,9 @@ def test_the_app_says_what_a_long_prompt_costs_before_it_runs(tmp_path, monkeypa
     assert not app.error
     said = [text.value for text in app.caption]
     assert any("vectors rounded to float16" in words for words in said)
-    assert any("drawn from 64 of 2,100 query tokens; 1 of 12 heads from all of them" in words for words in said)
+    assert any(re.search("drawn from 64 of 2,100 query tokens; [0-9]+ of 12 heads from all", words) for words in said)
+    for _ in range(100):  # the others follow behind
+        if not any("drawn from 64" in caption.value for caption in app.run().caption):
+            return
+        time.sleep(0.1)
+    raise AssertionError("not all heads have been drawn from all their rows")

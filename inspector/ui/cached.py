@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -23,7 +23,7 @@ from inspector import measures as head_measures
 from inspector.errors import InspectorError
 from inspector.learn import shares, shuffle, walkthrough
 from inspector.store import Report, Store
-from inspector.ui import held, opened
+from inspector.ui import behind, held, opened
 from inspector.ui.limits import limits
 from inspector.ui.state import Request
 
@@ -59,6 +59,12 @@ def _holds() -> held.Holds:
 def _visitor() -> held.Visitor:
     """This visitor's hold; Streamlit releases it when their connection ends, as when the tab is closed."""
     return _holds().enter()
+
+
+@st.cache_resource(show_spinner=False)
+def _behind() -> behind.Behind:
+    """What this server does while nobody waits."""
+    return behind.Behind(lambda: store().busy)
 
 
 def _hold(key: Hashable) -> None:
@@ -203,9 +209,23 @@ def thumbnails(request: Request, progress: Report | None = None) -> metrics.Thum
         )
 
     pictures = result(request, ("thumbnails",), make, size=lambda made: made.nbytes, progress=progress)
-    for place, seen in list(_whole(request).items()):  # heads that were looked at are drawn from all their rows
-        pictures = pictures.with_whole(place, seen)
-    return pictures
+    return pictures.with_whole(dict(_whole(request)))
+
+
+def draw_behind(request: Request) -> None:
+    """Have the heads of a long prompt drawn from all its rows, one after the other, while nobody waits for anything.
+    To be called every few seconds, or it ends; `thumbnails` has what there is."""
+    traced, drawn = trace(request), _whole(request)
+    pool = metrics.small_pool(traced.n)
+
+    def steps() -> Iterator[None]:
+        heads = [(info.index, head) for info in traced.layers for head in range(info.heads)]
+        for place, (layer, head) in enumerate(heads):
+            if place not in drawn:
+                drawn[place] = metrics.thumbnail(traced, layer, head, pool)
+                yield
+
+    _behind().want(_key_of(request, traced), steps)
 
 
 def picture(
@@ -227,12 +247,12 @@ def picture(
     made = result(request, what, make, size=lambda made: made.values.nbytes, progress=progress)
     if made.pool > 1 and kind == "weights" and not without_first:
         place = sum(info.heads for info in trace(request).layers[:layer]) + head
-        _whole(request)[place] = metrics.pool_picture(made, -(-made.values.shape[0] // metrics.THUMBNAIL))
+        _whole(request)[place] = metrics.shrunk(made, metrics.small_pool(made.n))
     return made
 
 
-def _whole(request: Request) -> dict[int, metrics.Picture]:
-    """The small pictures of the heads of a long prompt that were looked at, by their place among all heads."""
+def _whole(request: Request) -> dict[int, npt.NDArray[np.uint8]]:
+    """The small pictures of a long prompt's heads that were drawn from all its rows, by their place among all heads."""
     return result(request, ("whole",), lambda _, __: {}, size=lambda _: 2**20)
 
 

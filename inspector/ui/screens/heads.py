@@ -23,7 +23,10 @@ BEST = 60  # heads shown when they are put in order of a measure
 ZOOM = 48  # tokens on a side of the exact picture around a cell of a pooled one
 
 _HERE = Path(__file__).resolve().parent
-_NOT_FOUND = "order_not_found"
+_NOT_FOUND, _PICKED = "order_not_found", "picked_in_the_grid"
+REDRAWN_SECONDS = 4.0  # between two looks at what has been drawn behind
+
+Order = list[tuple[int, int, str]]  # layer, head, what to read at it
 
 
 def show() -> None:
@@ -37,6 +40,7 @@ def show() -> None:
     if shown is None:
         return
     common.facts(shown)
+    st.session_state.pop(_PICKED, None)
     pictures = attempt(lambda report: cached.thumbnails(shown.request, report))
     if pictures is None:
         return
@@ -44,8 +48,6 @@ def show() -> None:
     _what_to_see(shown, chosen)
     every_head = st.container()
     _one_head(shown, chosen)  # first: it is what a click waits for
-    if pictures.sample is not None:  # the head on screen has been drawn from all its rows meanwhile
-        pictures = cached.thumbnails(shown.request)
     with every_head:
         _all_heads(shown, chosen, pictures)
     with st.expander("Parameters or activations?"):
@@ -85,16 +87,37 @@ def _all_heads(shown: Current, chosen: state.Selection, pictures: metrics.Thumbn
                 for row, value in zip(best.itertuples(), best[measure.name], strict=True)
             ]
     _order_field(chosen)
-    if pictures.sample is not None:
-        words = pictures.said()
-        measured = "" if order is None else f" The order is measured on {cached.SAMPLE} of them."
-        st.caption(f"The prompt is long: small pictures are {words}. A head you look at is drawn from all.{measured}")
+    if order is not None and shown.trace.n > metrics.EXACT_UP_TO:
+        st.caption(f"The prompt is long: the order is measured on {cached.SAMPLE} of its query tokens.")
+    (_grid if pictures.sample is None else _grid_being_drawn)(shown, chosen, order)
+
+
+@st.fragment(run_every=REDRAWN_SECONDS)
+def _grid_being_drawn(shown: Current, chosen: state.Selection, order: Order | None) -> None:
+    """The grid of a long prompt: from a sample at once, from all its rows as they are drawn behind."""
+    if st.session_state.pop(_PICKED, False):
+        st.rerun()  # the rest of the page is another head's now
+    if not cached.keeps(shown.request):
+        st.rerun()  # let go of meanwhile: the page makes it anew, with progress
+    cached.draw_behind(shown.request)
+    pictures = cached.thumbnails(shown.request)
+    if pictures.sample is None:
+        st.rerun()  # all are there: nothing to wait for any more
+    st.caption(f"The prompt is long: small pictures are {pictures.said()}. The others follow by themselves.")
+    _grid(shown, chosen, order)
+
+
+def _grid(shown: Current, chosen: state.Selection, order: Order | None) -> None:
+    def pick(layer: int, head: int) -> None:
+        state.select(layer=layer, head=head)
+        st.session_state[_PICKED] = True
+
     head_grid(
-        pictures,
+        cached.thumbnails(shown.request),
         shown.trace.layers,
         selected=(chosen.layer, chosen.head),
         scale=chosen.scale,
-        on_pick=lambda layer, head: state.select(layer=layer, head=head),
+        on_pick=pick,
         key="grid",
         order=order,
         ordered_by=chosen.order,
