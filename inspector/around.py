@@ -24,7 +24,7 @@ class Around:
     """One token's vectors around one layer's attention, each [d_model], None where the pass did not show it.
 
     embedding: what the model's first block receives. residual: what this block receives. input: what its attention
-    receives. output: the attention output. next_residual: what the block of the next layer receives.
+    receives. output: the attention output. next_residual: what the next block receives, with attention or without.
     added_to: the part of the block that is called with exactly residual + output, in every element, which shows that
     the model adds the one to the other; empty where no part is (a norm or a factor stands between, or attention runs
     beside the rest of the block).
@@ -51,7 +51,7 @@ class AroundRecorder(Recorder):
     def _row(self, hidden_states: Tensor) -> Tensor:
         return hidden_states[0, self._position].clone()  # a model may add to it in place later
 
-    def enter_block(self, attention: nn.Module, hidden_states: Tensor) -> None:
+    def enter_block(self, attention: nn.Module | None, hidden_states: Tensor) -> None:
         found = self.found
         if found.embedding is None:
             found.embedding = self._row(hidden_states)

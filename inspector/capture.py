@@ -7,20 +7,17 @@ model, its config and everybody else's calls stay untouched; with one, the answe
 reference and then calls the same implementation. No n x n tensor is kept: a mask is kept as a rule.
 
 What the function does not see (a layer's input and output, the residual) comes from hooks that are installed once
-per model and do nothing without a recorder. Modules that attend in their own code are watched from such hooks
-(hooked.py).
+per model and do nothing without a recorder (modules.py). Modules that attend in their own code are watched from such
+hooks (hooked.py).
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
-import re
 import threading
 from collections import UserDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,15 +28,15 @@ from transformers.cache_utils import Cache
 from transformers.modeling_utils import AttentionInterface
 
 from inspector.errors import InspectorError
-from inspector.hooked import Attended, Watch, computes_attention
+from inspector.hooked import Attended, Watch
 from inspector.masks import KeptMask, Mask, additive_mask, as_additive, masked_weights, read_mask
+from inspector.modules import active
 from reimpl.attention import context_vectors, scaled_scores
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
 
 OnLayer = Callable[[int, int], None]
 
-_active: ContextVar[Recorder | None] = ContextVar("attention_recorder", default=None)
 _install_lock = threading.Lock()
 
 
@@ -264,9 +261,9 @@ class Recorder:
                 if call.query.shape[1] or not self.vectors:  # else one of the layers that are not kept
                     call.output = tensor[0]
 
-    def enter_block(self, attention: nn.Module, hidden_states: Tensor) -> None:
-        """The decoder block that holds this attention was called with this."""
-        if "residual" in self.keep:
+    def enter_block(self, attention: nn.Module | None, hidden_states: Tensor) -> None:
+        """The decoder block that holds this attention (None: one without attention) was called with this."""
+        if "residual" in self.keep and attention is not None:
             self._residuals[id(attention)] = hidden_states[0]
 
     def enter_part(self, attention: nn.Module, name: str, hidden_states: Tensor) -> None:
@@ -338,11 +335,11 @@ def _empty(call: Call) -> None:
 def recording(recorder: Recorder) -> Iterator[Recorder]:
     """Within this context, and in this thread alone, attention calls go through `recorder`."""
     install_seam()
-    token = _active.set(recorder)
+    token = active.set(recorder)
     try:
         yield recorder
     finally:
-        _active.reset(token)
+        active.reset(token)
 
 
 def install_seam() -> None:
@@ -355,48 +352,11 @@ def install_seam() -> None:
         @functools.wraps(original)
         def get_interface(self: Any, attn_implementation: str, default: Callable[..., Any]) -> Callable[..., Any]:
             configured = original(self, attn_implementation, default)
-            recorder = _active.get()
+            recorder = active.get()
             return configured if recorder is None else functools.partial(recorder.attend, configured, default)
 
         get_interface.seam_of = original  # type: ignore[attr-defined]
         AttentionInterface.get_interface = get_interface
-
-
-def install_hooks(model: nn.Module) -> dict[str, nn.Module]:
-    """Hooks on every attention module and its block, doing nothing without a recorder. Returns attention by name.
-
-    An attention module is one whose forward asks the interface for its function, or one that computes a softmax in its
-    own code (which need not be attention: that is seen when it runs); its block is the module around it.
-    """
-    modules = dict(model.named_modules())
-    asking = {name: module for name, module in modules.items() if asks_interface(module)}
-    # Neither what is inside a module that asks the interface (it may choose keys by a softmax) nor what is around one.
-    around = {place for name in asking for place in _places(name)}
-    apart = [name for name in modules if name not in around and not any(place in asking for place in _places(name))]
-    own = {name: modules[name] for name in apart if computes_attention(modules[name])}
-    with _install_lock:
-        if getattr(model, "_attention_inspector_hooks", False):
-            return asking | own
-        for name, module in (asking | own).items():
-            module.register_forward_pre_hook(_before_attention, with_kwargs=True)
-            module.register_forward_hook(_after_attention)
-            if name in own:
-                module.register_forward_pre_hook(_before_own_code)
-                module.register_forward_hook(_after_own_code, always_call=True)
-            block = modules.get(name.rpartition(".")[0])
-            if block is not None and not isinstance(block, nn.ModuleList):
-                block.register_forward_pre_hook(functools.partial(_before_block, module), with_kwargs=True)
-                for part, child in block.named_children():
-                    if child is not module:
-                        child.register_forward_pre_hook(functools.partial(_before_part, module, part), with_kwargs=True)
-        model._attention_inspector_hooks = True  # type: ignore[assignment]
-    return asking | own
-
-
-def block_number(name: str) -> int:
-    """The block's number in a module name such as model.layers.7.self_attn; -1 where there is none."""
-    numbers = re.findall(r"\.(\d+)(?=\.|$)", "." + name)
-    return int(numbers[-1]) if numbers else -1
 
 
 def unexplained(call: Call, found: Tensor, kwargs: Mapping[str, Any]) -> str:
@@ -447,59 +407,3 @@ def _each(change: Callable[[Any], Any], value: Any) -> Any:
     if type(value) is dict or isinstance(value, UserDict):
         return type(value)({name: change(item) for name, item in value.items()})
     return value
-
-
-def asks_interface(module: nn.Module) -> bool:
-    """Whether this module asks the library for its attention function, instead of attending in its own code."""
-    code = getattr(inspect.unwrap(type(module).forward), "__code__", None)
-    return code is not None and "ALL_ATTENTION_FUNCTIONS" in code.co_names
-
-
-def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
-    """What a module was given to work on; None where that cannot be told. A hook must never end a forward pass."""
-    given = [kwargs["hidden_states"]] if "hidden_states" in kwargs else [*args, *kwargs.values()]
-    return next((x for x in given if isinstance(x, Tensor) and x.ndim == 3 and x.is_floating_point()), None)
-
-
-def _before_attention(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if (recorder := _active.get()) is not None and (given := _hidden_states(args, kwargs)) is not None:
-        forward: Callable[..., Any] = type(module).forward
-        recorder.enter_attention(module, given, dict(zip(_parameters(forward), args, strict=False)) | kwargs)
-
-
-def _after_attention(module: nn.Module, _: Any, output: Any) -> None:
-    if (recorder := _active.get()) is not None:
-        recorder.leave_attention(module, output)
-
-
-def _before_own_code(module: nn.Module, _: Any) -> None:
-    if (recorder := _active.get()) is not None:
-        recorder.watch(module)
-
-
-def _after_own_code(module: nn.Module, _: Any, __: Any) -> None:
-    if (recorder := _active.get()) is not None:
-        recorder.unwatch(module)
-
-
-def _before_block(attention: nn.Module, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if (recorder := _active.get()) is not None and (given := _hidden_states(args, kwargs)) is not None:
-        recorder.enter_block(attention, given)
-
-
-def _before_part(attention: nn.Module, part: str, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if (recorder := _active.get()) is not None and (given := _hidden_states(args, kwargs)) is not None:
-        recorder.enter_part(attention, part, given)
-
-
-def _places(name: str) -> Iterator[str]:
-    """This module's name, and the names of all modules around it: a.b.c, a.b, a and the model's own, empty one."""
-    while name:
-        yield name
-        name = name.rpartition(".")[0]
-    yield ""
-
-
-@functools.cache
-def _parameters(forward: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(inspect.signature(inspect.unwrap(forward)).parameters)[1:]  # without self

@@ -24,14 +24,13 @@ from inspector.around import Around, AroundRecorder
 from inspector.capture import (
     OnLayer,
     Recorder,
-    asks_interface,
-    install_hooks,
     install_seam,
     recording,
 )
 from inspector.checks import first_sentence
 from inspector.cost import HALVES, Cost, refuse_run, run_cost, time_a_unit
 from inspector.errors import InspectorError
+from inspector.modules import asks_interface, install_hooks
 from inspector.pairing import pair
 from inspector.replay import turns
 from inspector.tokens import Tokens, tokenize

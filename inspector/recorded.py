@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from inspector.capture import Call, block_number
+from inspector.capture import Call
 from inspector.errors import InspectorError
+from inspector.modules import block_number
 from inspector.trace import Layer, LayerInfo
 from inspector.weights import all_finite
 from reimpl.spec import MaskRule

@@ -258,7 +258,12 @@ class Trace:
 
     @property
     def embedding(self) -> Tensor:
-        """The token embeddings [t, d_model] that the first block receives."""
+        """The token embeddings [t, d_model] that the model's first block receives."""
+        if (block := self.layers[0].block) > 0:
+            raise InspectorError(
+                f"The first attention of {self.model_name} stands in block {block}, and what block 0 "
+                f"receives is not kept: residual(0) has what block {block} receives."
+            )
         return self.residual(0)
 
     def input(self, layer: int) -> Tensor:

@@ -15,9 +15,10 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Gemma3Conf
 import inspector
 import inspector.capture
 import inspector.masks
-from inspector.capture import Recorder, block_number, recording, unexplained
+from inspector.capture import Recorder, recording, unexplained
 from inspector.coverage import tiny as types
 from inspector.errors import InspectorError
+from inspector.modules import block_number
 from inspector.replay import replay, turns
 from reimpl.spec import MaskRule
 

@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import inspector
-from inspector.capture import Recorder, install_hooks, recording
+from inspector.capture import Recorder, recording
 from inspector.coverage import tiny as types
 from inspector.hooked import Watch, computes_attention
+from inspector.modules import install_hooks
 from inspector.replay import replay
 from reimpl.spec import MaskRule
 

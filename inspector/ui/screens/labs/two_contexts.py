@@ -143,7 +143,12 @@ def _where(pair: Pair) -> None:
         words.append(f"token {place.last} of the {number} prompt, **{plain(label)}** (id {token}){of}")
     same = pair.first.tokens.ids[pair.at.last] == pair.second.tokens.ids[pair.other.last]
     distance, differing = pair.residuals.loc[0, "distance"], int(pair.residuals.loc[0, "differing"])
-    if same and differing == 0:
+    if pair.first.layers[0].block > 0:
+        verdict = (
+            f"This model's first attention stands in block {pair.first.layers[0].block}: what differs at layer 0, "
+            f"{common.number(distance)}, the blocks before it made."
+        )
+    elif same and differing == 0:
         verdict = "The same token, so the same embedding: distance 0 at layer 0, number by number."
     elif same:
         verdict = f"The same token, yet {differing} numbers differ at layer 0: this model adds positions to embeddings."

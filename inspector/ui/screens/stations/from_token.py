@@ -83,7 +83,7 @@ def tokens(at: At) -> None:
 
 def attention_input(at: At) -> None:
     st.markdown(
-        "A vector travels with each token through all layers, the **residual**. At layer 0 it is the embedding; each "
+        "A vector travels with each token through all layers, the **residual**. It begins as the embedding; each "
         "layer adds to it. What attention receives is, in most models, the residual after the block's norm, which "
         "brings it to a common size."
     )

@@ -233,6 +233,7 @@ def following(at: At) -> None:
     if found is None or found.residual is None or found.output is None:
         return
     if not last and found.next_residual is not None:
+        skipped = _blocks_between(at)
         after = found.residual + found.output
         rest = found.next_residual - after
         parts = [("+ attention output", found.output), ("+ what the rest of the block added", rest)]
@@ -242,7 +243,7 @@ def following(at: At) -> None:
             [
                 (f"residual of {at.query_label} before layer {at.layer}", found.residual),
                 *parts,
-                (f"= residual before layer {at.layer + 1}", found.next_residual),
+                (f"= residual before {'the next block' if skipped else f'layer {at.layer + 1}'}", found.next_residual),
             ],
             "next residual",
         )
@@ -251,6 +252,11 @@ def following(at: At) -> None:
             @ found.next_residual
             / (np.linalg.norm(found.residual) * np.linalg.norm(found.next_residual))
         )
+        if skipped:
+            st.caption(
+                f"Before layer {at.layer + 1} this model has {count(skipped, 'block')} without attention: that layer "
+                "receives what is made of the vector there."
+            )
         st.caption(f"Cosine between the residual before and after this layer: {turned:.5f} (1: the same direction).")
 
         def go_on() -> None:
@@ -270,6 +276,11 @@ def following(at: At) -> None:
                 column_config={"probability": st.column_config.NumberColumn(format="%.4f")},
             )
     terms("residual", "attention input")
+
+
+def _blocks_between(at: At) -> int:
+    """How many blocks without attention stand before the next layer."""
+    return max(0, at.trace.layers[at.layer + 1].block - at.info.block - 1)
 
 
 def _last(at: At) -> str:
