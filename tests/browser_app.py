@@ -47,12 +47,12 @@ def missing() -> str | None:
     except ImportError:
         return "playwright is not installed: pip install -e .[dev]"
     if chromium() is None:
-        return "no chromium on the path: apt-get install -y chromium"
+        return "no chromium on the path: apt-get install -y chromium-headless-shell (or chromium)"
     return None
 
 
 def chromium() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome")
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     return next((path for path in map(shutil.which, names) if path), None)
 
 

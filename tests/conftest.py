@@ -55,7 +55,7 @@ def _same_numbers_each_time() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # its first page costs more than most tests
 def address() -> Iterator[str]:
     browser_app.require()
     inspector.load()  # converted once before the app starts, so that no test waits for it
@@ -63,7 +63,7 @@ def address() -> Iterator[str]:
         yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     browser_app.require()
     from playwright.sync_api import sync_playwright
