@@ -46,7 +46,8 @@ class Thumbnails:
 
     Level 0 is masked; level u in 1..255 is the weight ((u - 1) / 254) squared: a square root keeps weights
     down to 4e-6 apart from zero, where equal steps would lose all under 1/510.
-    sample: from how many query rows they are drawn (None: from all), but for the heads in `whole`.
+    sample: from how many query rows they are drawn (None: from all), but for the heads in `whole`; failed: how many
+    could not be drawn from all.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -54,28 +55,38 @@ class Thumbnails:
     n: int
     sample: int | None = None
     whole: frozenset[int] = frozenset()
+    failed: int = 0
 
     @property
     def nbytes(self) -> int:
         return self.pixels.nbytes
+
+    @property
+    def left(self) -> int:
+        """How many heads are still to be drawn from all query rows."""
+        return 0 if self.sample is None else len(self.pixels) - len(self.whole) - self.failed
 
     def said(self) -> str:
         """From how many query tokens the pictures are drawn, in words; empty where from all."""
         if self.sample is None:
             return ""
         rest = f"; {len(self.whole)} of {len(self.pixels)} heads from all of them" if self.whole else ""
+        if self.failed:
+            rest += f"; {self.failed} could not be"
         return f"drawn from {self.sample:,} of {self.n:,} query tokens{rest}"
 
-    def with_whole(self, drawn: Mapping[int, npt.NDArray[np.uint8]]) -> Thumbnails:
+    def with_whole(self, drawn: Mapping[int, npt.NDArray[np.uint8] | None]) -> Thumbnails:
         """The same with some heads (by their place among all) drawn from all their query rows, as `thumbnail` or
-        `shrunk` gives them."""
+        `shrunk` gives them; None: that failed, and the head stays as it is."""
+        found = {place: cells for place, cells in drawn.items() if cells is not None}
         if not drawn:
             return self
         pixels = self.pixels.copy()
-        for place, found in drawn.items():
-            pixels[place] = found
-        whole = self.whole | drawn.keys()
-        return replace(self, pixels=pixels, whole=whole, sample=self.sample if len(whole) < len(pixels) else None)
+        for place, cells in found.items():
+            pixels[place] = cells
+        whole, failed = self.whole | found.keys(), len(drawn) - len(found)
+        sample = self.sample if len(whole) < len(pixels) else None
+        return replace(self, pixels=pixels, whole=whole, failed=failed, sample=sample)
 
     def telling(self, layers: Sequence[LayerInfo]) -> tuple[int, int]:
         """(layer, head) of the head with the most to see: the one that looks hardest at single tokens that
@@ -214,7 +225,8 @@ def thumbnail(trace: Trace, layer: int, head: int, pool: int) -> npt.NDArray[np.
     """One head's small picture from all its query rows, [side, side], as Thumbnails of this `pool` has it."""
     side = -(-trace.n // pool)
     cells = torch.full((side, side), -1.0)
-    _pool_into(cells, trace, layer, head, pool)
+    if trace.kept[layer].held:
+        _pool_into(cells, trace, layer, head, pool)
     return _levels(cells).numpy()
 
 

@@ -74,8 +74,9 @@ class Shelf:
                 return cast(T, self._kept[key][0])
             making = self._making.get(key)
             if making is None:
-                making = self._making[key] = _Making()
+                making = _Making()
                 threading.Thread(target=self._make, args=(key, making, make, size), name="store", daemon=True).start()
+                self._making[key] = making  # not before: a thread that cannot start leaves nothing to wait for
             making.waiting += 1
         try:
             while not making.done.wait(POLL_SECONDS):
@@ -109,14 +110,17 @@ class Shelf:
                 self._kept[key] = (value, cost)
                 self._kept.move_to_end(key)
                 gone = self._let_go()
-            if self._on_gone is not None:
-                for old in gone:
-                    self._on_gone(old)
+            self._tell(gone)
         finally:
             with self._lock:
                 if self._making.get(key) is making:
                     del self._making[key]
             making.done.set()
+
+    def _tell(self, gone: list[Hashable]) -> None:
+        if self._on_gone is not None:
+            for key in gone:
+                self._on_gone(key)
 
     def _let_go(self) -> list[Hashable]:
         """Take the least recently used away until the rest fits; the keys that went."""
@@ -127,6 +131,17 @@ class Shelf:
             total -= cost
             gone.append(key)
         return gone
+
+    def weigh(self, key: Hashable, size: Callable[[Any], int]) -> None:
+        """Take the size of `key` anew, where it is kept: what was made from it may have made it grow."""
+        with self._lock:
+            if key not in self._kept:
+                return
+            value = self._kept[key][0]
+            self._kept[key] = (value, size(value))
+            self._kept.move_to_end(key)
+            gone = self._let_go()
+        self._tell(gone)
 
     def drop(self, part: Hashable) -> None:
         """Let go of `part` and of every key made from it, as ("thumbnails", part) is. What is being made is left

@@ -291,7 +291,9 @@ class Trace:
         written = list(self.tokens.ids[self.prompt_length :])
         if not written:
             return 0, 0
-        chosen = self.logits[self.prompt_length - 1 : self.n - 1].argmax(-1).tolist()
+        known = self._logits  # else n × vocabulary numbers, which are not kept for this
+        logits = self._model().logits(self.tokens.ids) if known is None else known
+        chosen = logits[self.prompt_length - 1 : self.n - 1].argmax(-1).tolist()
         return sum(a == b for a, b in zip(chosen, written, strict=True)), len(written)
 
     def next_tokens(self, count: int = 10) -> list[tuple[str, int, float]]:

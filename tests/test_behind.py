@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 
+import inspector
 from inspector import metrics
 from inspector.ui import cached, state
 from inspector.ui.behind import Behind
@@ -51,6 +54,23 @@ def test_work_is_done_step_by_step_and_the_thread_ends():
     again = Steps(2)
     behind.want("a", again)  # as after all is done: it begins anew
     assert again.over.wait(20)
+
+
+def test_a_process_ends_in_the_midst_of_it():
+    script = (
+        "import time, torch\n"
+        "from inspector.ui.behind import Behind\n"
+        "def steps():\n"
+        "    x = torch.randn(1500, 1500)\n"
+        "    while True:\n"
+        "        x = (x @ x).softmax(-1)\n"
+        "        yield\n"
+        "Behind(lambda: False).want('a', steps)\n"
+        "time.sleep(0.5)\n"
+    )
+    for _ in range(3):
+        ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+        assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_it_stands_back_while_somebody_waits():
@@ -124,8 +144,7 @@ def test_a_long_prompts_heads_become_exact_while_somebody_looks(tmp_path, monkey
     assert first.sample is not None
     exact = metrics.thumbnails(trace)
     assert not np.array_equal(first.pixels, exact.pixels)
-    cached.draw_behind(request)
-    until(lambda: cached.thumbnails(request).sample is None)
+    until(lambda: not cached.drawn_behind(request).left)
     assert np.array_equal(cached.thumbnails(request).pixels, exact.pixels)
 
 
@@ -138,3 +157,43 @@ def test_a_head_that_was_looked_at_is_drawn_from_its_picture(tmp_path, monkeypat
     assert found.whole == {4 * layer + 1}
     exact = metrics.thumbnails(cached.trace(request)).pixels
     assert np.array_equal(found.pixels[4 * layer + 1], exact[4 * layer + 1])
+
+
+def test_nothing_is_drawn_for_a_prompt_that_is_no_longer_kept_and_nothing_keeps_its_trace(tmp_path, monkeypatch):
+    request = long_prompt("mistral", tmp_path, monkeypatch)
+    trace = weakref.ref(cached.trace(request))
+    first = cached.thumbnails(request)
+    monkeypatch.setattr(metrics, "thumbnail", lambda *_: time.sleep(0.05) or first.pixels[0])
+    assert cached.drawn_behind(request).left
+    cached.store().traces.drop(cached._key(request))
+    until(lambda: trace() is None)
+    assert cached.drawn_behind(request) is None  # and it was not run again
+    assert not cached.keeps(request)
+
+
+def test_a_head_that_cannot_be_drawn_is_said_and_the_others_are_drawn(tmp_path, monkeypatch, caplog):
+    request = long_prompt("mistral", tmp_path, monkeypatch)
+    draw = metrics.thumbnail
+
+    def broken(trace, layer, head, pool):
+        if (layer, head) == (1, 1):
+            raise ValueError(trace.prompt)
+        return draw(trace, layer, head, pool)
+
+    monkeypatch.setattr(metrics, "thumbnail", broken)
+    cached.thumbnails(request)
+    until(lambda: not cached.drawn_behind(request).left)
+    found = cached.thumbnails(request)
+    assert (found.failed, len(found.whole)) == (1, len(found.pixels) - 1)
+    assert found.said().endswith("11 of 12 heads from all of them; 1 could not be")
+    assert "Layer 1, head 1 could not be drawn: ValueError" in caplog.text
+    assert "w7" not in caplog.text
+
+
+def test_layers_without_vectors_have_nothing_to_draw(tmp_path, monkeypatch):
+    monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 1200)
+    trace = inspector.load(tiny.save("mistral", tmp_path)).trace(tiny.ids(1100), layers=[1])
+    pool = metrics.small_pool(trace.n)
+    exact = metrics.thumbnails(trace).pixels
+    for place in range(12):
+        assert np.array_equal(metrics.thumbnail(trace, place // 4, place % 4, pool), exact[place])

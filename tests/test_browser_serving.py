@@ -18,7 +18,7 @@ from inspector.ui import held
 
 pytestmark = [pytest.mark.browser, pytest.mark.packaged]
 
-RUN, PAGE = "breaks while it runs", "breaks the page"  # as in watched_app.py
+RUN, PAGE, PART, CLICK = "breaks while it runs", "breaks the page", "breaks a part of it", "breaks after a click"
 LONG = "The committee looked at every page of the report before it voted. " * 400  # about 5,200 tokens
 PEOPLE = 10
 
@@ -116,11 +116,17 @@ def test_a_closed_tab_frees_what_it_alone_held(visit, store):
     leaving.run_prompt("What only one of them asks for")
     staying.run_prompt("What both of them ask for")
     until(lambda: names(store()["kept"], "What only"), 5)
+    for page in ("Vectors", "Pair", "Walkthrough", "BertViz", "Heads"):  # none may keep what it showed
+        leaving.page.get_by_role("link", name=page, exact=True).first.click()
+        leaving.page.get_by_text("How to read it").first.wait_for()
+        leaving.idle()
     leaving.page.close()
     took = until(lambda: not names(store()["kept"], "What only"), held.GRACE_SECONDS + 10)
     print(f"freed after {took:.2f} s")
-    assert took > held.GRACE_SECONDS - 1  # who only lost the connection finds it again
+    assert took > held.GRACE_SECONDS - 2  # who only lost the connection finds it again
+    until(lambda: not names(store()["alive"], "What only"), 5)  # not only let go of by the store
     assert names(store()["kept"], "What both")
+    assert names(store()["alive"], "What both")
 
 
 def test_ten_people_at_once_each_see_exactly_their_own_numbers(visit, smollm, folder):
@@ -161,13 +167,20 @@ def test_errors_too_keep_the_prompt_out_of_the_servers_output(visit, folder):
         ("Zqlongwv", "Zqlongwv " * 2000, "and this model has positions for 8192"),
         ("Zqrunwv", f"Zqrunwv {RUN}", "This did not work (ValueError"),
         ("Zqpagewv", f"Zqpagewv {PAGE}", "The original error message is redacted"),
+        ("Zqpartwv", f"Zqpartwv {PART}", "The original error message is redacted"),
+        ("Zqclickwv", f"Zqclickwv {CLICK}", "Break"),
     ):
         ask(visitor, prompt)
         visitor.page.get_by_text(answer).first.wait_for(timeout=30_000)
         assert secret not in visitor.page.url
+        if CLICK in prompt:
+            visitor.page.get_by_role("button", name="Break").click()
+            until(lambda: "in click" in (folder / "output").read_text(encoding="utf-8"), 20)
+        visitor.idle()
         assert secret not in (folder / "output").read_text(encoding="utf-8")
     output = re.sub(r"\x1b\[[\d;]*m", "", (folder / "output").read_text(encoding="utf-8"))  # without its colours
     assert "Unexpected ValueError" in output  # what happened and where is there
     assert "broken_trace" in output
-    assert "Unforeseen: LookupError" in output
+    assert output.count("Unforeseen LookupError") >= 3
     assert "broken_facts" in output
+    assert "in part" in output

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from screen_app import payloads
 from streamlit.testing.v1 import AppTest
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -18,7 +19,7 @@ import inspector
 from inspector import cost, measures, metrics, views
 from inspector.errors import InspectorError
 from inspector.prompts import MOST_BYTES, read_prompt
-from inspector.ui import opened, state
+from inspector.ui import cached, opened, state
 from reimpl.blockwise import blockwise_context, strips
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
@@ -258,3 +259,21 @@ def test_the_app_says_what_a_long_prompt_costs_before_it_runs(tmp_path, monkeypa
             return
         time.sleep(0.1)
     raise AssertionError("not all heads have been drawn from all their rows")
+
+
+def test_exact_cells_are_of_the_picture_above_them(tmp_path, monkeypatch):
+    monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 1200)
+    tiny.save("grouped", tmp_path)
+    request = state.Request(str(tmp_path), " ".join(f"w{i * 7 % 128}" for i in range(1100)))
+    app = AppTest.from_file(str(MAIN), default_timeout=120)
+    app.session_state["request"] = request
+    app.query_params.update({"layer": "1", "head": "2", "query": "700", "key": "3", "sink": "without"})
+    app.run()
+    assert not app.exception
+    assert any("**Exact cells**" in text.value and "without the first token" in text.value for text in app.markdown)
+    header, numbers = payloads(app, "exact")
+    rows, columns = slice(676, 724), slice(0, 48)
+    trace = cached.trace(request)
+    expected = metrics.window(trace, 1, 2, rows, columns, without_first=True)
+    assert np.allclose(numbers.reshape(header["shape"]), expected, equal_nan=True)
+    assert not np.allclose(expected, metrics.window(trace, 1, 2, rows, columns), equal_nan=True)

@@ -158,49 +158,82 @@ def test_what_nobody_holds_any_longer_is_let_go_of_with_all_that_was_made_from_i
     mine, shared = ("prompt", "mine"), ("prompt", "shared")
     store = filled(mine, shared)
     store.models.get("model", lambda report: "model", size=size_one)
-    holds = Holds(store.forget, grace=0.0)
-    first, second = holds.enter(), holds.enter()
-    for visitor, key in ((first, mine), (first, shared), (second, shared)):
-        visitor.hold(key)
-    first.leave()
+    here = {"first", "second"}
+    holds = Holds(store.forget, here.__contains__, grace=0.0, every=0.02)
+    for visitor, key in (("first", mine), ("first", shared), ("second", shared)):
+        holds.hold(visitor, key)
+    here.remove("first")
     until(lambda: mine not in store.traces)
     until(lambda: ("thumbnails", mine) not in store.results)
     assert shared in store.traces
     assert ("thumbnails", shared) in store.results
-    second.leave()
+    here.remove("second")
     until(lambda: not len(store.traces) and not len(store.results))
     assert "model" in store.models
 
 
 def test_who_comes_back_within_the_grace_loses_nothing():
-    store = filled("a")
-    holds = Holds(store.forget, grace=0.2)
-    before, again = holds.enter(), holds.enter()  # a lost connection, and the same tab's next one
-    before.hold("a")
-    before.leave()
-    again.hold("a")
-    until(lambda: before.gone)
+    store, here = filled("a"), {"tab"}
+    holds = Holds(store.forget, here.__contains__, grace=0.3, every=0.02)
+    holds.hold("tab", "a")
+    here.clear()
+    time.sleep(0.1)
+    here.add("tab")  # connected again, and at rest: nothing is asked for anew
+    time.sleep(0.5)
     assert "a" in store.traces
-    before.hold("a")  # a script that was still running: it holds nothing any more
-    again.leave()
+    here.clear()
+    until(lambda: "a" not in store.traces)
+    until(lambda: not any(thread.name == "holds" for thread in threading.enumerate()))
+
+
+def test_what_is_asked_for_after_the_connection_was_lost_is_let_go_of_too():
+    store = filled("a")
+    holds = Holds(store.forget, lambda _: False, grace=0.1, every=0.02)
+    holds.hold("tab", "a")  # by a script that was still running
     until(lambda: "a" not in store.traces)
 
 
 def test_what_is_being_made_is_left_alone():
     store, go, made = Store(800), threading.Event(), []
-    holds = Holds(store.forget, grace=0.0)
-    leaving = holds.enter()
-    leaving.hold("a")
+    here = {"leaving"}
+    holds = Holds(store.forget, here.__contains__, grace=0.0, every=0.02)
+    holds.hold("leaving", "a")
     asking = threading.Thread(
         target=lambda: made.append(store.traces.get("a", lambda report: go.wait(10), size=size_one))
     )
     asking.start()
     until(lambda: store.traces._making)
-    leaving.leave()
-    until(lambda: leaving.gone)
+    here.clear()
+    until(lambda: not any(thread.name == "holds" for thread in threading.enumerate()))
     go.set()
     asking.join(10)
     assert made == [True]
+
+
+def test_a_thread_that_cannot_start_leaves_nothing_to_wait_for(monkeypatch):
+    shelf = Shelf(10)
+
+    def full(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", full)
+        with pytest.raises(RuntimeError):
+            shelf.get("k", lambda report: 1, size=size_one)
+    assert not shelf.making
+    assert shelf.get("k", lambda report: 2, size=size_one) == 2
+
+
+def test_what_has_grown_is_weighed_anew():
+    gone = []
+    shelf = Shelf(10, on_gone=gone.append)
+    for key in ("a", "b"):
+        shelf.get(key, lambda report: [1, 2, 3], size=len)
+    shelf.peek("b").extend([4] * 5)
+    assert shelf.used == 6
+    shelf.weigh("b", len)
+    assert (shelf.used, gone) == (8, ["a"])
+    shelf.weigh("not kept", len)
 
 
 def test_a_model_that_has_to_go_takes_its_traces_along():

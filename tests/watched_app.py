@@ -1,6 +1,7 @@
 """app.py, and beside it a file that says what the store keeps and makes: test_browser_serving.py reads it.
 
-Two mistakes are planted, whose words quote the prompt as a careless library's might: one while it runs, one in a page.
+Mistakes are planted, whose words quote the prompt as a careless library's might: one while it runs, one in a page, one
+in a part of a page that runs by itself, one after a click.
 """
 
 import json
@@ -8,24 +9,27 @@ import os
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import streamlit as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # streamlit puts this file's own folder there
 
+from inspector import Trace
 from inspector.model import Model
 from inspector.ui import cached
 from inspector.ui.main import main
 from inspector.ui.screens import common
 
-RUN, PAGE = "breaks while it runs", "breaks the page"
+RUN, PAGE, PART, CLICK = "breaks while it runs", "breaks the page", "breaks a part of it", "breaks after a click"
 
 
 @st.cache_resource(show_spinner=False)
 def watch() -> None:
     """Starts the one thread that writes."""
     store, target = cached.store(), Path(os.environ["WATCHED_STORE"])
+    alive: weakref.WeakValueDictionary[int, Trace] = weakref.WeakValueDictionary()
 
     def write() -> None:
         while True:
@@ -33,6 +37,7 @@ def watch() -> None:
                 found = {
                     "kept": [repr(key) for key in store.traces._kept],
                     "making": [repr(key) for key in store.traces._making],
+                    "alive": [trace.prompt for trace in alive.values()],
                     "threads": sum(thread.name == "store" for thread in threading.enumerate()),
                 }
             part = target.with_suffix(".part")
@@ -46,12 +51,25 @@ def watch() -> None:
     def broken_trace(self, prompt, **options):
         if RUN in str(prompt):
             raise ValueError(f"cannot make anything of {prompt!r}")
-        return trace(self, prompt, **options)
+        made = trace(self, prompt, **options)
+        alive[id(made)] = made
+        return made
 
     def broken_facts(shown, **options):
         if PAGE in shown.request.prompt:
             raise LookupError(f"nothing is known of {shown.request.prompt!r}")
+        if PART in shown.request.prompt:
+            part(shown.request.prompt)
+        if CLICK in shown.request.prompt:
+            st.button("Break", on_click=click, args=(shown.request.prompt,))
         return facts(shown, **options)
+
+    @st.fragment
+    def part(prompt):
+        raise LookupError(f"no part for {prompt!r}")
+
+    def click(prompt):
+        raise LookupError(f"no click for {prompt!r}")
 
     Model.trace, common.facts = broken_trace, broken_facts
 

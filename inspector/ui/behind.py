@@ -6,6 +6,7 @@ waits for, and rests as long as each step took. It knows nothing of Streamlit: `
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -15,14 +16,16 @@ WAIT_SECONDS = 0.1
 
 
 class Behind:
-    """The work by key. `busy()`: whether somebody waits for something else."""
+    """The work by key. `busy()`, which must not fail: whether somebody waits for something else."""
 
     def __init__(self, busy: Callable[[], bool], *, patience: float = PATIENCE_SECONDS) -> None:
         self._busy, self._patience = busy, patience
         self._lock = threading.Lock()
         self._work: dict[Hashable, Iterator[object]] = {}
         self._asked: dict[Hashable, float] = {}
-        self._alive = False
+        self._thread: threading.Thread | None = None  # while there is work
+        self._over = threading.Event()
+        atexit.register(self.close)  # a thread inside torch when Python ends would abort the process
 
     def want(self, key: Hashable, steps: Callable[[], Iterator[object]]) -> None:
         """Have this done, or go on being done: to be called again every few seconds. `steps()` gives an iterator that
@@ -31,9 +34,17 @@ class Behind:
             if key not in self._work:
                 self._work[key] = steps()
             self._asked[key] = time.monotonic()
-            if not self._alive:
-                self._alive = True
-                threading.Thread(target=self._go_on, name="behind", daemon=True).start()
+            if self._thread is None:
+                thread = threading.Thread(target=self._go_on, name="behind", daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def close(self) -> None:
+        """Do no more; waits for the step that is being done."""
+        self._over.set()
+        thread = self._thread
+        if thread is not None:
+            thread.join(5)
 
     def __contains__(self, key: Hashable) -> bool:
         with self._lock:
@@ -43,7 +54,7 @@ class Behind:
         while (chosen := self._next()) is not None:
             key, work = chosen
             if self._busy():
-                time.sleep(WAIT_SECONDS)
+                self._over.wait(WAIT_SECONDS)
                 continue
             start = time.monotonic()
             try:
@@ -51,7 +62,7 @@ class Behind:
             except Exception:  # done (StopIteration), or whatever went wrong: who looks at it is told there
                 self._drop(key)
             del work
-            time.sleep(time.monotonic() - start)
+            self._over.wait(time.monotonic() - start)
 
     def _next(self) -> tuple[Hashable, Iterator[object]] | None:
         """What was asked for last; None, and the thread ends, where nothing is left."""
@@ -59,8 +70,8 @@ class Behind:
             late = time.monotonic() - self._patience
             for key in [key for key, asked in self._asked.items() if asked < late]:
                 del self._work[key], self._asked[key]
-            if not self._work:
-                self._alive = False
+            if not self._work or self._over.is_set():
+                self._thread = None
                 return None
             key = max(self._asked, key=self._asked.__getitem__)
             return key, self._work[key]

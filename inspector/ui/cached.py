@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
+import weakref
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import streamlit as st
+from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 import inspector
@@ -42,6 +45,8 @@ DTYPE, REVISION = "float32", None  # how every model is loaded; the app offers n
 
 T = TypeVar("T")
 
+_LOG = logging.getLogger(__name__)
+
 
 @st.cache_resource(show_spinner=False)
 def store() -> Store:
@@ -52,13 +57,12 @@ def store() -> Store:
 @st.cache_resource(show_spinner=False)
 def _holds() -> held.Holds:
     """Which visitor holds which trace: what nobody holds any longer is let go of."""
-    return held.Holds(store().forget)
+    return held.Holds(store().forget, _connected)
 
 
-@st.cache_resource(show_spinner=False, scope="session", on_release=held.Visitor.leave)
-def _visitor() -> held.Visitor:
-    """This visitor's hold; Streamlit releases it when their connection ends, as when the tab is closed."""
-    return _holds().enter()
+def _connected(session: str) -> bool:
+    """Whether this session's page is open; Streamlit knows at once when a tab is closed."""
+    return not runtime.exists() or runtime.get_instance().is_active_session(session)
 
 
 @st.cache_resource(show_spinner=False)
@@ -68,8 +72,9 @@ def _behind() -> behind.Behind:
 
 
 def _hold(key: Hashable) -> None:
-    if get_script_run_ctx(suppress_warning=True) is not None:  # else no visitor asks, but a script or a test
-        _visitor().hold(key)
+    run = get_script_run_ctx(suppress_warning=True)
+    if run is not None:  # else no visitor asks, but a script or a test
+        _holds().hold(run.session_id, key)
 
 
 def open_file(content: bytes, name: str) -> Request:
@@ -96,7 +101,7 @@ def model(request: Request, progress: Report | None = None) -> Model:
     return store().models.get(
         _model_key(request),
         lambda report: inspector.load(request.model, progress=report, dtype=DTYPE, revision=REVISION),
-        size=lambda made: sum(parameter.nbytes for parameter in made.model.parameters()),
+        size=_model_bytes,
         progress=progress,
     )
 
@@ -169,7 +174,18 @@ def trace(request: Request, progress: Report | None = None) -> Trace:
             precision=request.precision or None,
         )
 
-    return store().traces.get(key, make, size=lambda made: made.nbytes, progress=progress)
+    found = store().traces.get(key, make, size=_trace_bytes, progress=progress)
+    # The model is used with its trace, and stays or goes with it: one that had to go meanwhile is put back.
+    store().models.get(_model_key(request), lambda _: loaded, size=_model_bytes)
+    return found
+
+
+def _trace_bytes(traced: Trace) -> int:
+    return traced.nbytes
+
+
+def _model_bytes(loaded: Model) -> int:
+    return sum(parameter.nbytes for parameter in loaded.model.parameters())
 
 
 def result(
@@ -184,7 +200,9 @@ def result(
     depends on beside the request; `size`: how many bytes it keeps."""
     traced = trace(request, progress)
     key = (*what, _key_of(request, traced))
-    return store().results.get(key, lambda report: make(traced, report), size=size, progress=progress)
+    made = store().results.get(key, lambda report: make(traced, report), size=size, progress=progress)
+    store().traces.weigh(key[-1], _trace_bytes)  # it may have fetched vectors that the trace keeps from now on
+    return made
 
 
 def own_choices(request: Request, progress: Report | None = None) -> tuple[int, int]:
@@ -212,20 +230,41 @@ def thumbnails(request: Request, progress: Report | None = None) -> metrics.Thum
     return pictures.with_whole(dict(_whole(request)))
 
 
-def draw_behind(request: Request) -> None:
-    """Have the heads of a long prompt drawn from all its rows, one after the other, while nobody waits for anything.
-    To be called every few seconds, or it ends; `thumbnails` has what there is."""
-    traced, drawn = trace(request), _whole(request)
-    pool = metrics.small_pool(traced.n)
+def drawn_behind(request: Request) -> metrics.Thumbnails | None:
+    """A long prompt's small pictures as far as they are drawn from all its rows. The heads that are left are drawn one
+    after the other while nobody waits for anything and this is called every few seconds. None where the prompt is no
+    longer kept: it is never run for this."""
+    key = _key(request)
+    traced: Trace | None = None if key is None else store().traces.peek(key)
+    if traced is None:
+        return None
+    _hold(key)
+    pictures, drawn = thumbnails(request), _whole(request)
+    heads = [(info.index, head) for info in traced.layers for head in range(info.heads)]
+    pool, kept = pictures.pool, weakref.ref(traced)  # its place in memory may be needed meanwhile
 
     def steps() -> Iterator[None]:
-        heads = [(info.index, head) for info in traced.layers for head in range(info.heads)]
         for place, (layer, head) in enumerate(heads):
+            found = kept()
+            if found is None:
+                return
             if place not in drawn:
-                drawn[place] = metrics.thumbnail(traced, layer, head, pool)
+                drawn[place] = _drawn(found, layer, head, pool)
+                del found
                 yield
 
-    _behind().want(_key_of(request, traced), steps)
+    if pictures.sample is not None:
+        _behind().want(key, steps)
+    return pictures
+
+
+def _drawn(traced: Trace, layer: int, head: int, pool: int) -> npt.NDArray[np.uint8] | None:
+    """One head's small picture; None, and a line in the log, where that fails: the others are drawn all the same."""
+    try:
+        return metrics.thumbnail(traced, layer, head, pool)
+    except Exception as error:  # whatever it was: nobody waits who could be told
+        _LOG.error("Layer %d, head %d could not be drawn: %s", layer, head, type(error).__name__)
+        return None
 
 
 def picture(
@@ -251,8 +290,9 @@ def picture(
     return made
 
 
-def _whole(request: Request) -> dict[int, npt.NDArray[np.uint8]]:
-    """The small pictures of a long prompt's heads that were drawn from all its rows, by their place among all heads."""
+def _whole(request: Request) -> dict[int, npt.NDArray[np.uint8] | None]:
+    """The small pictures of a long prompt's heads that were drawn from all its rows, by their place among all heads;
+    None where that failed."""
     return result(request, ("whole",), lambda _, __: {}, size=lambda _: 2**20)
 
 

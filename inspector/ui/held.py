@@ -2,63 +2,67 @@
 
 The store keeps what was used last within its budget, for everybody. This file knows who asked for what, so that a
 closed tab frees what it alone held (models stay: the next visitor wants them). It knows nothing of Streamlit:
-`cached.py` keeps one Visitor for each session, and Streamlit tells it when the session's connection ends.
+`cached.py` names visitors by their session and says whether one is connected. That is looked up, again and again: a
+tab that was connected anew and then stands still says nothing by itself.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable
 
 GRACE_SECONDS = 15.0  # a lost connection that is back within this finds everything as it was
+EVERY_SECONDS = 1.0
 
 
 class Holds:
-    """All visitors' holds. `forget(key)` is called for each key whose last visitor has gone."""
+    """All visitors' holds. `forget(key)` is called for each key whose last visitor has gone; `connected(visitor)`:
+    whether their page is open."""
 
-    def __init__(self, forget: Callable[[Hashable], None], *, grace: float = GRACE_SECONDS) -> None:
-        self._forget, self._grace = forget, grace
+    def __init__(
+        self,
+        forget: Callable[[Hashable], None],
+        connected: Callable[[str], bool],
+        *,
+        grace: float = GRACE_SECONDS,
+        every: float = EVERY_SECONDS,
+    ) -> None:
+        self._forget, self._connected, self._grace, self._every = forget, connected, grace, every
         self._lock = threading.Lock()
-        self._by_key: dict[Hashable, set[Visitor]] = {}
+        self._keys: dict[str, set[Hashable]] = {}  # by visitor
+        self._seen: dict[str, float] = {}  # when each was last known to be connected
+        self._watching = False
 
-    def enter(self) -> Visitor:
-        """A new visitor, who holds nothing yet."""
-        return Visitor(self)
-
-    def add(self, key: Hashable, visitor: Visitor) -> None:
+    def hold(self, visitor: str, key: Hashable) -> None:
+        """Say that this visitor wants `key`, before asking the store for it."""
         with self._lock:
-            if not visitor.gone:
-                self._by_key.setdefault(key, set()).add(visitor)
+            self._keys.setdefault(visitor, set()).add(key)
+            self._seen[visitor] = time.monotonic()
+            if not self._watching:
+                threading.Thread(target=self._watch, name="holds", daemon=True).start()
+                self._watching = True
 
-    def leave_later(self, visitor: Visitor) -> None:
-        """Take the visitor's holds away once the grace is over."""
-        timer = threading.Timer(self._grace, self._leave, args=(visitor,))
-        timer.daemon = True
-        timer.start()
+    def _watch(self) -> None:
+        while self._look():
+            time.sleep(self._every)
 
-    def _leave(self, visitor: Visitor) -> None:
+    def _look(self) -> bool:
+        """Take the holds of those who have been away for longer than the grace; False where nobody is left."""
         # Under the lock all along: who asks for a key meanwhile holds it either before (then it stays) or after it has
         # been forgotten (then it is made anew).
         with self._lock:
-            visitor.gone = True
-            for key in [key for key, visitors in self._by_key.items() if visitor in visitors]:
-                self._by_key[key].discard(visitor)
-                if not self._by_key[key]:
-                    del self._by_key[key]
-                    self._forget(key)
+            now = time.monotonic()
+            for visitor in list(self._keys):
+                if self._connected(visitor):
+                    self._seen[visitor] = now
+                elif now - self._seen[visitor] >= self._grace:
+                    self._leave(visitor)
+            self._watching = bool(self._keys)
+            return self._watching
 
-
-class Visitor:
-    """One browser tab's hold on what it has asked for."""
-
-    def __init__(self, holds: Holds) -> None:
-        self._holds = holds
-        self.gone = False
-
-    def hold(self, key: Hashable) -> None:
-        """Say that this visitor wants `key`, before asking the store for it."""
-        self._holds.add(key, self)
-
-    def leave(self) -> None:
-        """The tab was closed, or its connection was lost."""
-        self._holds.leave_later(self)
+    def _leave(self, visitor: str) -> None:
+        del self._seen[visitor]
+        for key in self._keys.pop(visitor):
+            if not any(key in others for others in self._keys.values()):
+                self._forget(key)

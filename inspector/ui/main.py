@@ -6,7 +6,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from inspector.errors import InspectorError
 from inspector.ui import links, serve, sidebar
 
 _HERE = Path(__file__).resolve().parent
@@ -32,13 +31,10 @@ PAGES = {
 }
 
 
-class Unforeseen(Exception):
-    """An error that no screen has a sentence for, by the name of its type."""
-
-
 def main() -> None:
     """One run of the script: sidebar, then the page."""
     serve.ask_nobody()
+    serve.log_no_words()
     # An emoji, not a :material: icon: that one would be fetched from a font host.
     st.set_page_config(page_title="Attention Inspector", page_icon="🔍", layout="wide")
     first = next(iter(PAGES.values()))[0][0]
@@ -50,12 +46,7 @@ def main() -> None:
     st.html(_HERE / "style.css")
     if links.arrive():  # else a link's prompt is still on its way from the browser
         sidebar.show()
-        try:
-            page.run()
-        except InspectorError:
-            raise
-        except Exception as error:  # a mistake of ours: the log says where, and not its words, which may quote a prompt
-            raise Unforeseen(type(error).__name__).with_traceback(error.__traceback__) from None
+        page.run()
 
 
 if __name__ == "__main__":

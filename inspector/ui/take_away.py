@@ -1,6 +1,7 @@
 """The head on screen goes in; the buttons "Save" and "Copy link" come out. Each file is made when it is asked for.
 
-A file's maker runs on a thread without a visitor: it closes over all it needs and knows no session.
+A file's maker runs on a thread without a visitor. Streamlit keeps it longer than the page: it holds the request, and
+asks for the trace when it runs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from inspector import Trace
     from inspector.metrics import Kind
     from inspector.ui.running import Current
-    from inspector.ui.state import Selection
+    from inspector.ui.state import Request, Selection
 
 MOST_TRACE_BYTES = 500 * 2**20  # the server holds a file in memory while it is fetched
 _TYPES = {
@@ -53,7 +54,7 @@ def file_name(trace: Trace, what: str, suffix: str, layer: int | None = None, he
 
 
 def _save(shown: Current, chosen: Selection) -> None:
-    trace, layer, head = shown.trace, chosen.layer, chosen.head
+    trace, request, layer, head = shown.trace, shown.request, chosen.layer, chosen.head
     kind: Kind = next((known for known in KINDS if known == chosen.show), "weights")
     without = chosen.sink == "without"
     report = cached.finished_report(shown.request)
@@ -62,12 +63,13 @@ def _save(shown: Current, chosen: Selection) -> None:
 
     def figure() -> views.Figure:
         scale = chosen.scale
-        return views.head_figure(trace, layer, head, kind, scale, dark, without_first=without, verification=said)
+        traced = cached.trace(request)
+        return views.head_figure(traced, layer, head, kind, scale, dark, without_first=without, verification=said)
 
     def every_head() -> bytes:
-        pictures = cached.thumbnails(shown.request)
-        at = (layer, head)
-        made = views.grid_figure(trace, chosen.scale, dark, selected=at, verification=said, pictures=pictures)
+        pictures = cached.thumbnails(request)
+        at, traced = (layer, head), cached.trace(request)
+        made = views.grid_figure(traced, chosen.scale, dark, selected=at, verification=said, pictures=pictures)
         return made.html.encode()
 
     def one(what: str, suffix: str, make: Callable[[], bytes], label: str) -> None:
@@ -83,16 +85,18 @@ def _save(shown: Current, chosen: Selection) -> None:
             one(what, "html", lambda: figure().html.encode(), "HTML page")
     with st.container(horizontal=True):
         if drawn:
-            one("pairs", "csv", lambda: _pairs(trace, layer, head, "csv"), "CSV")
-            one("pairs", "parquet", lambda: _pairs(trace, layer, head, "parquet"), "Parquet")
-        one("vectors", "safetensors", lambda: views.vectors(trace, layer, head).safetensors, "Vectors (safetensors)")
+            one("pairs", "csv", lambda: _pairs(cached.trace(request), layer, head, "csv"), "CSV")
+            one("pairs", "parquet", lambda: _pairs(cached.trace(request), layer, head, "parquet"), "Parquet")
+        one("vectors", "safetensors", lambda: _vectors(request, layer, head), "Vectors (safetensors)")
     st.caption("**All heads**")
     with st.container(horizontal=True):
         if not any(kept.unexplained for kept in trace.kept):
             _button(file_name(trace, "all-heads", "html"), every_head, "HTML page of all heads")
         if trace.nbytes <= MOST_TRACE_BYTES:
             size = f"{trace.nbytes / 2**20:,.1f} MB"
-            _button(file_name(trace, "trace", "safetensors"), lambda: _whole(trace), f"Whole trace ({size})")
+            _button(
+                file_name(trace, "trace", "safetensors"), lambda: _whole(cached.trace(request)), f"Whole trace ({size})"
+            )
     if not drawn:
         st.caption(f"No weights of this layer can be saved: {plain(trace.kept[layer].unexplained)}.")
     st.caption(" ".join(_limits(trace, words=chosen.unit == "words")))
@@ -138,6 +142,10 @@ def _pairs(trace: Trace, layer: int, head: int, suffix: str) -> bytes:
         return frame.to_csv(index=False).encode()
     written: bytes = frame.to_parquet(None, index=False)
     return written
+
+
+def _vectors(request: Request, layer: int, head: int) -> bytes:
+    return views.vectors(cached.trace(request), layer, head).safetensors
 
 
 def _whole(trace: Trace) -> bytes:

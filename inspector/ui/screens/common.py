@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,9 +95,13 @@ def pair_pickers(trace: Trace, chosen: state.Selection) -> tuple[int, int, pd.Da
     seen = row["position"][row["allowed"]].to_list()
     key = chosen.key if chosen.key in seen else pairs.strongest_key(row)
 
+    kept = weakref.ref(trace)  # Streamlit keeps what it calls, and what that holds, longer than the page
+
     def take_query(position: int) -> None:  # a key that was chosen is kept where this query may look at it too
-        may = pairs.row(trace, chosen.layer, chosen.head, position)["allowed"]
-        state.select(query=position, key=chosen.key if chosen.key >= 0 and may[chosen.key] else -1)
+        found, may = kept(), False
+        if found is not None and chosen.key >= 0:
+            may = bool(pairs.row(found, chosen.layer, chosen.head, position)["allowed"][chosen.key])
+        state.select(query=position, key=chosen.key if may else -1)
 
     with st.container(horizontal=True):
         head_pickers(trace.layers, chosen)
@@ -112,11 +117,12 @@ def token_picker(
 ) -> None:
     """A field to choose one of the prompt's tokens by position and text."""
     st.session_state[field] = present
+    labels = [label(trace, position) for position in range(trace.n)]
     st.selectbox(
         title,
         list(positions),
         key=field,
-        format_func=lambda position: label(trace, position),
+        format_func=labels.__getitem__,
         on_change=lambda: on_pick(st.session_state[field]),
         width=185,
     )

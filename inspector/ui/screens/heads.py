@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import streamlit as st
@@ -17,6 +19,9 @@ from inspector.ui.examples import EXAMPLES
 from inspector.ui.running import Current, attempt, current
 from inspector.ui.screens import common
 from inspector.ui.text import count, plain, short
+
+if TYPE_CHECKING:
+    from inspector.trace import LayerInfo
 
 ARROW = ":material/arrow_forward:"
 BEST = 60  # heads shown when they are put in order of a measure
@@ -89,32 +94,47 @@ def _all_heads(shown: Current, chosen: state.Selection, pictures: metrics.Thumbn
     _order_field(chosen)
     if order is not None and shown.trace.n > metrics.EXACT_UP_TO:
         st.caption(f"The prompt is long: the order is measured on {cached.SAMPLE} of its query tokens.")
-    (_grid if pictures.sample is None else _grid_being_drawn)(shown, chosen, order)
+    if pictures.left:
+        _grid_being_drawn(shown.request, pictures, shown.trace.layers, chosen, order)
+    else:
+        if pictures.failed:
+            st.caption(f"The prompt is long: small pictures are {pictures.said()}.")
+        _grid(pictures, shown.trace.layers, chosen, order)
 
 
 @st.fragment(run_every=REDRAWN_SECONDS)
-def _grid_being_drawn(shown: Current, chosen: state.Selection, order: Order | None) -> None:
-    """The grid of a long prompt: from a sample at once, from all its rows as they are drawn behind."""
+def _grid_being_drawn(
+    request: state.Request,
+    pictures: metrics.Thumbnails,
+    layers: Sequence[LayerInfo],
+    chosen: state.Selection,
+    order: Order | None,
+) -> None:
+    """The grid of a long prompt: from a sample at once, from all its rows as they are drawn behind. Streamlit keeps
+    these arguments as long as the page: a trace is none of them."""
     if st.session_state.pop(_PICKED, False):
         st.rerun()  # the rest of the page is another head's now
-    if not cached.keeps(shown.request):
-        st.rerun()  # let go of meanwhile: the page makes it anew, with progress
-    cached.draw_behind(shown.request)
-    pictures = cached.thumbnails(shown.request)
-    if pictures.sample is None:
+    found = cached.drawn_behind(request)
+    if found is not None and not found.left:
         st.rerun()  # all are there: nothing to wait for any more
-    st.caption(f"The prompt is long: small pictures are {pictures.said()}. The others follow by themselves.")
-    _grid(shown, chosen, order)
+    said = "The others follow by themselves."
+    if found is None:  # and it is not run again unasked: another's prompt would have to go for it in turn
+        said = "This prompt had to make room for others: what you choose next runs it again."
+    pictures = found or pictures
+    st.caption(f"The prompt is long: small pictures are {pictures.said()}. {said}")
+    _grid(pictures, layers, chosen, order)
 
 
-def _grid(shown: Current, chosen: state.Selection, order: Order | None) -> None:
+def _grid(
+    pictures: metrics.Thumbnails, layers: Sequence[LayerInfo], chosen: state.Selection, order: Order | None
+) -> None:
     def pick(layer: int, head: int) -> None:
         state.select(layer=layer, head=head)
         st.session_state[_PICKED] = True
 
     head_grid(
-        cached.thumbnails(shown.request),
-        shown.trace.layers,
+        pictures,
+        layers,
         selected=(chosen.layer, chosen.head),
         scale=chosen.scale,
         on_pick=pick,
@@ -264,17 +284,18 @@ def _map(shown: Current, chosen: state.Selection) -> None:
         on_pick=lambda query, key: state.select(query=query, key=key),
     )
     if selected is not None:
-        _clicked(shown, chosen, picture.pool)
+        _clicked(shown, chosen, picture.pool, without_first=without_first)
 
 
-def _clicked(shown: Current, chosen: state.Selection, pool: int) -> None:
+def _clicked(shown: Current, chosen: state.Selection, pool: int, *, without_first: bool) -> None:
     """What is under the locked cell: the way to its pair, and in a pooled picture the exact cells around it."""
     trace, labels = shown.trace, shown.trace.tokens.labels
     if pool > 1:
         rows, columns = (_around(at, trace.n) for at in (chosen.query, chosen.key))
         kind = common.kind_of(chosen)
-        values = metrics.window(trace, chosen.layer, chosen.head, rows, columns, kind=kind)
-        st.markdown(f"**Exact cells** of query tokens {rows.start} to {rows.stop - 1}")
+        values = metrics.window(trace, chosen.layer, chosen.head, rows, columns, kind=kind, without_first=without_first)
+        said = ", without the first token" if without_first else ""
+        st.markdown(f"**Exact cells** of query tokens {rows.start} to {rows.stop - 1}{said}")
         exact_map(
             values, [f"{i} {labels[i]}" for i in range(*rows.indices(trace.n))],
             [f"{i} {labels[i]}" for i in range(*columns.indices(trace.n))], kind=kind, scale=chosen.scale, key="exact",

@@ -47,13 +47,14 @@ def show() -> None:
     if found is None:
         return
     counted, counts, why = _count(shown, layer)
-    options = sorted({*costs.steps(found.limit), trace.n})
+    here = trace.n  # Streamlit keeps what names the options longer than the page: not the trace, too
+    options = sorted({*costs.steps(found.limit), here})
     n = st.select_slider(
         "Tokens n",
         options,
         value=options[-1],
         key=TOKENS,
-        format_func=lambda tokens: f"{tokens:,}" + (" (this prompt)" if tokens == trace.n else ""),
+        format_func=lambda tokens: f"{tokens:,}" + (" (this prompt)" if tokens == here else ""),
     )
     _metrics(costs.growth(found, counted, layer, n))
     _chart(found, counted, counts, layer, n)

@@ -259,10 +259,11 @@ def following(at: At) -> None:
             )
         st.caption(f"Cosine between the residual before and after this layer: {turned:.5f} (1: the same direction).")
 
-        def go_on() -> None:
-            state.select(
-                layer=at.layer + 1, head=min(at.head, at.trace.layers[at.layer + 1].heads - 1), station="input"
-            )
+        layer, heads = at.layer + 1, at.trace.layers[at.layer + 1].heads
+        following_head = min(at.head, heads - 1)
+
+        def go_on() -> None:  # Streamlit keeps it longer than the page: it holds numbers, not the trace
+            state.select(layer=layer, head=following_head, station="input")
 
         st.button(f"Go on in layer {at.layer + 1}", on_click=go_on, icon=":material/arrow_forward:")
     elif last:
