@@ -81,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
         "--most-written", type=int, metavar="N", help="most tokens a visitor may let the model write (200)"
     )
     app.add_argument(
-        "--memory-gb", type=float, metavar="GB", help="memory for models and traces (half of the machine's)"
+        "--memory-gb",
+        metavar="GB",
+        help="memory that models and traces may keep, and that a single run may take on top (half of the machine's)",
     )
     app.set_defaults(run=_app)
 
@@ -89,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("model", help="packaged name (smollm2-135m-instruct), hub id, folder or .gguf file")
     model.add_argument("--prompt", default=None, help=f'text to run ("{PROMPT}")')
     model.add_argument("--prompt-file", metavar="FILE", help='read the text from a UTF-8 file ("-": standard input)')
-    model.add_argument("--memory-gb", type=float, metavar="N", help="memory a run may use (half of the machine's)")
+    model.add_argument("--memory-gb", metavar="GB", help="memory a run may take at its peak (half of the machine's)")
     model.add_argument("--dtype", default="float32", help="float32, bfloat16, float16, float64 or auto")
     model.add_argument("--device", default="cpu", help="cpu, cuda, mps or auto")
     model.add_argument("--device-map", help='"auto" spreads the model over devices')
@@ -229,11 +231,12 @@ def _coverage(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> Model:
-    from inspector.cost import set_memory_limit
-    from inspector.model import load
+    from inspector.store import memory_budget, set_memory_budget
 
     if options.memory_gb is not None:
-        set_memory_limit(options.memory_gb)
+        set_memory_budget(options.memory_gb, "--memory-gb")
+    memory_budget()  # what the environment says must make sense, too: said before anything is loaded
+    from inspector.model import load
 
     def progress(message: str, fraction: float | None) -> None:
         _progress(message if fraction is None else f"{message} {fraction:4.0%}")

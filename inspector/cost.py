@@ -7,7 +7,6 @@ time is scaled up from a short timed pass: both are rough.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -120,13 +119,6 @@ def memory_limit(device: torch.device) -> int | None:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return memory_budget() if device.type == "cpu" else None
-
-
-def set_memory_limit(gigabytes: float) -> None:
-    """Let runs of this process use so much memory."""
-    if not gigabytes > 0:
-        raise InspectorError(f"A memory limit of {gigabytes:g} GB leaves nothing: give a number above 0.")
-    os.environ["ATTENTION_INSPECTOR_MEMORY_GB"] = str(gigabytes)
 
 
 def _numbers(info: LayerInfo) -> int:

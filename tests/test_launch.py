@@ -152,8 +152,8 @@ def test_another_address_is_allowed_by_its_own_name_and_loopbacks_alone():
         ({"allow_hosts": ["a b"]}, "is no host name"),
         ({"most_tokens": 0}, r"--most-tokens 0 allows no prompt at all: give at least 1\."),
         ({"most_written": -1}, r"--most-written -1 cannot be: give 0 \(no writing\) or more\."),
-        ({"memory_gb": 0.0}, r"--memory-gb 0 cannot be: give a number above 0, such as 8\."),
-        ({"memory_gb": float("nan")}, r"--memory-gb nan cannot be"),
+        ({"memory_gb": 0.0}, r"--memory-gb is '0\.0': give a number of gigabytes above 0, such as 8\."),
+        ({"memory_gb": "12GB"}, r"--memory-gb is '12GB'"),
     ],
 )
 def test_what_cannot_be_served_is_one_sentence(given, sentence):

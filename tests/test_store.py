@@ -1,16 +1,23 @@
 """The store: made once for everybody, least recently used goes first, errors are told and not kept."""
 
+import os
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from streamlit.testing.v1 import AppTest
 
+from inspector import cli
 from inspector import store as store_module
-from inspector.store import Abandoned, Shelf, Store, memory_budget
+from inspector.errors import InspectorError
+from inspector.store import MEMORY_VARIABLE, Abandoned, Shelf, Store, memory_budget, set_memory_budget
+from inspector.ui import cached
 from inspector.ui.held import Holds
+from inspector.ui.text import plain
 
 
 def size_one(_value):
@@ -127,13 +134,48 @@ def test_what_nobody_waits_for_stops_at_its_next_report(monkeypatch):
     assert shelf.get("k", lambda report: "afresh", size=size_one) == "afresh"
 
 
-def test_budgets(monkeypatch):
-    monkeypatch.setenv("ATTENTION_INSPECTOR_MEMORY_GB", "2")
-    assert memory_budget() == 2 * 2**30
+def test_budgets(monkeypatch, tmp_path):
+    monkeypatch.setenv(MEMORY_VARIABLE, "2")
+    assert memory_budget() == 2 * 10**9
     store = Store()
-    assert store.models.budget + store.traces.budget + store.results.budget == 2 * 2**30
-    monkeypatch.setenv("ATTENTION_INSPECTOR_MEMORY_GB", "plenty")
-    assert memory_budget() > 2**28
+    assert store.models.budget + store.traces.budget + store.results.budget == 2 * 10**9
+    set_memory_budget(0.5)
+    assert memory_budget() == 5 * 10**8
+    monkeypatch.setenv(MEMORY_VARIABLE, " ")
+    monkeypatch.setattr("inspector.store.CONTAINER", [])
+    machine = memory_budget()
+    assert machine > 2**28
+    small, unlimited, large = tmp_path / "small", tmp_path / "unlimited", tmp_path / "large"
+    small.write_text("1000000000\n")  # as in memory.max of a container, and of one without a limit; as in version 1
+    unlimited.write_text("max\n")
+    large.write_text("9223372036854771712\n")
+    for paths, budget in (([unlimited, tmp_path / "none", large], machine), ([large, small], 5 * 10**8)):
+        monkeypatch.setattr("inspector.store.CONTAINER", paths)
+        assert memory_budget() == budget
+
+
+@pytest.mark.parametrize("said", ["plenty", "12GB", "-3", "0", "nan", "inf", "1e300"])
+def test_what_is_no_amount_of_memory_is_refused(said, monkeypatch, capsys):
+    sentence = f"is '{said}': give a number of gigabytes above 0, such as 8."
+    monkeypatch.delenv(MEMORY_VARIABLE, raising=False)
+    for command in (["verify", "no such model"], ["capture", "no such model", "--out", "a.safetensors"], ["app"]):
+        assert cli.main([*command, f"--memory-gb={said}"]) == 2
+        assert capsys.readouterr().err == f"attention-inspector: --memory-gb {sentence}\n"
+    assert MEMORY_VARIABLE not in os.environ
+    monkeypatch.setenv(MEMORY_VARIABLE, said)
+    for command in (["verify", "no such model"], ["app"]):
+        assert cli.main(command) == 2
+        assert capsys.readouterr().err == f"attention-inspector: {MEMORY_VARIABLE} {sentence}\n"
+    with pytest.raises(InspectorError, match=MEMORY_VARIABLE):
+        Store()
+
+
+def test_the_app_says_that_its_memory_is_no_amount(monkeypatch):
+    monkeypatch.setenv(MEMORY_VARIABLE, "12GB")
+    cached.store.clear()
+    app = AppTest.from_file(str(Path(cached.__file__).parent / "main.py"), default_timeout=60).run()
+    assert not app.exception
+    assert app.error[0].value == plain(f"{MEMORY_VARIABLE} is '12GB': give a number of gigabytes above 0, such as 8.")
 
 
 # -- who holds what --------------------------------------------------------------------------------------

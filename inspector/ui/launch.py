@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from inspector.errors import InspectorError
-from inspector.ui.limits import MEMORY_VARIABLE, TOKENS_VARIABLE, WRITTEN_VARIABLE, limits
+from inspector.store import MEMORY_VARIABLE, memory_budget, memory_bytes
+from inspector.ui.limits import TOKENS_VARIABLE, WRITTEN_VARIABLE, limits
 from inspector.ui.offer import LOOPBACK, MODEL_VARIABLE, MODELS_VARIABLE
 
 DEFAULT_PORT = 8501
@@ -80,15 +81,15 @@ def launch(
     allow_hosts: Sequence[str] | None = None,
     most_tokens: int | None = None,
     most_written: int | None = None,
-    memory_gb: float | None = None,
+    memory_gb: float | str | None = None,
     open_browser: bool = True,
 ) -> int:
     """Run the app until it ends or is interrupted; returns its exit status.
 
     `model` is shown first; with `models` visitors choose among these only. `host` is the address to listen on
     (loopback unless given), `allow_hosts` the names under which it may be asked for besides. `most_tokens` of a prompt,
-    `most_written` by the model, `memory_gb` for models and traces: None leaves it as the environment says. Raises
-    InspectorError where the port is taken, and for a value that cannot be.
+    `most_written` by the model, `memory_gb` for models and traces, and for each run on top: None leaves it as the
+    environment says. Raises InspectorError where the port is taken, and for a value that cannot be.
     """
     chosen = DEFAULT_PORT if port is None else port
     allowed = [name.strip() for name in allow_hosts or []]
@@ -141,15 +142,17 @@ def _only_these(host: str) -> str:
     )
 
 
-def _told(most_tokens: int | None, most_written: int | None, memory_gb: float | None) -> dict[str, str]:
+def _told(most_tokens: int | None, most_written: int | None, memory_gb: float | str | None) -> dict[str, str]:
     """The limits as environment variables; raises InspectorError for one that cannot be."""
     if most_tokens is not None and most_tokens < 1:
         raise InspectorError(f"--most-tokens {most_tokens} allows no prompt at all: give at least 1.")
     if most_written is not None and most_written < 0:
         raise InspectorError(f"--most-written {most_written} cannot be: give 0 (no writing) or more.")
-    if memory_gb is not None and not 0 < memory_gb < float("inf"):
-        raise InspectorError(f"--memory-gb {memory_gb:g} cannot be: give a number above 0, such as 8.")
     limits()  # what the environment says already must make sense, too
+    if memory_gb is None:
+        memory_budget()
+    else:
+        memory_bytes(memory_gb, "--memory-gb")
     told = {TOKENS_VARIABLE: most_tokens, WRITTEN_VARIABLE: most_written, MEMORY_VARIABLE: memory_gb}
     return {name: str(value) for name, value in told.items() if value is not None}
 
