@@ -1,20 +1,22 @@
 """What a run will cost, told before it: a model and a number of tokens go in; bytes, rough seconds and one plain
 sentence come out, or an InspectorError with the number, the limit and the next step where it would not fit.
 
-What is kept is counted, shape by shape. What a forward pass needs besides is estimated from the model's widths, and
-time is scaled up from a short timed pass: both are rough.
+What is kept is counted by the shapes of what each layer kept of a short pass: exactly, but for a mask or bias that is a
+rule there and a table of a longer prompt (a model that chooses 2,048 keys has none to choose among 8). What a forward
+pass needs besides is estimated from the model's widths, and time is scaled up from a short timed pass: both are rough.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from inspector.capture import Recorder
+from inspector.capture import Call, Recorder
 from inspector.errors import InspectorError
 from inspector.store import memory_budget
 
@@ -47,6 +49,39 @@ class Cost:
         )
 
 
+@dataclass(frozen=True)
+class KeptLayer:
+    """What a trace keeps of one layer. vectors: numbers in a token's query, key and value vectors. The rest in bytes:
+    beside: a token's input, output, residual. token, pair: of a bias or of a mask that is no rule, for each token and
+    each (query, key). sinks, sinks_token: of sinks, whatever the length and for each token."""
+
+    vectors: int
+    beside: Mapping[str, int]
+    token: int
+    pair: int
+    sinks: int
+    sinks_token: int
+
+    @classmethod
+    def of(cls, call: Call) -> KeptLayer:
+        """What this call kept, of its own tokens: at least two."""
+        count = call.query.shape[1]
+        mask = call.mask.nbytes if isinstance(call.mask, Tensor) else 0
+        bias = 0 if call.bias is None else call.bias.nbytes
+        own_row = call.bias is not None and call.bias.shape[1] == count  # else one row says all queries'
+        sinks = 0 if call.sinks is None else call.sinks.nbytes
+        own_sink = call.sinks is not None and call.sinks.ndim == 2
+        beside = {"input": call.input, "output": call.output, "residual": call.residual}
+        return cls(
+            vectors=sum(vectors.numel() for vectors in (call.query, call.key, call.value)) // count,
+            beside={name: kept.nbytes // count for name, kept in beside.items() if kept is not None},
+            token=0 if own_row else bias // count,
+            pair=(mask + (bias if own_row else 0)) // count**2,
+            sinks=0 if own_sink else sinks,
+            sinks_token=sinks // count if own_sink else 0,
+        )
+
+
 def run_cost(
     model: Model,
     tokens: int,
@@ -57,13 +92,13 @@ def run_cost(
     timed: bool = True,
 ) -> Cost:
     """What `model.trace` of so many tokens costs with these options."""
-    infos = model.layers
-    kept = [info for info in infos if layers is None or info.index in layers]
-    unit = model.dtype.itemsize
-    stored = HALVES[precision].itemsize if precision else unit
-    vectors = sum(_numbers(info) for info in kept)
-    beside = len(keep) * len(kept) * model.width
-    held = tokens * (stored * vectors + unit * beside) + unit * model.vocabulary
+    stored = HALVES[precision].itemsize if precision else model.dtype.itemsize
+    held = model.kept_logits
+    for number, layer in enumerate(model.kept_layers):
+        held += layer.sinks + layer.sinks_token * tokens
+        if layers is None or number in layers:
+            beside = layer.token + sum(layer.beside.get(what, 0) for what in keep)
+            held += (stored * layer.vectors + beside) * tokens + layer.pair * tokens**2
     return Cost(
         tokens,
         held,
@@ -121,11 +156,6 @@ def memory_limit(device: torch.device) -> int | None:
     return memory_budget() if device.type == "cpu" else None
 
 
-def _numbers(info: LayerInfo) -> int:
-    """Of each token in one layer: query, key and value vectors."""
-    return info.heads * info.d_head + info.kv_heads * (info.d_head + info.d_value)
-
-
 def _working(model: Model, tokens: int) -> int:
     """What a forward pass holds at its widest: the stream and its copies, a block's widest vectors, and n x n tables
     where the model's attention makes them."""
@@ -137,7 +167,8 @@ def _working(model: Model, tokens: int) -> int:
         numbers += 3 * max(info.heads for info in infos) * tokens**2
     elif masked:
         numbers += tokens**2
-    return numbers * model.dtype.itemsize + model.vocabulary * model.dtype.itemsize
+    tables = 4 * max(layer.pair for layer in model.kept_layers) * tokens**2  # read_mask's copies of one
+    return tables + numbers * model.dtype.itemsize + model.vocabulary * model.dtype.itemsize
 
 
 def _seconds(model: Model, tokens: int) -> float:

@@ -28,7 +28,7 @@ from inspector.capture import (
     recording,
 )
 from inspector.checks import first_sentence
-from inspector.cost import HALVES, Cost, refuse_run, run_cost, time_a_unit
+from inspector.cost import HALVES, Cost, KeptLayer, refuse_run, run_cost, time_a_unit
 from inspector.errors import InspectorError
 from inspector.modules import asks_interface, install_hooks
 from inspector.pairing import pair
@@ -38,7 +38,7 @@ from inspector.trace import Layer, LayerInfo, Trace
 from inspector.weights import refuse_broken_numbers
 
 KEEP = frozenset({"input", "output", "residual"})
-PROBE = 8  # tokens on which it is measured which layers turn by position
+PROBE = 8  # tokens on which it is measured which layers turn by position, and what each keeps
 FREE = 512  # tokens that are run without asking what they will cost
 
 
@@ -281,13 +281,28 @@ class Model:
         """How many positions the model has; None where its config sets no limit."""
         return settings.positions(self.model)
 
-    @cached_property
+    @property
     def _turning(self) -> tuple[bool | None, ...]:
-        """For each attention call whether positions turn its queries, measured once on a few tokens."""
+        """For each attention call whether positions turn its queries."""
+        return self._probed[0]
+
+    @property
+    def kept_layers(self) -> tuple[KeptLayer, ...]:
+        """For each attention call what a trace keeps of it."""
+        return self._probed[1]
+
+    @property
+    def kept_logits(self) -> int:
+        """Bytes of the logits after a prompt's last token."""
+        return self._probed[2]
+
+    @cached_property
+    def _probed(self) -> tuple[tuple[bool | None, ...], tuple[KeptLayer, ...], int]:
+        """What is learned of each attention call, and of the logits, by running a few tokens once."""
         ids = [1 + i % (self.vocabulary - 1) for i in range(min(PROBE, self.positions or PROBE))]
-        recorder = Recorder(keep=frozenset({"input"}))
+        recorder = Recorder(keep=KEEP)
         try:
-            self._run(ids, recorder)
+            last = self._run(ids, recorder)
         except torch.OutOfMemoryError:
             raise
         except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
@@ -295,7 +310,8 @@ class Model:
                 f"{self.name} ({type(self.model).__name__}) cannot run on token ids alone ({first_sentence(error)}); "
                 "choose a model that needs no images, no sound and one id for each token, or another dtype."
             ) from error
-        return tuple(turns(call) if call.entered is not None else None for call in recorder.calls)
+        turning = tuple(turns(call) if call.entered is not None else None for call in recorder.calls)
+        return turning, tuple(map(KeptLayer.of, recorder.calls)), 0 if last is None else last.nbytes
 
     def _nothing_to_record(self) -> InspectorError:
         return InspectorError(

@@ -17,7 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import inspector
 from inspector import measures, metrics, views
+from inspector.coverage.tiny import save, types
 from inspector.errors import InspectorError
+from inspector.model import KEEP
 from inspector.prompts import MOST_BYTES, read_prompt
 from inspector.ui import cached, opened, state
 from reimpl.blockwise import blockwise_context, strips
@@ -219,6 +221,18 @@ def test_costs_are_what_is_kept_and_refused_before_a_run(smollm, monkeypatch):
         smollm.trace([5] * 8192)
     with pytest.raises(InspectorError, match=r"2,048 × 2,048 table .* Verify at most about \d+ tokens"):
         inspector.verify(smollm, [5] * 2048)
+
+
+@pytest.mark.parametrize("name", ["doge", "deepseek_v32", "bloom", "gpt_oss", "inkling2_text", "qwen4_exp_text"])
+def test_costs_count_biases_tables_and_sinks(name, tmp_path):
+    # Biases and masks with a number for each pair, a bias with one for each key, sinks, sinks of each query's own, and
+    # blocks that receive more than d_model numbers.
+    entry = types()[name]
+    model = inspector.load(str(save(entry, tmp_path)))
+    for options in ({}, {"keep": KEEP}, {"layers": [1], "keep": ("residual",)}, {"precision": "bfloat16"}):
+        assert model.cost(tiny.ids(60), **options).kept_bytes == model.trace(tiny.ids(60), **options).nbytes
+    kept = model.kept_layers[0]
+    assert kept.pair or kept.token or kept.sinks or kept.sinks_token
 
 
 @pytest.mark.parametrize(
