@@ -33,8 +33,9 @@ TIMED = 256  # tokens of the timed pass
 
 @dataclass(frozen=True)
 class Cost:
-    """tokens: of the prompt. kept_bytes: what the trace will hold. peak_bytes: the most that the run needs at once
-    above the loaded model, what is kept included. seconds: of the run, roughly (None: not asked for)."""
+    """tokens: of the prompt, with those that the model is to write. kept_bytes: what the trace will hold. peak_bytes:
+    the most that the run needs at once above the loaded model, what is kept included. seconds: of the run, roughly
+    (None: not asked for)."""
 
     tokens: int
     kept_bytes: int
@@ -84,14 +85,16 @@ class KeptLayer:
 
 def run_cost(
     model: Model,
-    tokens: int,
+    prompt: int,
     *,
     keep: Collection[str] = (),
+    generate: int = 0,
     layers: Collection[int] | None = None,
     precision: str | None = None,
     timed: bool = True,
 ) -> Cost:
-    """What `model.trace` of so many tokens costs with these options."""
+    """What `model.trace` of a prompt of so many tokens costs with these options."""
+    tokens = prompt + generate
     stored = HALVES[precision].itemsize if precision else model.dtype.itemsize
     held = model.kept_logits
     for number, layer in enumerate(model.kept_layers):
@@ -99,12 +102,10 @@ def run_cost(
         if layers is None or number in layers:
             beside = layer.token + sum(layer.beside.get(what, 0) for what in keep)
             held += (stored * layer.vectors + beside) * tokens + layer.pair * tokens**2
-    return Cost(
-        tokens,
-        held,
-        held + _working(model, tokens),
-        _seconds(model, tokens) if timed else None,
-    )
+    peak = held + _working(model, tokens)
+    if generate:
+        peak = max(peak, _writing(model, prompt, tokens))
+    return Cost(tokens, held, peak, _seconds(model, prompt, generate) if timed else None)
 
 
 def verification_bytes(info: LayerInfo, tokens: int, vocabulary: int) -> int:
@@ -127,18 +128,28 @@ def refuse_verification(layers: tuple[LayerInfo, ...], tokens: int, vocabulary: 
         )
 
 
-def refuse_run(model: Model, cost: Cost, *, layers: Collection[int] | None, precision: str | None) -> None:
+def refuse_run(
+    model: Model,
+    prompt: int,
+    *,
+    keep: Collection[str],
+    generate: int,
+    layers: Collection[int] | None,
+    precision: str | None,
+) -> None:
     """Raises InspectorError where a run would need more memory than it may use, offering a smaller form."""
-    limit = memory_limit(model.device)
+
+    def needed(layers: Collection[int] | None, precision: str | None) -> Cost:
+        return run_cost(model, prompt, keep=keep, generate=generate, layers=layers, precision=precision, timed=False)
+
+    limit, cost = memory_limit(model.device), needed(layers, precision)
     if limit is None or cost.peak_bytes <= limit:
         return
     smaller = []
     if precision is None and model.dtype.itemsize > 2:
-        half = run_cost(model, cost.tokens, layers=layers, precision="float16", timed=False)
-        smaller.append(f'precision="float16" ({_size(half.peak_bytes)})')
+        smaller.append(f'precision="float16" ({_size(needed(layers, "float16").peak_bytes)})')
     if layers is None:
-        one = run_cost(model, cost.tokens, layers=(0,), precision=precision, timed=False)
-        smaller.append(f"fewer layers, such as layers=[0] ({_size(one.peak_bytes)})")
+        smaller.append(f"fewer layers, such as layers=[0] ({_size(needed((0,), precision).peak_bytes)})")
     raise InspectorError(
         f"{cost.tokens:,} tokens through {model.name} need about {_size(cost.peak_bytes)} of memory, and this run may "
         f"use {_size(limit)} ({_LIMIT}): {', '.join([*smaller, 'or a shorter prompt'])}."
@@ -171,9 +182,19 @@ def _working(model: Model, tokens: int) -> int:
     return tables + numbers * model.dtype.itemsize + model.vocabulary * model.dtype.itemsize
 
 
-def _seconds(model: Model, tokens: int) -> float:
-    """A timed pass, scaled up: products with the parameters grow with n, those of queries and keys with n x n."""
-    return model.seconds_a_unit * _work(model, tokens)
+def _writing(model: Model, prompt: int, tokens: int) -> int:
+    """What is held while the model writes: keys and values of all tokens, and all logits of the prompt."""
+    cache = sum(layer.vectors for layer in model.kept_layers) * tokens * model.dtype.itemsize
+    return cache + _working(model, prompt) + model.kept_logits * prompt
+
+
+def _seconds(model: Model, prompt: int, generate: int) -> float:
+    """A timed pass, scaled up: products with the parameters grow with n, those of queries and keys with n x n. What the
+    model writes takes a pass over the prompt, a short one for each token, and the recorded one over all."""
+    seconds = model.seconds_a_unit * _work(model, prompt + generate)
+    if generate:
+        seconds += model.seconds_a_unit * _work(model, prompt) + model.seconds_a_token * generate
+    return seconds
 
 
 def _work(model: Model, tokens: int) -> float:
@@ -186,15 +207,20 @@ def _work(model: Model, tokens: int) -> float:
 
 
 def time_a_unit(model: Model) -> float:
-    """Seconds a multiplication takes in this model on this machine now: the best of two short passes."""
+    """Seconds a multiplication takes in this model on this machine now."""
     count = min(TIMED, model.positions or TIMED)
+    return time_a_pass(model, count) / _work(model, count)
+
+
+def time_a_pass(model: Model, count: int) -> float:
+    """Seconds that a pass over so many tokens takes: the best of two."""
     ids = [1 + i % max(model.vocabulary - 1, 1) for i in range(count)]
     best = float("inf")
     for _ in range(2):
         start = time.perf_counter()
         model._run(ids, Recorder(record=False))
         best = min(best, time.perf_counter() - start)
-    return best / _work(model, count)
+    return best
 
 
 def _size(count: int) -> str:

@@ -28,7 +28,7 @@ from inspector.capture import (
     recording,
 )
 from inspector.checks import first_sentence
-from inspector.cost import HALVES, Cost, KeptLayer, refuse_run, run_cost, time_a_unit
+from inspector.cost import HALVES, Cost, KeptLayer, refuse_run, run_cost, time_a_pass, time_a_unit
 from inspector.errors import InspectorError
 from inspector.modules import asks_interface, install_hooks
 from inspector.pairing import pair
@@ -155,16 +155,13 @@ class Model:
             texts = [str(text) for text in prompt]
             options: dict[str, Any] = {"keep": keep, "chat": chat, "layers": layers, "precision": precision}
             return [self.trace(text, on_layer=on_layer, generate=generate, **options) for text in texts]
-        kept = frozenset(keep)
-        if unknown := kept - KEEP:
-            raise InspectorError(f"keep={sorted(unknown)} is not known; choose from {', '.join(sorted(KEEP))}.")
+        kept = _known(keep)
         precision = self._half(precision)
         tokens = self.tokenize(prompt, chat=chat)  # type: ignore[arg-type]
         length = len(tokens)
         chosen = None if layers is None else self._chosen(layers)
         if length + generate > FREE:
-            cost = run_cost(self, length + generate, keep=kept, layers=chosen, precision=precision, timed=False)
-            refuse_run(self, cost, layers=chosen, precision=precision)
+            refuse_run(self, length, keep=kept, generate=generate, layers=chosen, precision=precision)
         if generate:
             tokens = self.tokenize([*tokens.ids, *self.continuation(tokens.ids, generate, on_layer=on_layer)])
         half = None if precision is None else HALVES[precision]
@@ -191,14 +188,16 @@ class Model:
         prompt: str | list[int] | Tokens,
         *,
         keep: Iterable[str] = (),
+        chat: bool = False,
+        generate: int = 0,
         layers: Iterable[int] | None = None,
         precision: str | None = None,
     ) -> Cost:
         """What `trace` of this prompt with these options would keep, need and take; printed, it is one sentence. The
-        time comes from a short pass of the model, run for it once."""
-        tokens = prompt if isinstance(prompt, Tokens) else self.tokenize(prompt)
-        chosen = None if layers is None else self._chosen(layers)
-        return run_cost(self, len(tokens), keep=frozenset(keep), layers=chosen, precision=self._half(precision))
+        time comes from short passes of the model, run for it once."""
+        length = len(prompt if isinstance(prompt, Tokens) else self.tokenize(prompt, chat=chat))
+        chosen, half = None if layers is None else self._chosen(layers), self._half(precision)
+        return run_cost(self, length, keep=_known(keep), generate=generate, layers=chosen, precision=half)
 
     def again(self, ids: Sequence[int], what: str, layers: Iterable[int]) -> list[Layer]:
         """The same tokens once more, for `what` ("input", "output", "residual") of some layers and nothing else."""
@@ -275,6 +274,11 @@ class Model:
     def seconds_a_unit(self) -> float:
         """How long a multiplication takes, timed once (see inspector.cost)."""
         return time_a_unit(self)
+
+    @cached_property
+    def seconds_a_token(self) -> float:
+        """How long a pass over one token takes, timed once."""
+        return time_a_pass(self, 1)
 
     @property
     def positions(self) -> int | None:
@@ -408,6 +412,14 @@ class Model:
     def __repr__(self) -> str:
         config = settings.text_config(self.model)
         return f"Model {self.name} ({config.model_type}, {self.dtype}, {self.device}): {self.source.note}"
+
+
+def _known(keep: Iterable[str]) -> frozenset[str]:
+    """What to keep; raises InspectorError where something else is named."""
+    kept = frozenset(keep)
+    if unknown := kept - KEEP:
+        raise InspectorError(f"keep={sorted(unknown)} is not known; choose from {', '.join(sorted(KEEP))}.")
+    return kept
 
 
 def greedy(model: PreTrainedModel, ids: Sequence[int], count: int) -> list[int]:

@@ -3,6 +3,8 @@ traces that say so, estimates against what is measured, and sentences of refusal
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
 import time
 from pathlib import Path
@@ -19,7 +21,7 @@ import inspector
 from inspector import measures, metrics, views
 from inspector.coverage.tiny import save, types
 from inspector.errors import InspectorError
-from inspector.model import KEEP
+from inspector.model import KEEP, Model
 from inspector.prompts import MOST_BYTES, read_prompt
 from inspector.ui import cached, opened, state
 from reimpl.blockwise import blockwise_context, strips
@@ -221,6 +223,33 @@ def test_costs_are_what_is_kept_and_refused_before_a_run(smollm, monkeypatch):
         smollm.trace([5] * 8192)
     with pytest.raises(InspectorError, match=r"2,048 × 2,048 table .* Verify at most about \d+ tokens"):
         inspector.verify(smollm, [5] * 2048)
+
+
+def test_cost_takes_what_trace_takes(tmp_path, monkeypatch):
+    monkeypatch.setitem(tiny.SIZES, "vocab_size", 5000)
+    options = {name: of.default for name, of in inspect.signature(Model.trace).parameters.items() if name != "on_layer"}
+    assert {name: of.default for name, of in inspect.signature(Model.cost).parameters.items()} == options
+    model = tiny.load("grouped", tmp_path)
+    model.tokenizer.chat_template = "{% for m in messages %}w1 w2 {{ m['content'] }} w3{% endfor %}"
+    for changed in ({"generate": 5}, {"chat": True}, {"generate": 3, "chat": True, "keep": KEEP, "layers": [0]}):
+        kept = model.trace("w4 w5", **changed)
+        cost = model.cost("w4 w5", **changed)
+        assert (cost.tokens, cost.kept_bytes) == (kept.n, kept.nbytes)
+    some, written = model.cost(tiny.ids(100)), model.cost(tiny.ids(100), generate=50)
+    assert written.seconds > some.seconds
+    assert written.peak_bytes > model.cost(tiny.ids(150)).peak_bytes  # the prompt's logits, all of them
+    with pytest.raises(InspectorError, match=r"keep=\['weights'\] is not known"):
+        model.cost("w4", keep=["weights"])
+
+
+@pytest.mark.parametrize("tokens", [2100, 4100])  # below and above the 8000 characters of prompts whose input is kept
+def test_the_app_estimates_the_run_that_it_makes(tokens, tmp_path, monkeypatch):
+    monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 4200)
+    tiny.save("grouped", tmp_path)
+    request = state.Request(str(tmp_path), " ".join(["w7"] * tokens), generate=3)
+    found = cached.costs(request)
+    assert found.exact.kept_bytes == cached.trace(request).nbytes
+    assert found.half.kept_bytes == cached.trace(dataclasses.replace(request, precision="float16")).nbytes
 
 
 @pytest.mark.parametrize("name", ["doge", "deepseek_v32", "bloom", "gpt_oss", "inkling2_text", "qwen4_exp_text"])

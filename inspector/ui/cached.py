@@ -7,6 +7,7 @@ dtype, and the prompt. A trace's key is part of the key of all that is made from
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
@@ -14,7 +15,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
 from streamlit import runtime
@@ -126,21 +127,26 @@ def costs(request: Request, progress: Report | None = None) -> Costs | None:
 
     def make(report: Report) -> Costs:
         report("Estimating what a long prompt takes", None)
-        found = loaded.cost(tokens)
-        half = loaded.cost(tokens, precision="float16") if loaded.dtype.itemsize > 2 else None
-        refused = ""
-        for made in (found, half):
-            try:
-                if made is not None:
-                    cost.refuse_run(loaded, made, layers=None, precision=None)
-            except InspectorError as error:
-                if made is found:
-                    refused = str(error)
-                else:
-                    half = None
+        options = _options(request)
+        found, half, refused = loaded.cost(tokens, **options), None, ""
+        try:
+            cost.refuse_run(loaded, len(tokens), layers=None, **options)
+        except InspectorError as error:
+            refused = str(error)
+        if loaded.dtype.itemsize > 2 and not request.precision:
+            rounded = options | {"precision": "float16"}
+            with contextlib.suppress(InspectorError):
+                cost.refuse_run(loaded, len(tokens), layers=None, **rounded)
+                half = loaded.cost(tokens, **rounded)
         return Costs(found, half, refused)
 
     return store().results.get(("costs", _trace_key(request, loaded)), make, size=lambda _: 256, progress=progress)
+
+
+def _options(request: Request) -> dict[str, Any]:
+    """What a request's prompt is run with."""
+    keep = ("input",) if len(request.prompt) <= KEEP_INPUT_UP_TO else ()
+    return {"keep": keep, "generate": request.generate, "precision": request.precision or None}
 
 
 def trace(request: Request, progress: Report | None = None) -> Trace:
@@ -157,7 +163,6 @@ def trace(request: Request, progress: Report | None = None) -> Trace:
 
     def make(report: Report) -> Trace:
         limits().check(loaded, request.prompt, request.generate)
-        keep = ("input",) if len(request.prompt) <= KEEP_INPUT_UP_TO else ()
 
         def on_layer(done: int, total: int) -> None:
             if done:
@@ -166,13 +171,7 @@ def trace(request: Request, progress: Report | None = None) -> Trace:
                 report(f"Letting the model write {request.generate} tokens", None)
 
         report("Reading the prompt", None)
-        return loaded.trace(
-            request.prompt,
-            keep=keep,
-            on_layer=on_layer,
-            generate=request.generate,
-            precision=request.precision or None,
-        )
+        return loaded.trace(request.prompt, on_layer=on_layer, **_options(request))
 
     found = store().traces.get(key, make, size=_trace_bytes, progress=progress)
     # The model is used with its trace, and stays or goes with it: one that had to go meanwhile is put back.
