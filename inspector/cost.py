@@ -50,6 +50,15 @@ class Cost:
         )
 
 
+class TooLarge(InspectorError):
+    """More memory than there may be: what is needed, and the next step. `plainly` says it to those who can set neither
+    options nor limits."""
+
+    def __init__(self, needed: str, step: str, plain_step: str) -> None:
+        super().__init__(f"{needed} (ATTENTION_INSPECTOR_MEMORY_GB or --memory-gb sets it): {step}.")
+        self.plainly = f"{needed}: {plain_step}."
+
+
 @dataclass(frozen=True)
 class KeptLayer:
     """What a trace keeps of one layer. vectors: numbers in a token's query, key and value vectors. The rest in bytes:
@@ -115,16 +124,19 @@ def verification_bytes(info: LayerInfo, tokens: int, vocabulary: int) -> int:
 
 
 def refuse_verification(layers: tuple[LayerInfo, ...], tokens: int, vocabulary: int) -> None:
-    """Raises InspectorError where verifying would need more memory than it may use."""
+    """Raises TooLarge where verifying would need more memory than it may use."""
     largest = max(layers, key=lambda info: info.heads)
     needed, limit = verification_bytes(largest, tokens, vocabulary), memory_budget()
     if needed > limit:
         fits = tokens
         while fits > 1 and verification_bytes(largest, fits, vocabulary) > limit:
             fits = fits * 9 // 10
-        raise InspectorError(
-            f"A verification holds every head's whole {tokens:,} × {tokens:,} table of a layer at once: it needs about "
-            f"{_size(needed)}, and may use {_size(limit)} ({_LIMIT}). Verify at most about {fits:,} tokens."
+        step = f"verify at most about {fits:,} tokens"
+        raise TooLarge(
+            f"A verification holds every head's whole {tokens:,} × {tokens:,} table of a layer at once, needs about "
+            f"{_size(needed)}, and may use {_size(limit)}",
+            step,
+            step,
         )
 
 
@@ -137,7 +149,7 @@ def refuse_run(
     layers: Collection[int] | None,
     precision: str | None,
 ) -> None:
-    """Raises InspectorError where a run would need more memory than it may use, offering a smaller form."""
+    """Raises TooLarge where a run would need more memory than it may use, offering a smaller form."""
 
     def needed(layers: Collection[int] | None, precision: str | None) -> Cost:
         return run_cost(model, prompt, keep=keep, generate=generate, layers=layers, precision=precision, timed=False)
@@ -150,13 +162,12 @@ def refuse_run(
         smaller.append(f'precision="float16" ({_size(needed(layers, "float16").peak_bytes)})')
     if layers is None:
         smaller.append(f"fewer layers, such as layers=[0] ({_size(needed((0,), precision).peak_bytes)})")
-    raise InspectorError(
+    raise TooLarge(
         f"{cost.tokens:,} tokens through {model.name} need about {_size(cost.peak_bytes)} of memory, and this run may "
-        f"use {_size(limit)} ({_LIMIT}): {', '.join([*smaller, 'or a shorter prompt'])}."
+        f"use {_size(limit)}",
+        ", ".join([*smaller, "or a shorter prompt"]),
+        "shorten the prompt" + (", or let the model write less" if generate else ""),
     )
-
-
-_LIMIT = "ATTENTION_INSPECTOR_MEMORY_GB or --memory-gb sets it"
 
 
 def memory_limit(device: torch.device) -> int | None:

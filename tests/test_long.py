@@ -23,7 +23,9 @@ from inspector.coverage.tiny import save, types
 from inspector.errors import InspectorError
 from inspector.model import KEEP, Model
 from inspector.prompts import MOST_BYTES, read_prompt
+from inspector.store import MEMORY_VARIABLE
 from inspector.ui import cached, opened, state
+from inspector.ui.limits import TOKENS_VARIABLE, WRITTEN_VARIABLE
 from reimpl.blockwise import blockwise_context, strips
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
@@ -221,7 +223,7 @@ def test_costs_are_what_is_kept_and_refused_before_a_run(smollm, monkeypatch):
     monkeypatch.setenv("ATTENTION_INSPECTOR_MEMORY_GB", "0.5")
     with pytest.raises(InspectorError, match=r'8,192 tokens .* may use 0.50 GB .*precision="float16" \(0.8'):
         smollm.trace([5] * 8192)
-    with pytest.raises(InspectorError, match=r"2,048 × 2,048 table .* Verify at most about \d+ tokens"):
+    with pytest.raises(InspectorError, match=r"2,048 × 2,048 table .* verify at most about \d+ tokens"):
         inspector.verify(smollm, [5] * 2048)
 
 
@@ -318,3 +320,57 @@ def test_exact_cells_are_of_the_picture_above_them(tmp_path, monkeypatch):
     expected = metrics.window(trace, 1, 2, rows, columns, without_first=True)
     assert np.allclose(numbers.reshape(header["shape"]), expected, equal_nan=True)
     assert not np.allclose(expected, metrics.window(trace, 1, 2, rows, columns), equal_nan=True)
+
+
+@pytest.fixture
+def long_request(tmp_path, monkeypatch):
+    monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 2200)
+    tiny.save("grouped", tmp_path)
+    return state.Request(str(tmp_path), " ".join(["w7"] * 2100))
+
+
+def said(request):
+    app = AppTest.from_file(str(MAIN), default_timeout=120)
+    app.session_state["request"] = request
+    app.run()
+    assert not app.exception
+    words = [text.value.replace("\\", "") for text in (*app.error, *app.caption)]
+    return words, {button.key for button in app.button if button.key and button.key.startswith("run_long")}
+
+
+def test_nobody_is_offered_what_the_servers_limits_refuse(long_request, monkeypatch):
+    monkeypatch.setenv(TOKENS_VARIABLE, "1024")
+    words, offered = said(long_request)
+    assert any("has 2,100 tokens, and this server allows 1,024" in sentence for sentence in words)
+    assert not offered
+    monkeypatch.delenv(TOKENS_VARIABLE)
+    words, offered = said(dataclasses.replace(long_request, generate=50))
+    assert offered == {"run_long", "run_long_half"}
+    monkeypatch.setenv(WRITTEN_VARIABLE, "10")
+    words, offered = said(dataclasses.replace(long_request, generate=50))
+    assert any("this server allows: ask for fewer" in sentence for sentence in words)
+    assert not offered
+
+
+def test_visitors_read_what_they_can_do(long_request, monkeypatch):
+    model = inspector.load(long_request.model)
+    whole = model.cost(long_request.prompt, keep=("input",))
+    half = model.cost(long_request.prompt, keep=("input",), precision="float16")
+    between = (whole.peak_bytes + half.peak_bytes) / 2e9
+    for limit, buttons, step in (
+        (between, {"run_long_half"}, "shorten the prompt. With its vectors rounded it fits."),
+        (half.kept_bytes / 1e9, set(), "shorten the prompt."),
+    ):
+        monkeypatch.setenv(MEMORY_VARIABLE, str(limit))
+        cached.store().results.drop("costs")
+        words, offered = said(long_request)
+        assert offered == buttons
+        refused = [sentence for sentence in words if "of memory, and this run may use" in sentence]
+        assert len(refused) == 1
+        assert refused[0].endswith(f": {step}")
+        assert not re.search("precision|layers=|ATTENTION_INSPECTOR|--memory", refused[0])
+    short = dataclasses.replace(long_request, prompt=" ".join(["w7"] * 1000))  # no word about its cost before it
+    monkeypatch.setenv(MEMORY_VARIABLE, "0.0001")
+    assert said(short)[0][0].endswith("MB: shorten the prompt.")
+    with pytest.raises(InspectorError, match=r"ATTENTION_INSPECTOR_MEMORY_GB .* precision=\"float16\" .* layers=\[0\]"):
+        model.trace(short.prompt)

@@ -121,6 +121,7 @@ def costs(request: Request, progress: Report | None = None) -> Costs | None:
     if keeps(request) or len(request.prompt) < cost.LONG:  # a token is at least a character, as a rule
         return None
     loaded = model(request, progress)
+    limits().check(loaded, request.prompt, request.generate)  # nobody is offered what would be refused then
     tokens = loaded.tokenize(request.prompt)
     if len(tokens) <= cost.LONG:
         return None
@@ -129,15 +130,15 @@ def costs(request: Request, progress: Report | None = None) -> Costs | None:
         report("Estimating what a long prompt takes", None)
         options = _options(request)
         found, half, refused = loaded.cost(tokens, **options), None, ""
-        try:
-            cost.refuse_run(loaded, len(tokens), layers=None, **options)
-        except InspectorError as error:
-            refused = str(error)
         if loaded.dtype.itemsize > 2 and not request.precision:
             rounded = options | {"precision": "float16"}
-            with contextlib.suppress(InspectorError):
+            with contextlib.suppress(cost.TooLarge):
                 cost.refuse_run(loaded, len(tokens), layers=None, **rounded)
                 half = loaded.cost(tokens, **rounded)
+        try:
+            cost.refuse_run(loaded, len(tokens), layers=None, **options)
+        except cost.TooLarge as error:
+            refused = error.plainly + (" With its vectors rounded it fits." if half else "")
         return Costs(found, half, refused)
 
     return store().results.get(("costs", _trace_key(request, loaded)), make, size=lambda _: 256, progress=progress)
@@ -171,7 +172,10 @@ def trace(request: Request, progress: Report | None = None) -> Trace:
                 report(f"Letting the model write {request.generate} tokens", None)
 
         report("Reading the prompt", None)
-        return loaded.trace(request.prompt, on_layer=on_layer, **_options(request))
+        try:
+            return loaded.trace(request.prompt, on_layer=on_layer, **_options(request))
+        except cost.TooLarge as error:
+            raise InspectorError(error.plainly) from None
 
     found = store().traces.get(key, make, size=_trace_bytes, progress=progress)
     # The model is used with its trace, and stays or goes with it: one that had to go meanwhile is put back.
@@ -383,7 +387,10 @@ def report(request: Request, progress: Report | None = None) -> VerificationRepo
 def refuse_verification(traced: Trace) -> None:
     """Raises InspectorError where a verification of this prompt would need more memory than there may be."""
     vocabulary = 0 if traced.last_logits is None else traced.last_logits.shape[-1]
-    cost.refuse_verification(traced.layers, traced.n, vocabulary)
+    try:
+        cost.refuse_verification(traced.layers, traced.n, vocabulary)
+    except cost.TooLarge as error:
+        raise InspectorError(error.plainly) from None
 
 
 def finished_report(request: Request) -> VerificationReport | None:
