@@ -25,6 +25,7 @@ from inspector.model import KEEP, Model
 from inspector.prompts import MOST_BYTES, read_prompt
 from inspector.store import MEMORY_VARIABLE
 from inspector.ui import cached, opened, state
+from inspector.ui.held import Holds
 from inspector.ui.limits import TOKENS_VARIABLE, WRITTEN_VARIABLE
 from reimpl.blockwise import blockwise_context, strips
 from reimpl.mask import allowed
@@ -374,3 +375,20 @@ def test_visitors_read_what_they_can_do(long_request, monkeypatch):
     assert said(short)[0][0].endswith("MB: shorten the prompt.")
     with pytest.raises(InspectorError, match=r"ATTENTION_INSPECTOR_MEMORY_GB .* precision=\"float16\" .* layers=\[0\]"):
         model.trace(short.prompt)
+
+
+def test_a_prompt_that_nobody_ran_goes_with_its_tab(long_request, monkeypatch):
+    visitor = Holds(cached.store().forget, grace=0.0).enter()
+    monkeypatch.setattr(cached, "get_script_run_ctx", lambda **_: "a visitor's")
+    monkeypatch.setattr(cached, "_visitor", lambda: visitor)
+    results = cached.store().results
+    before = len(results), results.used
+    cached.costs(long_request)
+    assert len(results) == before[0] + 1
+    assert results.used - before[1] > len(long_request.prompt)
+    visitor.leave()
+    for _ in range(100):
+        if len(results) == before[0]:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the prompt is still in the store")

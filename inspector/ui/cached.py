@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
+import sys
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
@@ -125,6 +126,8 @@ def costs(request: Request, progress: Report | None = None) -> Costs | None:
     tokens = loaded.tokenize(request.prompt)
     if len(tokens) <= cost.LONG:
         return None
+    key = _trace_key(request, loaded)
+    _hold(key)  # it has the prompt in it, and goes with the tab that it came from
 
     def make(report: Report) -> Costs:
         report("Estimating what a long prompt takes", None)
@@ -141,7 +144,7 @@ def costs(request: Request, progress: Report | None = None) -> Costs | None:
             refused = error.plainly + (" With its vectors rounded it fits." if half else "")
         return Costs(found, half, refused)
 
-    return store().results.get(("costs", _trace_key(request, loaded)), make, size=lambda _: 256, progress=progress)
+    return store().results.get(("costs", key), make, size=lambda _: sys.getsizeof(request.prompt), progress=progress)
 
 
 def _options(request: Request) -> dict[str, Any]:
