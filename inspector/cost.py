@@ -195,7 +195,7 @@ def _working(model: Model, tokens: int) -> int:
 
 def _writing(model: Model, prompt: int, tokens: int) -> int:
     """What is held while the model writes: keys and values of all tokens, and all logits of the prompt."""
-    cache = sum(layer.vectors for layer in model.kept_layers) * tokens * model.dtype.itemsize
+    cache = sum(info.kv_heads * (info.d_head + info.d_value) for info in model.layers) * tokens * model.dtype.itemsize
     return cache + _working(model, prompt) + model.kept_logits * prompt
 
 
