@@ -266,6 +266,7 @@ def test_a_prompt_that_would_take_too_much_memory_is_not_verified(tiny_model, tm
     monkeypatch.setenv("ATTENTION_INSPECTOR_MEMORY_GB", "0.000001")
     app.run()
     assert "3 × 3" in app.info[0].value
+    assert "ATTENTION" not in app.info[0].value  # a visitor cannot set it
     assert not [button for button in app.button if button.label == "Verify this prompt"]
 
 
