@@ -142,14 +142,32 @@ def test_no_page_runs_it(visit: Callable[..., Visitor], smollm):
     visitor.run_prompt(HOSTILE)
     label = smollm.trace(HOSTILE).tokens.labels[0]
     assert label in visitor.hover_cell(0, 0)
-    for title in list(SCREENS)[1:]:
-        visitor.page.evaluate(
-            "(title) => [...document.querySelectorAll('a')].find((a) => a.textContent.includes(title))?.click()", title
-        )
-        visitor.idle()
-        assert visitor.page.evaluate("window.hacked") is None, title
-        assert "hacked" not in visitor.page.title(), title
-        assert visitor.page.locator("img[onerror], svg[onload]").count() == 0, title
+    tokens = f"{smollm.trace(HOSTILE).n} tokens"
+    shown: set[str] = set()
+    for title in [*list(SCREENS)[1:], next(iter(SCREENS))]:
+        go_to(visitor, title)
+        said = visitor.page.get_by_test_id("stMain").inner_text()
+        assert tokens in said, title  # still this prompt
+        assert said.partition("\n")[0] not in shown, title  # and another page than all before
+        shown.add(said.partition("\n")[0])
+        assert visitor.page.get_by_test_id("stException").count() == 0, title
+        for frame in visitor.page.frames:  # BertViz's drawings have windows of their own
+            assert frame.evaluate("window.hacked") is None, title
+            assert "hacked" not in frame.title(), title
+            assert frame.locator("img[onerror], svg[onload]").count() == 0, title
+    assert len(shown) == len(SCREENS)
+
+
+def go_to(visitor: Visitor, title: str) -> None:
+    """Click a page's link, as visitors do: the session stays, and with it the prompt, which stands in no address."""
+    link = visitor.page.get_by_role("link", name=title, exact=True)
+    if link.count() == 0:  # it is not there before its menu is open
+        visitor.page.get_by_role("button", name="Laboratories").click()
+        link = visitor.page.get_by_role("menuitem", name=title, exact=True)
+    link.click()
+    place = Path(SCREENS[title]).stem if title != next(iter(SCREENS)) else ""
+    visitor.page.wait_for_url(re.compile(rf"^{visitor.address}/{place}(\?|$)"))
+    visitor.idle()
 
 
 @pytest.mark.browser
@@ -157,12 +175,13 @@ def test_downloaded_pages_run_nothing_by_themselves(visit: Any, open_saved: Call
     visitor = visit("/?layer=3&head=5")
     visitor.run_prompt(HOSTILE)
     visitor.page.get_by_role("button", name="Save").click()
-    pages = [download(visitor, label, tmp_path) for label in ("HTML page", "HTML page of all heads", "SVG")]
+    painted = {"HTML page": "saved", "HTML page of all heads": "3.5", "SVG": None}  # a map of one head, where there is
+    pages = {download(visitor, label, tmp_path): drawn for label, drawn in painted.items()}
     visitor.page.goto(f"{visitor.address}/")
-    for path in pages:
+    for path, drawn in pages.items():
         saved = open_saved(path)
-        if path.suffix == ".html":
-            assert saved.painted() == "saved" or saved.painted()
+        if drawn is not None:
+            assert saved.painted() == drawn
             assert HOSTILE.split("\u2028")[0].split(" <!--")[0] in saved.page.locator(".facts").text_content()
         assert saved.page.evaluate("window.hacked") is None
         assert "hacked" not in saved.page.title()
