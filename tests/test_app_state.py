@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from screen_app import MAIN, SCREENS, address_of, open_app, payloads, press, who
 from streamlit.testing.v1 import AppTest
 
 import inspector
-from inspector.ui import cached, offer, state
+from inspector.ui import cached, offer, opened, state
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.text import plain
 from inspector.views.payload import decode, encode, pack
@@ -34,6 +35,18 @@ def test_what_does_not_fit_in_the_address_falls_back(address):
     assert 0 <= int(address_of(app)["layer"]) < 30
     assert 0 <= int(address_of(app)["head"]) < 9
     assert address_of(app).keys() <= {"layer", "head"}  # the rest is at its default
+
+
+@pytest.mark.packaged
+@pytest.mark.parametrize(
+    ("written", "taken"), [("32767", 32767), ("32768", -1), ("9999999", -1), ("9" * 4999, -1), ("٣", -1), ("-1", -1)]
+)
+def test_any_token_of_a_trace_can_stand_in_the_address(monkeypatch, houston, written, taken):
+    told = {"query": written, "key": "10000"}
+    monkeypatch.setattr(state, "st", SimpleNamespace(query_params=told, session_state={}))
+    chosen = state.selection(houston.layers, opened.MOST_TOKENS, lambda: (0, 0))
+    assert (chosen.query, chosen.key) == (taken, 10_000)
+    assert told.get("query") == (None if taken < 0 else written)  # what was not taken does not stay there
 
 
 @pytest.mark.packaged

@@ -22,7 +22,7 @@ from streamlit.testing.v1 import AppTest
 import inspector
 from inspector.errors import InspectorError
 from inspector.hub import PACKAGED
-from inspector.ui import cached, links, offer, opened, state, take_away
+from inspector.ui import cached, limits, links, offer, opened, state, take_away
 from inspector.ui.examples import EXAMPLES
 
 DEFAULT = state.Request(PACKAGED, EXAMPLES[0].prompt)
@@ -112,7 +112,8 @@ def test_nothing_is_shown_or_run_before_the_links_prompt_has_come(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("written", "taken"), [("3", 3), ("999", 200), ("0", 0), ("-1", 0), ("x", 0), ("٣", 0), ("1e9", 0), ("9999", 0)]
+    ("written", "taken"),
+    [("3", 3), ("999", 200), ("0", 0), ("-1", 0), ("x", 0), ("٣", 0), ("1e9", 0), ("9999999", 200), ("9" * 8, 0)],
 )
 def test_a_link_lets_the_model_write_no_more_than_the_sidebar_does(monkeypatch, written, taken):
     asked: list[dict] = []
@@ -121,6 +122,16 @@ def test_a_link_lets_the_model_write_no_more_than_the_sidebar_does(monkeypatch, 
     links._ask(None, "w1 w2")
     links._ask(None, None)
     assert [wanted["generate"] for wanted in asked] == [taken, 0]
+
+
+@pytest.mark.parametrize(("most", "taken"), [("2000", 1500), ("1000", 1000)])
+def test_a_link_takes_as_many_written_tokens_as_this_server_allows(monkeypatch, most, taken):
+    asked: list[dict] = []
+    monkeypatch.setenv(limits.WRITTEN_VARIABLE, most)
+    monkeypatch.setattr(links.st, "query_params", {"generate": "1500"})  # as `address` writes it
+    monkeypatch.setattr(links.state, "ask", lambda **wanted: asked.append(wanted))
+    links._ask(None, "w1 w2")
+    assert [wanted["generate"] for wanted in asked] == [taken]
 
 
 @pytest.mark.packaged

@@ -114,7 +114,7 @@ def _ask(model: str | None, prompt: str | None, note: str = "") -> None:
         )
         model = None
     written = st.query_params.get(_GENERATE, "")
-    generate = int(written) if prompt and re.fullmatch(r"[0-9]{1,3}", written, re.ASCII) else 0
+    generate = int(written) if prompt and state.NUMBER.fullmatch(written) else 0
     state.ask(model=model, prompt=prompt, generate=min(generate, limits().written))
     if note:
         st.session_state[_NOTE] = Note(state.request(), note)

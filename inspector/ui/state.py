@@ -34,6 +34,7 @@ ORDERS = {"layers": "All, by layer and head", **{measure.name: measure.title for
 
 _REQUEST, _SELECTION, _WRITTEN, _PROBLEM = "request", "selection", "address_written", "problem"
 _OPENED, _AGREED = "opened_file", "agreed_request"
+NUMBER = re.compile(r"[0-9]{1,7}")  # in an address; whether there is such a layer or token is judged where it is used
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ def _from_address() -> dict[str, Any]:
             continue
         if name in CHOICES:
             found[name] = text
-        elif re.fullmatch(r"[0-9]{1,4}", text):
+        elif NUMBER.fullmatch(text):
             found[name] = int(text)
         else:
             found[name] = -1  # falls back to the default
