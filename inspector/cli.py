@@ -9,6 +9,7 @@ import argparse
 import io
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -111,7 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     capture = commands.add_parser("capture", parents=[common, model], help="record a prompt's attention in a file")
     capture.add_argument("--out", type=Path, required=True, metavar="FILE", help="the safetensors file to write")
     capture.add_argument(
-        "--precision", help="keep the vectors rounded to float16 or bfloat16: half the file (exact unless told)"
+        "--precision",
+        choices=("float16", "bfloat16"),  # inspector.cost.HALVES, whose import would take a second
+        help="keep the vectors rounded: half the file (exact unless told)",
     )
     capture.add_argument("--layers", type=_numbers, metavar="LIST", help="keep these layers only, such as 0,5,10-12")
     capture.set_defaults(run=_capture)
@@ -272,12 +275,18 @@ def _prompt(options: argparse.Namespace) -> str:
 
 
 def _numbers(text: str) -> list[int]:
-    """0,5,10-12 as numbers."""
-    found: list[int] = []
+    """0,5,10-12 as numbers, each once."""
+    found: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found
+        named = re.fullmatch(r"\s*([0-9]{1,4})(?:-([0-9]{1,4}))?\s*", part)
+        numbers = range(int(named[1]), int(named[2] or named[1]) + 1) if named else range(0)
+        if not numbers:
+            raise argparse.ArgumentTypeError(
+                f"{part.strip()!r} names no layers: give numbers below 10000, and ranges from low to high, such as "
+                "0,5,10-12."
+            )
+        found.update(numbers)
+    return sorted(found)
 
 
 def _refuse_place(path: Path) -> None:

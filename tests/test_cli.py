@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import inspector
 from inspector import cli, hub
+from inspector.cost import HALVES
 from inspector.errors import InspectorError
 
 PROMPT = "w3 w14 w15 w9 w26 w5 w3 w14 w35"
@@ -265,6 +266,40 @@ def test_a_capture_that_fails_leaves_the_old_file_and_nothing_else(run, folder, 
     said = run("capture", folder, "--prompt", PROMPT, "--out", file).refused()
     assert "could not be written (No space left on device)" in said
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(file.name, "the old one")]
+
+
+def test_capture_of_some_layers_in_half_precision(run, folder, tmp_path):
+    file = tmp_path / "trace.safetensors"
+    ran = run("capture", folder, "--prompt", PROMPT, "--out", file, "--layers", "2, 0-0", "--precision", "bfloat16")
+    assert (ran.status, ran.err) == (0, "")
+    read = inspector.open_trace(file)
+    assert ([info.index for info in read.held], read.precision) == ([0, 2], "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        (("--layers", "1,x"), "argument --layers: 'x' names no layers: give numbers below 10000"),
+        (("--layers", "0-1000000000"), "'0-1000000000' names no layers"),
+        (("--layers", "12-10"), "ranges from low to high, such as 0,5,10-12."),
+        (("--layers", ""), "'' names no layers"),
+        (("--layers=-1",), "'-1' names no layers"),
+        (("--layers", "٣"), "'٣' names no layers"),
+        (("--precision", "float61"), "argument --precision: invalid choice: 'float61'"),
+    ],
+)
+def test_a_mistyped_flag_is_refused_before_a_model_is_fetched(run, tmp_path, monkeypatch, capfd, flag, said):
+    monkeypatch.setattr(cli, "_load", lambda _: pytest.fail("the model was fetched first"))
+    with pytest.raises(SystemExit) as ended:
+        run("capture", "model", "--out", tmp_path / "trace.safetensors", *flag)
+    assert ended.value.code == 2
+    assert said in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("precision", HALVES)
+def test_each_half_precision_can_be_asked_for(precision):
+    arguments = ["capture", "model", "--out", "file", "--precision", precision]
+    assert cli._parser().parse_args(arguments).precision == precision
 
 
 # -- models -----------------------------------------------------------------------------------------------------------
