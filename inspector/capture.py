@@ -127,6 +127,7 @@ class Recorder:
         self.keep, self.record, self.eager, self.stages, self.stop_at = keep, record, eager, stages, stop_at
         self.layers, self.half, self.vectors = layers, half, vectors
         self.on_layer, self.total = on_layer, total
+        self.stopped = False  # on_layer raised something
         self._asked: list[Call] = []  # through the seam
         self._own: list[Call] = []  # seen in modules' own code
         self._visits: dict[int, _Visit] = {}
@@ -232,7 +233,11 @@ class Recorder:
 
     def _done(self) -> None:
         if self.on_layer:
-            self.on_layer(len(self.calls), self.total)
+            try:
+                self.on_layer(len(self.calls), self.total)
+            except BaseException:
+                self.stopped = True
+                raise
 
     # -- around a module ------------------------------------------------------------------------------------------
 

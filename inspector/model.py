@@ -29,7 +29,7 @@ from inspector.capture import (
 )
 from inspector.checks import first_sentence
 from inspector.cost import HALVES, Cost, KeptLayer, refuse_run, run_cost, time_a_pass, time_a_unit
-from inspector.errors import InspectorError
+from inspector.errors import InspectorError, NotRun
 from inspector.modules import asks_interface, install_hooks
 from inspector.pairing import pair
 from inspector.replay import turns
@@ -160,6 +160,11 @@ class Model:
         tokens = self.tokenize(prompt, chat=chat)  # type: ignore[arg-type]
         length = len(tokens)
         chosen = None if layers is None else self._chosen(layers)
+        if self.positions is not None and length + generate > self.positions:
+            raise InspectorError(
+                f"The prompt's {length} tokens and {generate} written ones are more than the {self.positions} that "
+                f"this model has positions for; let it write at most {self.positions - length}."
+            )
         if length + generate > FREE:
             refuse_run(self, length, keep=kept, generate=generate, layers=chosen, precision=precision)
         if generate:
@@ -307,13 +312,12 @@ class Model:
         recorder = Recorder(keep=KEEP)
         try:
             last = self._run(ids, recorder)
-        except torch.OutOfMemoryError:
-            raise
-        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+        except NotRun as error:
+            why = error.__cause__ or error
             raise InspectorError(
-                f"{self.name} ({type(self.model).__name__}) cannot run on token ids alone ({first_sentence(error)}); "
+                f"{self.name} ({type(self.model).__name__}) cannot run on token ids alone ({first_sentence(why)}); "
                 "choose a model that needs no images, no sound and one id for each token, or another dtype."
-            ) from error
+            ) from why
         turning = tuple(turns(call) if call.entered is not None else None for call in recorder.calls)
         return turning, tuple(map(KeptLayer.of, recorder.calls)), 0 if last is None else last.nbytes
 
@@ -354,7 +358,8 @@ class Model:
         self, ids: Sequence[int], count: int, *, eager: bool = False, on_layer: OnLayer | None = None
     ) -> list[int]:
         """The `count` tokens the model writes next, greedily, with its key/value cache."""
-        with self._turn(), recording(Recorder(record=False, eager=eager, on_layer=on_layer)):
+        recorder = Recorder(record=False, eager=eager, on_layer=on_layer)
+        with self._turn(), recording(recorder), self._in_words(recorder, len(ids)):
             return greedy(self.model, ids, count)
 
     def cache(self, ids: Sequence[int]) -> Any:
@@ -392,12 +397,28 @@ class Model:
             # 8192 tokens' logits would be 1.6 GB for a vocabulary of 49152. As an index, not as the number 1: given a
             # number, some models leave out the last layers' other queries too.
             arguments["logits_to_keep"] = torch.tensor([len(ids) - 1], device=self.device)
-        with self._turn(), torch.inference_mode(), recording(recorder):
+        with self._turn(), torch.inference_mode(), recording(recorder), self._in_words(recorder, len(ids)):
             found = self.model(torch.tensor([ids], device=self.device), **arguments)
         logits: Tensor | None = getattr(found, "logits", None)
         if logits is None:
             return None
         return logits[0] if every else logits[0, -1:]
+
+    @contextlib.contextmanager
+    def _in_words(self, recorder: Recorder, tokens: int) -> Iterator[None]:
+        """What the library's own code raises here becomes one sentence; what `on_layer` raises stays what it is, and
+        so does memory that ran out."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+            if recorder.stopped:
+                raise
+            raise NotRun(
+                f"{self.name} ({type(self.model).__name__}) could not run a prompt of {tokens} tokens "
+                f"({first_sentence(error)}); try a shorter one, or load the model in another dtype."
+            ) from error
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:

@@ -12,6 +12,9 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+# What configs call the number of positions: nearly all, older code that comes with a model, MPT, Whisper's decoder.
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions")
+
 
 def text_config(model: PreTrainedModel) -> Any:
     """The settings of the language model, within those of a model of several modalities."""
@@ -54,8 +57,8 @@ def inner_width(model: PreTrainedModel) -> int:
 def positions(model: PreTrainedModel) -> int | None:
     """How many positions the model has; None where its config sets no limit."""
     config = text_config(model)
-    limit: int | None = setting(config, "max_position_embeddings")
-    limit = limit if limit is None or limit > 0 else None
+    named = (setting(config, name) for name in POSITIONS)
+    limit = next((size for size in named if isinstance(size, int) and size > 0), None)
     rope = setting(config, "rope_parameters") or {}
     rules = [rope, *rope.values()]  # one rule, or one for each kind of layer
     factors = [r["factor"] for r in rules if isinstance(r, dict) and r.get("rope_type") == "dynamic"]

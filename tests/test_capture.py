@@ -15,9 +15,10 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Gemma3Conf
 import inspector
 import inspector.capture
 import inspector.masks
+from inspector import settings
 from inspector.capture import Recorder, recording, unexplained
 from inspector.coverage import tiny as types
-from inspector.errors import InspectorError
+from inspector.errors import InspectorError, NotRun
 from inspector.modules import block_number
 from inspector.replay import replay, turns
 from reimpl.spec import MaskRule
@@ -386,6 +387,52 @@ def test_switching_rotation_off_disturbs_nobody(tmp_path):
 def test_what_cannot_be_captured_is_said_in_a_sentence(tmp_path, name, words):
     with pytest.raises(InspectorError, match=words):
         type_of_the_library(name, tmp_path).trace(tiny.ids(30, vocabulary=100))
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "mpt", "whisper"])  # each has another word for it
+def test_more_tokens_than_positions_are_refused_whatever_the_config_calls_them(tmp_path, name):
+    model = type_of_the_library(name, tmp_path)
+    assert model.positions == 64
+    with pytest.raises(InspectorError, match="has 100 tokens and this model has positions for 64; shorten it by 36"):
+        model.trace(tiny.ids(100))
+    with pytest.raises(InspectorError, match=r"60 tokens and 5 written ones are more than the 64 .* at most 4"):
+        model.trace(tiny.ids(60), generate=5)
+
+
+def test_what_mpt_costs_is_timed_within_its_positions(tmp_path):
+    assert type_of_the_library("mpt", tmp_path).cost(tiny.ids(60)).seconds > 0
+
+
+def test_what_the_library_raises_is_one_sentence(tmp_path, monkeypatch):
+    """With a limit of which no setting speaks."""
+    monkeypatch.setattr(settings, "POSITIONS", ())
+    model = type_of_the_library("mpt", tmp_path)
+    words = r"\(MptForCausalLM\) could not run a prompt of 100 tokens \(The size of .*\); try a shorter one, .*\.$"
+    for run in (model.trace, model.logits, lambda ids: model.continuation(ids, 1)):
+        with pytest.raises(NotRun, match=words) as raised:
+            run(tiny.ids(100))
+        assert isinstance(raised.value.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError, KeyError, torch.OutOfMemoryError, KeyboardInterrupt])
+@pytest.mark.parametrize("generate", [0, 1])
+def test_what_on_layer_raises_stays_what_it_is(tmp_path, kind, generate):
+    def stop(done, total):
+        raise kind("mine")
+
+    model = tiny.load("grouped", tmp_path)
+    with pytest.raises(kind, match="mine"):
+        model.trace(tiny.ids(5), on_layer=stop, generate=generate)
+
+
+def test_memory_that_runs_out_stays_what_it_is(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("full")
+
+    model = tiny.load("grouped", tmp_path)
+    monkeypatch.setattr(model.model.model.layers[1].mlp, "forward", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        model.trace(tiny.ids(5))
 
 
 def test_a_model_of_images_and_text_reads_text(tmp_path):

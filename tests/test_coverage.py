@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -15,7 +16,7 @@ from inspector.coverage import sweep as sweeping
 from inspector.coverage import table, tiny
 from inspector.coverage.document import document
 from inspector.coverage.sweep import Row, in_children, summary, sweep
-from inspector.errors import InspectorError
+from inspector.errors import InspectorError, NotRun
 from reimpl.families import FAMILIES
 
 TYPES = tiny.types()
@@ -150,6 +151,15 @@ def test_a_child_that_dies_hangs_raises_or_eats_memory_becomes_a_row():
     assert "RuntimeError (no such thing)" in rows["gemma"].reason
     assert "MemoryError" in rows["gemma2"].reason
     assert all(row.broken and row.rope for row in rows.values())
+
+
+def test_a_type_whose_own_code_fails_counts_as_broken(monkeypatch):
+    def fails(*_, **__):
+        raise NotRun("It could not run a prompt of 40 tokens (too many).")
+
+    monkeypatch.setattr(sweeping, "load", lambda _: SimpleNamespace(trace=fails))
+    row = sweeping.examine("llama")
+    assert (row.broken, row.captured, row.reason) == (True, False, "It could not run a prompt of 40 tokens (too many).")
 
 
 def test_an_unknown_type_is_refused_with_near_matches():

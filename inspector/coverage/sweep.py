@@ -31,7 +31,7 @@ import torch
 from inspector.checks import first_sentence
 from inspector.coverage import table, tiny
 from inspector.coverage.tiny import Entry
-from inspector.errors import InspectorError
+from inspector.errors import InspectorError, NotRun
 from inspector.model import load
 from inspector.report import VerificationReport
 from inspector.verify import verify
@@ -191,9 +191,9 @@ def _examined(entry: Entry, folder: Path) -> Row:
     try:
         model = load(folder)
         trace = model.trace(varied_ids(), keep=("input",))
-    except InspectorError as error:
-        return replace(row, reason=str(error))
-    except Exception as error:  # what a type's own code raises, for a prompt that it cannot take
+    except InspectorError as error:  # NotRun: what a type's own code raises, for a prompt that it cannot take
+        return replace(row, reason=str(error), broken=isinstance(error, NotRun))
+    except Exception as error:
         return replace(row, reason=f"The library could not run it: {_said(error)}.", broken=True)
     rope = row.rope if row.known else any(layer.rope for layer in trace.layers)
     hidden = {kept.unexplained for kept in trace.kept if kept.unexplained}  # the seam's words for what it cannot show
@@ -201,7 +201,7 @@ def _examined(entry: Entry, folder: Path) -> Row:
     try:
         return _judged(row, verify(model, trace))
     except InspectorError as error:
-        return replace(row, reason=str(error))
+        return replace(row, reason=str(error), broken=isinstance(error, NotRun))
     except Exception as error:  # ours, or a type's that cannot be run again or cannot generate
         return replace(row, reason=f"Verifying it stopped: {_said(error)}.", broken=True)
 
