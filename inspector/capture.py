@@ -54,6 +54,7 @@ class Call:
     sinks: Tensor | None  # [h], or [h, t] where they depend on the input
     window: int | None
     bias: Tensor | None = None  # [h or 1, t or 1, s], added to the scaled scores
+    wanted: bool = True  # whether it is one of those of which something is kept
     ordinal: int = 0  # which of the calls that its module makes in one run of itself, from 0
     key_of: Call | None = None  # the earlier call whose key this is, where layers share keys
     weights: Tensor | None = None  # [h, t, s] and
@@ -199,12 +200,12 @@ class Recorder:
 
     def _keep(self, call: Call, calls: list[Call]) -> Call:
         """Put a call in its place: among this run's of its module, and among all."""
-        wanted = self.layers is None or len(calls) in self.layers
-        call.residual = self._residuals.get(id(call.module)) if wanted else None
+        call.wanted = self.layers is None or len(calls) in self.layers
+        call.residual = self._residuals.get(id(call.module)) if call.wanted else None
         if visit := self._visits.get(id(call.module)):
             call.ordinal = len(visit.calls)
             visit.calls.append(call)
-            if visit.entered is not None and wanted:
+            if visit.entered is not None and call.wanted:
                 call.input, call.entered = visit.hidden_states[0], visit.entered
         place = (call.key.data_ptr(), call.key.shape)
         earlier = self._keys.get(place)
@@ -220,10 +221,10 @@ class Recorder:
     def _put_away(self, call: Call) -> None:
         """Let go of the vectors that are not to be kept. Of those that are, round what is to be rounded, and copy what
         is part of a larger tensor (of a fused projection), which would be kept whole with it."""
-        number = len(self.calls) - 1
-        if not self.vectors or (self.layers is not None and number not in self.layers):
+        if not self.vectors or not call.wanted:
             _empty(call)
             return
+        number = len(self.calls) - 1
         for name in ("query", "key", "value"):
             vectors = getattr(call, name)
             if self.half is not None:
@@ -263,7 +264,7 @@ class Recorder:
         tensor = output[0] if isinstance(output, tuple | list) else output
         if visit is not None and "output" in self.keep and isinstance(tensor, Tensor):
             for call in visit.calls:
-                if call.query.shape[1] or not self.vectors:  # else one of the layers that are not kept
+                if call.wanted:
                     call.output = tensor[0]
 
     def enter_block(self, attention: nn.Module | None, hidden_states: Tensor) -> None:

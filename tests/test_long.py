@@ -197,6 +197,18 @@ def test_some_layers_alone(tmp_path):
         model.trace("w1", layers=[3])
 
 
+@pytest.mark.parametrize("what", ["input", "output", "residual"])
+def test_some_layers_alone_keep_nothing_of_the_others(tmp_path, what):
+    """Neither at capture nor fetched afterwards."""
+    model = tiny.load("grouped", tmp_path)
+    whole = model.trace(tiny.ids(50), keep=[what])
+    kept, fetched = model.trace(tiny.ids(50), layers=[2], keep=[what]), model.trace(tiny.ids(50), layers=[2])
+    for part in (kept, fetched):
+        assert torch.equal(getattr(part, what)(2), getattr(whole, what)(2))
+        assert [getattr(layer, what) is None for layer in part.kept] == [True, True, False]
+    assert kept.nbytes == fetched.nbytes
+
+
 def test_options_that_cannot_be_are_refused(tmp_path):
     model = tiny.load("grouped", tmp_path, dtype="bfloat16")
     with pytest.raises(InspectorError, match="half precision already"):
