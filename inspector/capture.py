@@ -382,9 +382,11 @@ def unexplained(call: Call, found: Tensor, kwargs: Mapping[str, Any]) -> str:
         sinks = call.sinks if call.sinks is None or call.sinks.ndim == 1 else call.sinks[:, -1:]
         weights = masked_weights(last, call.key, may, scale=call.scale, softcap=call.softcap, bias=bias, sinks=sinks)
         context = context_vectors(weights.to(call.value.dtype), call.value)[:, 0].float()
-        # Room for rounding, in half precision too; what a forgotten term changes is of the values' own size.
+        # Room for rounding, in half precision too; what a forgotten term changes is of the values' own size. Never less
+        # than float32's: a float64 model's softmax is computed in it, except in the fused kernels.
         steep = 1 + float(scaled_scores(last, call.key, scale=call.scale, softcap=call.softcap).abs().max())
-        room = min(0.25, 16 * torch.finfo(call.value.dtype).eps * steep) * float(call.value.abs().max())
+        eps = max(torch.finfo(call.value.dtype).eps, torch.finfo(torch.float32).eps)
+        room = min(0.25, 16 * eps * steep) * float(call.value.abs().max())
         if float((context - found.reshape(context.shape).float()).abs().nan_to_num(torch.inf).max()) <= room:
             return ""
     usual = {"dropout", "scaling", "is_causal", "sliding_window", "softcap", "s_aux", "position_ids", "use_cache"}

@@ -460,6 +460,17 @@ def test_a_model_of_images_and_text_reads_text(tmp_path):
     assert trace.last_logits.shape == (1, 128)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_double_precision_is_explained_too(tmp_path, attention):
+    """Its fused kernel computes the softmax in float64, its eager function in float32."""
+    model = tiny.load("grouped", tmp_path, dtype="float64")
+    model.model.set_attn_implementation(attention)
+    trace = model.trace(tiny.ids(40), keep=("input",))
+    for layer, kept in enumerate(trace.kept):
+        assert kept.unexplained == ""
+        assert torch.equal(trace.weights(layer), replay(kept.call).weights)
+
+
 def test_half_precision_is_explained_too(tmp_path):
     """A bias of ALiBi is not lost in the rounding of the scores, and no rounding is taken for a bias."""
     for name, biased in (("bloom", True), ("gptj", False), ("roformer", False)):
