@@ -154,15 +154,18 @@ def _trace(facts: dict[str, Any], tensors: dict[str, Tensor], model: Model | Non
             )
         )
     tokens = Tokens(**{name: tuple(values) for name, values in facts["tokens"].items()})
+    source = facts["source"]
+    before = source.get("dtype") if isinstance(source, dict) else None  # the first files of format 3 say it there alone
     tokens = replace(tokens, labels=tuple(readable(label) for label in tokens.labels))  # whoever wrote them
     return Trace(
         tokens=tokens,
         layers=layers,
         last_logits=tensors.get("last_logits"),
         model=model,
-        source=facts["source"],
+        source=source,
         model_name=facts["model"],
         prompt=facts["prompt"],
         prompt_length=facts["prompt_length"],
         precision=facts.get("precision"),
+        dtype=facts.get("dtype", before),
     )

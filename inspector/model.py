@@ -186,6 +186,7 @@ class Model:
             prompt_length=length,
             source=self.provenance,
             precision=precision,
+            dtype=str(self.dtype).removeprefix("torch."),
         )
 
     def cost(

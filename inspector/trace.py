@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from inspector.model import Model
 
 Rows = slice | list[int]  # some query rows: a stretch of them, or these positions
+WHOLE = {"float32": torch.float32, "float64": torch.float64}  # what vectors that are kept rounded are computed with
 STRIP_BYTES = 8 * 2**20  # of float32 weights computed at once: what caches hold, the fastest at 8192 tokens
 
 
@@ -105,8 +106,15 @@ class Trace:
         prompt_length: int | None = None,
         source: dict[str, Any] | None = None,
         precision: str | None = None,
+        dtype: str | None = None,
     ) -> None:
+        if precision is not None and dtype not in WHOLE:
+            raise InspectorError(
+                f"This trace's vectors are rounded to {precision} and it says {dtype!r} of what they were before: "
+                f"dtype must be {' or '.join(WHOLE)}."
+            )
         self.precision = precision  # q, k, v are kept rounded to this dtype; None: as the model made them
+        self.dtype = dtype  # the one in which the model made them; None: it is not known
         self.tokens, self.prompt, self.model, self.model_name = tokens, prompt, model, model_name
         self.prompt_length = len(tokens) if prompt_length is None else prompt_length
         self.last_logits = last_logits  # [1, vocabulary], what follows the last token; None: the model has no such head
@@ -343,7 +351,7 @@ class Trace:
 
     def _read(self, kept: Tensor) -> Tensor:
         """What was kept, as numbers to compute with: in the model's dtype, also where it was rounded."""
-        return kept if self.precision is None else kept.to(getattr(torch, self.source["dtype"]))
+        return kept if self.precision is None or self.dtype is None else kept.to(WHOLE[self.dtype])
 
     def _layer(self, layer: int) -> Layer:
         if not 0 <= layer < len(self.kept):
@@ -445,6 +453,7 @@ class Trace:
             "prompt": self.prompt,
             "prompt_length": self.prompt_length,
             "precision": self.precision,
+            "dtype": self.dtype,
             "tokens": asdict(self.tokens),
             "layers": [asdict(layer.info) for layer in self.kept],
             "unexplained": [layer.unexplained for layer in self.kept],

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from screen_app import payloads
 from streamlit.testing.v1 import AppTest
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,6 +28,7 @@ from inspector.errors import InspectorError
 from inspector.model import KEEP, Model
 from inspector.prompts import MOST_BYTES, read_prompt
 from inspector.store import MEMORY_VARIABLE
+from inspector.trace import Trace
 from inspector.ui import cached, opened, state
 from inspector.ui.held import Holds
 from inspector.ui.limits import TOKENS_VARIABLE, WRITTEN_VARIABLE
@@ -177,6 +182,48 @@ def test_rounded_vectors_are_half_the_size_and_said_to_be_rounded(tmp_path, prec
     report = inspector.verify(model, half, controls=False, spliced=False)
     assert report.ok
     assert any("run again, for exact ones" in remark for remark in report.remarks)
+
+
+def retold(path, change):
+    """The trace file with other facts."""
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()["trace"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    save_file(tensors, path, metadata={"trace": json.dumps(change(facts))})
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rounded_vectors_are_computed_with_in_the_models_dtype_whatever_the_source_says(tmp_path, dtype):
+    half = tiny.load("grouped", tmp_path, dtype=dtype).trace(tiny.ids(50), precision="bfloat16")
+    assert half.dtype == dtype
+    half.source = {}
+    for change in (dict, lambda facts: {**facts, "source": {"dtype": "float16"}}):
+        again = inspector.open_trace(retold(half.save(tmp_path / "half.safetensors"), change))
+        assert (again.dtype, again.weights(2, 3).dtype) == (dtype, getattr(torch, dtype))
+        assert torch.equal(again.weights(2, 3), half.weights(2, 3))
+
+
+def test_files_that_name_the_dtype_in_their_source_alone_still_open(tmp_path):
+    half = tiny.load("grouped", tmp_path).trace(tiny.ids(50), precision="bfloat16")
+
+    def older(facts):
+        return {name: said for name, said in facts.items() if name != "dtype"}
+
+    again = inspector.open_trace(retold(half.save(tmp_path / "half.safetensors"), older))
+    assert torch.equal(again.weights(2, 3), half.weights(2, 3))
+    assert again.facts()["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("dtype", [None, "float61", "bfloat16", "__doc__"])
+def test_a_rounded_trace_that_does_not_say_what_it_was_before_is_refused(tmp_path, dtype):
+    half = tiny.load("grouped", tmp_path).trace(tiny.ids(50), precision="bfloat16")
+    words = f"rounded to bfloat16 and it says {dtype!r} of what they were before: dtype must be float32 or float64"
+    with pytest.raises(InspectorError, match=words):
+        Trace(tokens=half.tokens, layers=half.kept, last_logits=None, precision="bfloat16", dtype=dtype)
+    path = retold(half.save(tmp_path / "half.safetensors"), lambda facts: {**facts, "dtype": dtype})
+    with pytest.raises(InspectorError, match=words):
+        opened.read(path.read_bytes(), "half")
 
 
 def test_some_layers_alone(tmp_path):
@@ -390,15 +437,16 @@ def test_visitors_read_what_they_can_do(long_request, monkeypatch):
 
 
 def test_a_prompt_that_nobody_ran_goes_with_its_tab(long_request, monkeypatch):
-    visitor = Holds(cached.store().forget, grace=0.0).enter()
-    monkeypatch.setattr(cached, "get_script_run_ctx", lambda **_: "a visitor's")
-    monkeypatch.setattr(cached, "_visitor", lambda: visitor)
+    here = {"tab"}
+    holds = Holds(cached.store().forget, here.__contains__, grace=0.0, every=0.05)
+    monkeypatch.setattr(cached, "get_script_run_ctx", lambda **_: SimpleNamespace(session_id="tab"))
+    monkeypatch.setattr(cached, "_holds", lambda: holds)
     results = cached.store().results
     before = len(results), results.used
     cached.costs(long_request)
     assert len(results) == before[0] + 1
     assert results.used - before[1] > len(long_request.prompt)
-    visitor.leave()
+    here.clear()
     for _ in range(100):
         if len(results) == before[0]:
             return

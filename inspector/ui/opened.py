@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from inspector.trace import Layer
 
 MOST_MB = 200  # Streamlit holds an upload in memory
-WHOLE = ("float32", "float64")  # what rounded vectors were before
 MOST_TOKENS = 32_768  # a picture of more takes minutes
 
 
@@ -69,7 +68,7 @@ def _wrong(trace: Trace, name: str) -> str:
             f"{name} keeps {len(trace.held)} of {len(trace.kept)} layers, and this app shows whole traces: open it in "
             "Python, or capture the prompt again without --layers."
         )
-    if trace.precision is not None and (trace.precision not in HALVES or trace.source.get("dtype") not in WHOLE):
+    if trace.precision is not None and trace.precision not in HALVES:
         return "it does not say how its vectors were rounded"
     for index, kept in enumerate(trace.kept):
         if wrong := _layer_wrong(trace, index, kept):
