@@ -50,7 +50,7 @@ def test_work_is_done_step_by_step_and_the_thread_ends():
     assert work.over.wait(20)
     assert work.done == 5
     until(lambda: "a" not in behind)
-    until(lambda: not any(thread.name == "behind" for thread in threading.enumerate()))
+    until(lambda: behind._thread is None)
     again = Steps(2)
     behind.want("a", again)  # as after all is done: it begins anew
     assert again.over.wait(20)

@@ -225,7 +225,7 @@ def test_who_comes_back_within_the_grace_loses_nothing():
     assert "a" in store.traces
     here.clear()
     until(lambda: "a" not in store.traces)
-    until(lambda: not any(thread.name == "holds" for thread in threading.enumerate()))
+    until(lambda: not holds._watching)
 
 
 def test_what_is_asked_for_after_the_connection_was_lost_is_let_go_of_too():
@@ -246,7 +246,7 @@ def test_what_is_being_made_is_left_alone():
     asking.start()
     until(lambda: store.traces._making)
     here.clear()
-    until(lambda: not any(thread.name == "holds" for thread in threading.enumerate()))
+    until(lambda: not holds._watching)
     go.set()
     asking.join(10)
     assert made == [True]
