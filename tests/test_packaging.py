@@ -1,7 +1,10 @@
-"""The wheel holds all that the app and the types need: JavaScript, styles, py.typed, and nothing of the tests."""
+"""The wheel holds all that the app and the types need: JavaScript, styles, py.typed, and nothing of the tests. The
+source archive holds the tests with all that they import and read."""
 
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -10,14 +13,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+def built(kind: str, out: Path) -> Path:
+    command = [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (archive,) = out.glob("attention_inspector-*")
+    return archive
+
+
 @pytest.fixture(scope="module")
 def names(tmp_path_factory) -> set[str]:
-    out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stdout + built.stderr
-    (wheel,) = out.glob("attention_inspector-*.whl")
-    return set(zipfile.ZipFile(wheel).namelist())
+    return set(zipfile.ZipFile(built("wheel", tmp_path_factory.mktemp("wheel"))).namelist())
 
 
 def test_everything_in_the_packages_travels(names):
@@ -38,6 +44,20 @@ def test_licences_of_files_made_by_others_travel_with_them(names):
 
 def test_nothing_else_travels(names):
     assert {name.split("/")[0].split("-")[0] for name in names} == {"inspector", "reimpl", "attention_inspector"}
+
+
+def test_the_source_archive_holds_what_its_tests_import_and_read(tmp_path):
+    with tarfile.open(built("sdist", tmp_path)) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    texts = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/*.py"))
+    imported = set(re.findall(r"^\s*(?:from|import) (\w+)", texts, flags=re.M))
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name in imported}
+    assert folders >= {"inspector", "reimpl", "benchmarks"}
+    for folder in [*folders, "tests", "docs", "notebooks", ".streamlit"]:
+        for path in (ROOT / folder).rglob("*"):
+            name = path.relative_to(ROOT).as_posix()
+            assert name in held or path.is_dir() or "__pycache__" in name, name
+    assert {"app.py", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"} <= held  # test_docs.py reads them
 
 
 def test_the_command_is_installed():
