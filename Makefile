@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup app test fuzz check fix bench coverage screenshots notebook wheel browser clean
+.PHONY: help setup app test slow fuzz check fix bench coverage screenshots notebook wheel browser clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,12 @@ $(READY): pyproject.toml constraints.txt
 app: setup ## open the app on this machine (MODEL=name, folder or .gguf file to start with)
 	$(BIN)/attention-inspector app $(MODEL)
 
-test: setup browser ## run all tests
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+TESTS := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+test: setup browser ## run the tests
+	$(TESTS) -m "not slow"
+
+slow: setup browser ## run the few that ask again, at another size or shade, what a quicker test asks
+	$(TESTS) -m slow
 
 fuzz: setup ## any prompt and any broken file, FUZZ=25 times as many as in the tests; prints the counts
 	FUZZ=$(FUZZ) $(BIN)/pytest -q tests/test_any_prompt.py tests/test_broken_models.py --timeout 3600

@@ -16,6 +16,16 @@ from inspector import pairs, views
 
 pytestmark = [pytest.mark.browser, pytest.mark.packaged]
 
+SHADES_AND_WIDTHS = pytest.mark.parametrize(
+    ("scheme", "width"),
+    [
+        ("light", 1400),
+        ("dark", 400),
+        pytest.param("light", 400, marks=pytest.mark.slow),
+        pytest.param("dark", 1400, marks=pytest.mark.slow),
+    ],
+)
+
 
 def test_from_prompt_to_head_to_the_number_under_the_pointer(visit, smollm):
     visitor = visit()
@@ -150,8 +160,7 @@ def test_bertviz_is_saved_as_one_file_that_opens_by_itself(visit, houston):
     assert text == views.head_view(houston, [12]).html
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1400])
+@SHADES_AND_WIDTHS
 def test_bertviz_fits_the_page_and_its_theme(visit, scheme, width):
     visitor = visit("/bertviz?layer=12&head=5", width=width, scheme=scheme)
     for kind in ("head", "model", "neuron"):
@@ -201,8 +210,7 @@ def test_a_pair_from_the_heads_page_shows_pythons_numbers(visit, houston):
     visitor.page.wait_for_url(re.compile("key=3"))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1400])
+@SHADES_AND_WIDTHS
 def test_a_pair_light_and_dark_wide_and_narrow_is_not_cut_off(visit, scheme, width):
     visitor = visit("/pair?layer=16&head=0", width=width, scheme=scheme)
     for name in ("product", "row", "planes"):
@@ -269,8 +277,7 @@ def test_token_text_never_becomes_markup(visit, smollm, path):
     assert label in visitor.hover_cell(0, 0)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1400])
+@SHADES_AND_WIDTHS
 def test_light_and_dark_wide_and_narrow_nothing_is_cut_off(visit, scheme, width):
     visitor = visit("/?layer=16&head=0", width=width, scheme=scheme)
     visitor.painted()
@@ -346,7 +353,6 @@ def test_a_long_prompt_is_pooled_and_says_so(visit, smollm):
     shown = visitor.hover_cell(100, 99)
     same(shown, trace.weights(16, 0)[200:202, 198:200].max().item())
     assert "largest of 2 × 2" in shown
-    visitor.page.get_by_text("The others follow by themselves").wait_for(state="detached", timeout=60_000)
 
 
 def test_a_prompt_is_verified_on_its_page(visit):

@@ -129,16 +129,17 @@ def test_a_closed_tab_frees_what_it_alone_held(visit, store):
     assert names(store()["alive"], "What both")
 
 
-def test_ten_people_at_once_each_see_exactly_their_own_numbers(visit, smollm, folder):
-    """What each reads on their canvas is what Python computes for that prompt alone; twice over, and nobody's words are
-    in an address, on another's page or in the server's output."""
+@pytest.mark.parametrize("rounds", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_ten_people_at_once_each_see_exactly_their_own_numbers(visit, smollm, folder, rounds):
+    """What each reads on their canvas is what Python computes for that prompt alone, and nobody's words are in an
+    address, on another's page or in the server's output."""
     people = [visit("/vectors?layer=12&head=5", width=800, height=700) for _ in range(PEOPLE)]
     requested: list[str] = []
     for person in people:
         person.page.on("request", lambda request: requested.append(request.url))
     said: list[tuple[str, str]] = []
-    for again in range(2):
-        secrets = [f"Zq{again}x{number}wv" for number in range(PEOPLE)]
+    for again in range(rounds):
+        secrets = [f"Zq{again}of{rounds}x{number}wv" for number in range(PEOPLE)]
         prompts = [
             f"My name is {word} and I wrote" + " very" * number + " much about it"
             for number, word in enumerate(secrets)
@@ -167,15 +168,18 @@ def test_errors_too_keep_the_prompt_out_of_the_servers_output(visit, folder):
         ("Zqlongwv", "Zqlongwv " * 2000, "and this model has positions for 8192"),
         ("Zqrunwv", f"Zqrunwv {RUN}", "This did not work (ValueError"),
         ("Zqpagewv", f"Zqpagewv {PAGE}", "The original error message is redacted"),
-        ("Zqpartwv", f"Zqpartwv {PART}", "The original error message is redacted"),
         ("Zqclickwv", f"Zqclickwv {CLICK}", "Break"),
+        ("Zqpartwv", f"Zqpartwv {PART}", "The original error message is redacted"),
     ):
         ask(visitor, prompt)
         visitor.page.get_by_text(answer).first.wait_for(timeout=30_000)
         assert secret not in visitor.page.url
         if CLICK in prompt:
             visitor.page.get_by_role("button", name="Break").click()
-            until(lambda: "in click" in (folder / "output").read_text(encoding="utf-8"), 20)
+        for planted, function in ((PAGE, "broken_facts"), (CLICK, "click"), (PART, "part")):
+            logged = f"in {function}"  # the page says the same of each, and the one before may still stand there
+            if planted in prompt:
+                until(lambda: logged in (folder / "output").read_text(encoding="utf-8"), 20)  # noqa: B023
         visitor.idle()
         assert secret not in (folder / "output").read_text(encoding="utf-8")
     output = re.sub(r"\x1b\[[\d;]*m", "", (folder / "output").read_text(encoding="utf-8"))  # without its colours

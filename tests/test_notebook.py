@@ -57,7 +57,9 @@ def test_it_is_small_and_holds_no_path_of_a_machine_and_no_error():
 @pytest.mark.parametrize(
     ("right", "wrong", "stops"),
     [
-        ("scaled = scores / math.sqrt(d)", "scaled = scores / math.sqrt(m)", "scaled scores"),
+        pytest.param(
+            "scaled = scores / math.sqrt(d)", "scaled = scores / math.sqrt(m)", "scaled scores", marks=pytest.mark.slow
+        ),
         ("first * cos - second * sin", "first * cos + second * sin", "query after RoPE"),
     ],
 )

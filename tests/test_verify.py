@@ -67,7 +67,7 @@ def test_our_rounding_error_is_no_larger_than_the_librarys(real_report):
 
 
 @pytest.mark.packaged
-@pytest.mark.parametrize("n", [1, 2, 600])
+@pytest.mark.parametrize("n", [1, 2, pytest.param(600, marks=pytest.mark.slow)])
 def test_other_lengths_are_bit_for_bit_too(smollm, n):
     report = inspector.verify(smollm, tiny.ids(n, vocabulary=40000), controls=False, spliced=False)
     assert report.frame.differing.sum() == 0
