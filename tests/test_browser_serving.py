@@ -168,8 +168,8 @@ def test_errors_too_keep_the_prompt_out_of_the_servers_output(visit, folder):
         ("Zqlongwv", "Zqlongwv " * 2000, "and this model has positions for 8192"),
         ("Zqrunwv", f"Zqrunwv {RUN}", "This did not work (ValueError"),
         ("Zqpagewv", f"Zqpagewv {PAGE}", "The original error message is redacted"),
-        ("Zqclickwv", f"Zqclickwv {CLICK}", "Break"),
         ("Zqpartwv", f"Zqpartwv {PART}", "The original error message is redacted"),
+        ("Zqclickwv", f"Zqclickwv {CLICK}", "Break"),  # last: no page is left after it
     ):
         ask(visitor, prompt)
         visitor.page.get_by_text(answer).first.wait_for(timeout=30_000)
