@@ -20,6 +20,8 @@ def read_column(visitor, name, column):
 
 def test_all_stations_by_keyboard(visit, houston):
     visitor = visit("/walkthrough?layer=13&head=8&query=6&key=4")
+    visitor.page.get_by_role("button", name="Next").wait_for()
+    visitor.page.wait_for_timeout(500)  # a moment after it is there, Streamlit listens to its shortcut
     for number, (name, title) in enumerate(STATIONS.items(), start=1):
         visitor.page.get_by_role("heading", name=f"{number}. {title}", exact=True).wait_for()
         visitor.idle()
