@@ -175,6 +175,15 @@ def _whole_characters(ids: Sequence[int], context: int, start: int, tokenizer: A
         text = _decode(before + list(ids[start : start + count]), tokenizer)[len(prefix) :]
         if "\ufffd" not in text:
             return text, count
+    # Bytes that are no text are among them. A token may hold the end of a character and the first of those, as where
+    # the tokenizer left out what it has no token for: then the fewest tokens whose text and that of what follows are
+    # the text of both.
+    ahead = list(ids[start : start + _PIECES_AT_MOST])
+    whole = _decode(before + ahead, tokenizer)[len(prefix) :]
+    for count in range(1, len(ahead) + (start + len(ahead) == len(ids))):
+        text, rest = (_decode(before + part, tokenizer)[len(prefix) :] for part in (ahead[:count], ahead[count:]))
+        if text + rest == whole:
+            return text, count
     return _decode([ids[start]], tokenizer), 1
 
 

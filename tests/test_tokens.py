@@ -43,3 +43,11 @@ def test_pieces_that_are_no_text_by_themselves(smollm):
     half = smollm.tokenize("日").ids[:1]
     tokens = smollm.tokenize(list(half))
     assert len(tokens.labels) == 1
+
+
+def test_what_the_tokenizer_has_no_token_for_stays_where_it_is(smollm):
+    """Byte F2 is no token of it, and the end of the first character is in one token with what is left of the second."""
+    tokens = smollm.tokenize("\U000ea8c2\U000b9000 b")
+    assert tokens.texts[0] == "\U000ea8c2�"
+    assert "".join(tokens.texts) == smollm.tokenizer.decode(tokens.ids)
+    assert tokens.labels[-1] == "␣b"
