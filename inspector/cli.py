@@ -234,7 +234,7 @@ def _coverage(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> Model:
-    from inspector.store import memory_budget, set_memory_budget
+    from inspector.memory import memory_budget, set_memory_budget
 
     if options.memory_gb is not None:
         set_memory_budget(options.memory_gb, "--memory-gb")

@@ -9,16 +9,15 @@ pass needs besides is estimated from the model's widths, and time is scaled up f
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from inspector.capture import Call, Recorder
+from inspector.capture import Recorder
 from inspector.errors import InspectorError
-from inspector.store import memory_budget
+from inspector.memory import memory_budget
 
 if TYPE_CHECKING:
     from inspector.model import Model
@@ -59,39 +58,6 @@ class TooLarge(InspectorError):
         self.plainly = f"{needed}: {plain_step}."
 
 
-@dataclass(frozen=True)
-class KeptLayer:
-    """What a trace keeps of one layer. vectors: numbers in a token's query, key and value vectors. The rest in bytes:
-    beside: a token's input, output, residual. token, pair: of a bias or of a mask that is no rule, for each token and
-    each (query, key). sinks, sinks_token: of sinks, whatever the length and for each token."""
-
-    vectors: int
-    beside: Mapping[str, int]
-    token: int
-    pair: int
-    sinks: int
-    sinks_token: int
-
-    @classmethod
-    def of(cls, call: Call) -> KeptLayer:
-        """What this call kept, of its own tokens: at least two."""
-        count = call.query.shape[1]
-        mask = call.mask.nbytes if isinstance(call.mask, Tensor) else 0
-        bias = 0 if call.bias is None else call.bias.nbytes
-        own_row = call.bias is not None and call.bias.shape[1] == count  # else one row says all queries'
-        sinks = 0 if call.sinks is None else call.sinks.nbytes
-        own_sink = call.sinks is not None and call.sinks.ndim == 2
-        beside = {"input": call.input, "output": call.output, "residual": call.residual}
-        return cls(
-            vectors=sum(vectors.numel() for vectors in (call.query, call.key, call.value)) // count,
-            beside={name: kept.nbytes // count for name, kept in beside.items() if kept is not None},
-            token=0 if own_row else bias // count,
-            pair=(mask + (bias if own_row else 0)) // count**2,
-            sinks=0 if own_sink else sinks,
-            sinks_token=sinks // count if own_sink else 0,
-        )
-
-
 def run_cost(
     model: Model,
     prompt: int,
@@ -105,8 +71,8 @@ def run_cost(
     """What `model.trace` of a prompt of so many tokens costs with these options."""
     tokens = prompt + generate
     stored = HALVES[precision].itemsize if precision else model.dtype.itemsize
-    held = model.kept_logits
-    for number, layer in enumerate(model.kept_layers):
+    held = model.probed.logits
+    for number, layer in enumerate(model.probed.layers):
         held += layer.sinks + layer.sinks_token * tokens
         if layers is None or number in layers:
             beside = layer.token + sum(layer.beside.get(what, 0) for what in keep)
@@ -189,14 +155,14 @@ def _working(model: Model, tokens: int) -> int:
         numbers += 3 * max(info.heads for info in infos) * tokens**2
     elif masked:
         numbers += tokens**2
-    tables = 4 * max(layer.pair for layer in model.kept_layers) * tokens**2  # read_mask's copies of one
+    tables = 4 * max(layer.pair for layer in model.probed.layers) * tokens**2  # read_mask's copies of one
     return tables + numbers * model.dtype.itemsize + model.vocabulary * model.dtype.itemsize
 
 
 def _writing(model: Model, prompt: int, tokens: int) -> int:
     """What is held while the model writes: keys and values of all tokens, and all logits of the prompt."""
     cache = sum(info.kv_heads * (info.d_head + info.d_value) for info in model.layers) * tokens * model.dtype.itemsize
-    return cache + _working(model, prompt) + model.kept_logits * prompt
+    return cache + _working(model, prompt) + model.probed.logits * prompt
 
 
 def _seconds(model: Model, prompt: int, generate: int) -> float:

@@ -19,26 +19,20 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import reimpl
-from inspector import hub, recorded, settings
+from inspector import hub, probe, recorded, settings
 from inspector.around import Around, AroundRecorder
-from inspector.capture import (
-    OnLayer,
-    Recorder,
-    install_seam,
-    recording,
-)
+from inspector.capture import OnLayer, Recorder, install_seam, recording
 from inspector.checks import first_sentence
-from inspector.cost import HALVES, Cost, KeptLayer, refuse_run, run_cost, time_a_pass, time_a_unit
+from inspector.cost import HALVES, Cost, refuse_run, run_cost, time_a_pass, time_a_unit
 from inspector.errors import InspectorError, NotRun
 from inspector.modules import asks_interface, install_hooks
 from inspector.pairing import pair
-from inspector.replay import turns
+from inspector.probe import Probe
 from inspector.tokens import Tokens, tokenize
 from inspector.trace import Layer, LayerInfo, Trace
 from inspector.weights import refuse_broken_numbers
 
 KEEP = frozenset({"input", "output", "residual"})
-PROBE = 8  # tokens on which it is measured which layers turn by position, and what each keeps
 FREE = 512  # tokens that are run without asking what they will cost
 
 
@@ -170,7 +164,7 @@ class Model:
         if generate:
             tokens = self.tokenize([*tokens.ids, *self.continuation(tokens.ids, generate, on_layer=on_layer)])
         half = None if precision is None else HALVES[precision]
-        recorder = Recorder(keep=kept, layers=chosen, half=half, on_layer=on_layer, total=len(self._turning))
+        recorder = Recorder(keep=kept, layers=chosen, half=half, on_layer=on_layer, total=len(self.probed.turning))
         last = self._run(tokens.ids, recorder)
         found = self._layers_of(recorder)
         if not found:
@@ -212,10 +206,10 @@ class Model:
         return self._layers_of(recorder)
 
     def _layers_of(self, recorder: Recorder) -> list[Layer]:
-        return recorded.layers(recorder.calls, self._names, self._turning)
+        return recorded.layers(recorder.calls, self._names, self.probed.turning)
 
     def _chosen(self, layers: Iterable[int]) -> frozenset[int]:
-        chosen, count = frozenset(layers), len(self._turning)
+        chosen, count = frozenset(layers), len(self.probed.turning)
         wrong = sorted(number for number in chosen if not 0 <= number < count)
         if wrong or not chosen:
             named = f"layers={sorted(chosen)}"
@@ -291,25 +285,10 @@ class Model:
         """How many positions the model has; None where its config sets no limit."""
         return settings.positions(self.model)
 
-    @property
-    def _turning(self) -> tuple[bool | None, ...]:
-        """For each attention call whether positions turn its queries."""
-        return self._probed[0]
-
-    @property
-    def kept_layers(self) -> tuple[KeptLayer, ...]:
-        """For each attention call what a trace keeps of it."""
-        return self._probed[1]
-
-    @property
-    def kept_logits(self) -> int:
-        """Bytes of the logits after a prompt's last token."""
-        return self._probed[2]
-
     @cached_property
-    def _probed(self) -> tuple[tuple[bool | None, ...], tuple[KeptLayer, ...], int]:
-        """What is learned of each attention call, and of the logits, by running a few tokens once."""
-        ids = [1 + i % (self.vocabulary - 1) for i in range(min(PROBE, self.positions or PROBE))]
+    def probed(self) -> Probe:
+        """What is learned of each attention layer by running a few tokens once."""
+        ids = [1 + i % (self.vocabulary - 1) for i in range(min(probe.TOKENS, self.positions or probe.TOKENS))]
         recorder = Recorder(keep=KEEP)
         try:
             last = self._run(ids, recorder)
@@ -319,8 +298,7 @@ class Model:
                 f"{self.name} ({type(self.model).__name__}) cannot run on token ids alone ({first_sentence(why)}); "
                 "choose a model that needs no images, no sound and one id for each token, or another dtype."
             ) from why
-        turning = tuple(turns(call) if call.entered is not None else None for call in recorder.calls)
-        return turning, tuple(map(KeptLayer.of, recorder.calls)), 0 if last is None else last.nbytes
+        return Probe.of(recorder, last)
 
     def _nothing_to_record(self) -> InspectorError:
         return InspectorError(

@@ -25,9 +25,9 @@ import inspector
 from inspector import measures, metrics, views
 from inspector.coverage.tiny import save, types
 from inspector.errors import InspectorError
+from inspector.memory import MEMORY_VARIABLE
 from inspector.model import KEEP, Model
 from inspector.prompts import MOST_BYTES, read_prompt
-from inspector.store import MEMORY_VARIABLE
 from inspector.trace import Trace
 from inspector.ui import cached, opened, state
 from inspector.ui.held import Holds
@@ -322,7 +322,7 @@ def test_costs_count_biases_tables_and_sinks(name, tmp_path):
     model = inspector.load(str(save(entry, tmp_path)))
     for options in ({}, {"keep": KEEP}, {"layers": [1], "keep": ("residual",)}, {"precision": "bfloat16"}):
         assert model.cost(tiny.ids(60), **options).kept_bytes == model.trace(tiny.ids(60), **options).nbytes
-    kept = model.kept_layers[0]
+    kept = model.probed.layers[0]
     assert kept.pair or kept.token or kept.sinks or kept.sinks_token
 
 

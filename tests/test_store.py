@@ -14,7 +14,8 @@ from streamlit.testing.v1 import AppTest
 from inspector import cli
 from inspector import store as store_module
 from inspector.errors import InspectorError
-from inspector.store import MEMORY_VARIABLE, Abandoned, Shelf, Store, memory_budget, set_memory_budget
+from inspector.memory import MEMORY_VARIABLE, memory_budget, set_memory_budget
+from inspector.store import Abandoned, Shelf, Store
 from inspector.ui import cached
 from inspector.ui.held import Holds
 from inspector.ui.text import plain
@@ -142,7 +143,7 @@ def test_budgets(monkeypatch, tmp_path):
     set_memory_budget(0.5)
     assert memory_budget() == 5 * 10**8
     monkeypatch.setenv(MEMORY_VARIABLE, " ")
-    monkeypatch.setattr("inspector.store.CONTAINER", [])
+    monkeypatch.setattr("inspector.memory.CONTAINER", [])
     machine = memory_budget()
     assert machine > 2**28
     small, unlimited, large = tmp_path / "small", tmp_path / "unlimited", tmp_path / "large"
@@ -150,7 +151,7 @@ def test_budgets(monkeypatch, tmp_path):
     unlimited.write_text("max\n")
     large.write_text("9223372036854771712\n")
     for paths, budget in (([unlimited, tmp_path / "none", large], machine), ([large, small], 5 * 10**8)):
-        monkeypatch.setattr("inspector.store.CONTAINER", paths)
+        monkeypatch.setattr("inspector.memory.CONTAINER", paths)
         assert memory_budget() == budget
 
 

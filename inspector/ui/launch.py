@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from inspector.errors import InspectorError
-from inspector.store import MEMORY_VARIABLE, memory_budget, memory_bytes
+from inspector.memory import MEMORY_VARIABLE, memory_budget, memory_bytes
 from inspector.ui.limits import TOKENS_VARIABLE, WRITTEN_VARIABLE, limits
 from inspector.ui.offer import LOOPBACK, MODEL_VARIABLE, MODELS_VARIABLE
 
