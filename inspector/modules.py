@@ -91,6 +91,7 @@ def asks_interface(module: nn.Module) -> bool:
 def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
     """What a module was given to work on; None where that cannot be told. A hook must never end a forward pass."""
     given = [kwargs["hidden_states"]] if "hidden_states" in kwargs else [*args, *kwargs.values()]
+    # Not any of that shape: Gemma 3n's blocks receive four streams in one tensor, and beside it another's vectors.
     first = next((x for x in given if isinstance(x, Tensor) and x.is_floating_point()), None)
     return None if first is None or first.ndim != 3 else first
 

@@ -49,7 +49,7 @@ def test_work_is_done_step_by_step_and_the_thread_ends():
     behind.want("a", work)
     assert work.over.wait(20)
     assert work.done == 5
-    until(lambda: "a" not in behind)
+    until(lambda: "a" not in behind._work)
     until(lambda: behind._thread is None)
     again = Steps(2)
     behind.want("a", again)  # as after all is done: it begins anew

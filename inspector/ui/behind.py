@@ -46,10 +46,6 @@ class Behind:
         if thread is not None:
             thread.join(5)
 
-    def __contains__(self, key: Hashable) -> bool:
-        with self._lock:
-            return key in self._work
-
     def _go_on(self) -> None:
         while (chosen := self._next()) is not None:
             key, work = chosen
