@@ -56,25 +56,35 @@ def compare(layer: int, stage: str, found: Tensor, reference: Tensor, *, toleran
     if found.shape != reference.shape:
         why = f"shape {list(found.shape)} where the library has {list(reference.shape)}"
         return Check(layer, stage, math.inf, math.inf, found.numel(), reference.numel(), tolerance, why, ok=False)
-    if not bool(torch.isfinite(found).all()):
+    if not math.isfinite(largest(found)):
         return Check(
             layer, stage, math.inf, math.inf, int((~torch.isfinite(found)).sum()), found.numel(), tolerance,
             "numbers that are not finite", ok=False,
         )  # fmt: skip
-    difference = (found.double() - reference.double()).abs()
-    max_abs = float(difference.max())
-    largest = float(reference.double().abs().max())
+    max_abs = distance(found, reference)
+    scale = largest(reference)
     return Check(
         layer=layer,
         stage=stage,
         max_abs=max_abs,
-        max_rel=max_abs / largest if largest else (math.inf if max_abs else 0.0),
+        max_rel=max_abs / scale if scale else (math.inf if max_abs else 0.0),
         differing=int((found.to(reference.dtype) != reference).sum()),
         elements=reference.numel(),
         tolerance=tolerance,
         reason=reason,
         ok=max_abs <= tolerance,
     )
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """The largest difference of two numbers in the same place, taken in float64."""
+    return float((a.double() - b).abs_().max())
+
+
+def largest(x: Tensor) -> float:
+    """The largest magnitude; not finite where any number is not."""
+    low, high = (float(end) for end in torch.aminmax(x))
+    return max(-low, high)
 
 
 def tolerances(
@@ -91,8 +101,8 @@ def tolerances(
     sum_unit = unit if dtype == torch.float64 else torch.finfo(torch.float32).eps
     n, width = reference.weights.shape[-1], info.heads * reference.value.shape[-1]
     scores = scaled_scores(reference.query, reference.key, scale=info.scale, softcap=info.softcap)
-    steep = float(scores[reference.weights > 0].double().abs().max())
-    del scores  # n x n
+    steep = largest(scores.masked_fill_(reference.weights <= 0, 0))
+    del scores  # h x n x n
 
     def rounding(products: int) -> float:
         return unit + sum_unit * math.sqrt(products)
@@ -110,8 +120,8 @@ def tolerances(
     inherited = ", and what the stages before it bring" if chained else ""
 
     def limit(stage: str, relative: float, why: str) -> tuple[float, str]:
-        largest = float(getattr(reference, stage).double().abs().max())
-        return relative * largest, f"{names} x largest number {largest:.3g}: {why}{inherited}"
+        number = largest(getattr(reference, stage))
+        return relative * number, f"{names} x largest number {number:.3g}: {why}{inherited}"
 
     into = f"{d_model} products summed in another order"
     return {
@@ -121,7 +131,7 @@ def tolerances(
         "query": limit("query", turn, "two products and a sum"),
         "key": limit("key", turn, "two products and a sum"),
         "weights": (unit + score / 2, f"{names}: {info.d_head} products x largest score {steep:.3g}{inherited}"),
-        "context": (mix * float(reference.value.double().abs().max()), f"{names}: {n} weighted values{inherited}"),
+        "context": (mix * largest(reference.value), f"{names}: {n} weighted values{inherited}"),
         "output": limit("output", blend, f"{width} products summed in another order"),
     }
 

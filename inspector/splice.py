@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
+from inspector.compare import distance
 from inspector.errors import InspectorError
 from inspector.model import Model, greedy
 from reimpl.attention import CausalSelfAttention
@@ -168,8 +169,7 @@ def compare_spliced(
     with torch.inference_mode():
         spliced = twin(torch.tensor([ids], device=model.device), use_cache=False).logits[0]
     eager, sdpa = model.logits(ids, eager=True), model.logits(ids)
-    difference = (spliced.double() - eager.double()).abs()
-    noise = float((sdpa.double() - eager.double()).abs().max())
+    difference, noise = distance(spliced, eager), distance(sdpa, eager)
     # Errors add up over the layers. The yardstick is what the library's own two forms of the same attention differ
     # by; where it has but one, a few roundings of the largest logit for each layer.
     unit = torch.finfo(spliced.dtype).eps
@@ -183,7 +183,7 @@ def compare_spliced(
     tied = apart <= tolerance
     calls = sum(module.calls for module in twin.modules() if isinstance(module, SplicedAttention))
     ran = calls == len(names) * (1 + room)
-    logits_ok = float(difference.max()) <= tolerance
+    logits_ok = difference <= tolerance
     reason = "ours in every layer, library elsewhere; the library's own two forms differ by its noise"
     if not ran:
         reason = f"our attention ran {calls} times where {len(names) * (1 + room)} were due"
@@ -198,7 +198,7 @@ def compare_spliced(
         )
     return SplicedResult(
         ok=ran and logits_ok and (equal == room or tied),
-        logits_max_abs=float(difference.max()),
+        logits_max_abs=difference,
         logits_differing=int((spliced != eager).sum()),
         logits_elements=spliced.numel(),
         logits_tolerance=tolerance,

@@ -23,7 +23,7 @@ from torch import Tensor
 
 import reimpl
 from inspector.capture import OnLayer
-from inspector.compare import STAGE_NAMES, STAGES, Check, compare, judge_twins, tolerances
+from inspector.compare import STAGE_NAMES, STAGES, Check, compare, distance, judge_twins, tolerances
 from inspector.cost import refuse_verification
 from inspector.errors import InspectorError
 from inspector.mistakes import MISTAKES, Mistake
@@ -334,12 +334,12 @@ def _rounding(
         shared = None if given.shared is None else (given.shared[0].double(), given.shared[1].double())
         exact = _Exact.like(ours).double().stages(x.double(), given=Given(shared, given.mask))
 
-    def distance(tensor: Tensor, stage: str) -> float:
+    def error(tensor: Tensor, stage: str) -> float:
         truth: Tensor = getattr(exact, stage)
-        return float((tensor.double() - truth).abs().max()) if tensor.shape == truth.shape else float("inf")
+        return distance(tensor, truth) if tensor.shape == truth.shape else float("inf")
 
     return [
-        RoundingError(stage, distance(found[stage], stage), distance(getattr(reference, stage), stage))
+        RoundingError(stage, error(found[stage], stage), error(getattr(reference, stage), stage))
         for stage in STAGES
         if stage in found
     ]
