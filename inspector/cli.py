@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     app.add_argument(
         "--memory-gb",
         metavar="GB",
-        help="memory that models and traces may keep, and that a single run may take on top (half of the machine's)",
+        help="memory that models and traces may keep, and that runs may take on top (half of the machine's)",
     )
     app.set_defaults(run=_app)
 

@@ -9,7 +9,7 @@ pass needs besides is estimated from the model's widths, and time is scaled up f
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,19 +83,18 @@ def run_cost(
     return Cost(tokens, held, peak, _seconds(model, prompt, generate) if timed else None)
 
 
-def verification_bytes(info: LayerInfo, tokens: int, vocabulary: int) -> int:
-    """About how many bytes verifying a prompt takes: one layer's n x n tables (scores, mask, weights; ours, the
+def verification_bytes(layers: Sequence[LayerInfo], tokens: int, vocabulary: int) -> int:
+    """About how many bytes verifying a prompt takes: the largest layer's n x n tables (scores, mask, weights; ours, the
     library's, and in float64) and all logits of three runs."""
-    return TABLE_BYTES * info.heads * tokens**2 + LOGIT_BYTES * tokens * vocabulary
+    return TABLE_BYTES * max(info.heads for info in layers) * tokens**2 + LOGIT_BYTES * tokens * vocabulary
 
 
-def refuse_verification(layers: tuple[LayerInfo, ...], tokens: int, vocabulary: int) -> None:
+def refuse_verification(layers: Sequence[LayerInfo], tokens: int, vocabulary: int) -> None:
     """Raises TooLarge where verifying would need more memory than it may use."""
-    largest = max(layers, key=lambda info: info.heads)
-    needed, limit = verification_bytes(largest, tokens, vocabulary), memory_budget()
+    needed, limit = verification_bytes(layers, tokens, vocabulary), memory_budget()
     if needed > limit:
         fits = tokens
-        while fits > 1 and verification_bytes(largest, fits, vocabulary) > limit:
+        while fits > 1 and verification_bytes(layers, fits, vocabulary) > limit:
             fits = fits * 9 // 10
         step = f"verify at most about {fits:,} tokens"
         raise TooLarge(

@@ -16,7 +16,7 @@ CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in
 
 
 def memory_budget() -> int:
-    """Bytes the store may keep, and bytes a single run may take at its peak, which come on top: what the environment
+    """Bytes the store may keep, and bytes that runs may take at their peak, which come on top: what the environment
     says, or half of the memory there is. Raises InspectorError where the environment says no amount."""
     asked = os.environ.get(MEMORY_VARIABLE, "").strip()
     return memory_bytes(asked, MEMORY_VARIABLE) if asked else _memory() // 2

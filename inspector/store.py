@@ -2,7 +2,8 @@
 
 Several people look at one process at the same time. A store keeps what was made most recently within a
 memory budget, lets the least recently used go first, and never makes one thing twice: a second person
-asking for what is being made waits for the first one's. It knows nothing of Streamlit, torch or models.
+asking for what is being made waits for the first one's. What needs much memory while it is made waits until
+there is room for it. It knows nothing of Streamlit, torch or models.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -180,11 +182,39 @@ class Shelf:
             return sum(cost for _, cost in self._kept.values())
 
 
+class Room:
+    """Memory for what is being made: all that is taken at once stays within `budget` bytes."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self._taken = 0
+        self._freed = threading.Condition()
+
+    @contextmanager
+    def take(self, needed: int, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold so many bytes; more than the budget counts as all of it, for which the room must be empty. While
+        others leave too little, `waiting` is called again and again; what it raises ends the wait."""
+        needed = min(needed, self.budget)
+        with self._freed:
+            while self._taken + needed > self.budget:
+                waiting()
+                self._freed.wait(POLL_SECONDS)
+            self._taken += needed
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._taken -= needed
+                self._freed.notify_all()
+
+
 class Store:
-    """Three shelves with a budget each, so that a long prompt's trace never pushes its own model out."""
+    """Three shelves with a budget each, so that a long prompt's trace never pushes its own model out; and, on top of
+    what they keep, as much room again for what is being made."""
 
     def __init__(self, budget: int | None = None) -> None:
         total = memory_budget() if budget is None else budget
+        self.room = Room(total)
         self.traces = Shelf(total * 3 // 8)
         self.results = Shelf(total // 8)  # thumbnails, verification reports
         # A trace holds on to its model: one that had to go would stay in memory through its traces.

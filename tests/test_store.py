@@ -15,9 +15,10 @@ from inspector import cli
 from inspector import store as store_module
 from inspector.errors import InspectorError
 from inspector.memory import MEMORY_VARIABLE, memory_budget, set_memory_budget
-from inspector.store import Abandoned, Shelf, Store
+from inspector.store import Abandoned, Room, Shelf, Store
 from inspector.ui import cached
 from inspector.ui.held import Holds
+from inspector.ui.state import Request
 from inspector.ui.text import plain
 
 
@@ -290,6 +291,74 @@ def test_a_model_that_has_to_go_takes_its_traces_along():
     assert (("model", "old"), "prompt") not in store.traces
     assert len(store.results) == 0
     assert (("model", "new"), "prompt") in store.traces
+
+
+# -- memory for what is being made ------------------------------------------------------------------------
+
+
+def test_what_needs_much_memory_waits_until_there_is_room():
+    room, order, told, go = Room(10), [], [], threading.Event()
+
+    def make(name, needed):
+        with room.take(needed, lambda: told.append(name)):
+            order.append(name)
+            go.wait(10)
+
+    people = {name: threading.Thread(target=make, args=(name, needed)) for name, needed in (("a", 6), ("b", 99))}
+    people["a"].start()
+    until(lambda: order == ["a"])
+    people["b"].start()
+    until(lambda: "b" in told)
+    with room.take(4, lambda: pytest.fail("there is room for this one")):
+        pass
+    assert order == ["a"]
+    go.set()
+    for person in people.values():
+        person.join(10)
+    assert order == ["a", "b"]
+    assert set(told) == {"b"}
+
+
+def test_who_gives_up_or_fails_leaves_the_room_as_it_was():
+    room = Room(10)
+
+    def make():
+        with room.take(10, pytest.fail):
+            with pytest.raises(Left), room.take(1, lambda: leave("", None)):
+                pytest.fail("there was no room")
+            raise ValueError("it broke")
+
+    with pytest.raises(ValueError, match="broke"):
+        make()
+    with room.take(10, lambda: pytest.fail("something was left behind")):
+        pass
+
+
+@pytest.mark.parametrize("run", [cached.trace, cached.report])
+def test_runs_in_the_app_wait_for_each_other_where_memory_is_short(run, tmp_path):
+    tiny.save("grouped", tmp_path)
+    store, request, told = cached.store(), Request(str(tmp_path), "w1 w2 w3"), []
+    if run is cached.report:
+        cached.trace(request)
+    free = threading.Event()
+
+    def progress(message, _):
+        told.append(message)
+        if message.startswith("Waiting"):
+            free.set()
+
+    def others():
+        with store.room.take(store.room.budget, pytest.fail):
+            taken.set()
+            free.wait(60)
+
+    taken = threading.Event()
+    other = threading.Thread(target=others)
+    other.start()
+    taken.wait(10)
+    assert run(request, progress) is not None
+    other.join(10)
+    assert "Waiting until other visitors' runs leave enough memory" in told
 
 
 # -- ten at once -----------------------------------------------------------------------------------------

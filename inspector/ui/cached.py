@@ -14,6 +14,7 @@ import logging
 import sys
 import weakref
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -175,8 +176,11 @@ def trace(request: Request, progress: Report | None = None) -> Trace:
                 report(f"Letting the model write {request.generate} tokens", None)
 
         report("Reading the prompt", None)
+        options = _options(request)
+        needed = cost.run_cost(loaded, len(loaded.tokenize(request.prompt)), **options, timed=False).peak_bytes
         try:
-            return loaded.trace(request.prompt, on_layer=on_layer, **_options(request))
+            with _room(needed, report):
+                return loaded.trace(request.prompt, on_layer=on_layer, **options)
         except cost.TooLarge as error:
             raise InspectorError(error.plainly) from None
 
@@ -184,6 +188,11 @@ def trace(request: Request, progress: Report | None = None) -> Trace:
     # The model is used with its trace, and stays or goes with it: one that had to go meanwhile is put back.
     store().models.get(_model_key(request), lambda _: loaded, size=_model_bytes)
     return found
+
+
+def _room(needed: int, report: Report) -> AbstractContextManager[None]:
+    """Room in memory for a run; others' runs end first where there is too little."""
+    return store().room.take(needed, lambda: report("Waiting until other visitors' runs leave enough memory", None))
 
 
 def _trace_bytes(traced: Trace) -> int:
@@ -379,8 +388,9 @@ def report(request: Request, progress: Report | None = None) -> VerificationRepo
         def on_layer(done: int, total: int) -> None:
             say(_next_step(done, total, layers), done / total)
 
-        say("Reading what each layer received", None)
-        return inspector.verify(loaded, traced, on_layer=on_layer)
+        with _room(cost.verification_bytes(traced.layers, traced.n, loaded.vocabulary), say):
+            say("Reading what each layer received", None)
+            return inspector.verify(loaded, traced, on_layer=on_layer)
 
     return store().results.get(
         ("report", _key_of(request, traced)), make, size=lambda _: REPORT_BYTES, progress=progress

@@ -88,7 +88,7 @@ def launch(
 
     `model` is shown first; with `models` visitors choose among these only. `host` is the address to listen on
     (loopback unless given), `allow_hosts` the names under which it may be asked for besides. `most_tokens` of a prompt,
-    `most_written` by the model, `memory_gb` for models and traces, and for each run on top: None leaves it as the
+    `most_written` by the model, `memory_gb` for models and traces, and for runs on top: None leaves it as the
     environment says. Raises InspectorError where the port is taken, and for a value that cannot be.
     """
     chosen = DEFAULT_PORT if port is None else port
