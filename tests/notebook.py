@@ -26,8 +26,10 @@ def run(notebook: Any) -> Any:
     """
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    # No times of execution: saved outputs are the same whenever and wherever they were made.
-    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", record_timing=False)
+    # No times of execution, and what was printed as one piece, however the kernel sent it: saved outputs are the same
+    # whenever and wherever they were made.
+    same = {"record_timing": False, "coalesce_streams": True}
+    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", **same)
     return client.execute(env=environment)
 
 
