@@ -68,9 +68,8 @@ def test_a_process_ends_in_the_midst_of_it():
         "Behind(lambda: False).want('a', steps)\n"
         "time.sleep(0.5)\n"
     )
-    for _ in range(3):
-        ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
-        assert (ran.returncode, ran.stderr) == (0, "")
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_it_stands_back_while_somebody_waits():

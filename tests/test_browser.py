@@ -405,7 +405,9 @@ def test_no_serious_accessibility_findings(visit, path, schemes):
     for scheme in schemes:
         visitor.page.emulate_media(color_scheme=scheme)
         visitor.idle()
-        visitor.page.wait_for_timeout(2000)  # what Streamlit draws anew fades in, pale at first
+        visitor.page.wait_for_timeout(500)  # what Streamlit draws anew fades in, pale at first
+        still = "document.getAnimations().every((fading) => fading.playState !== 'running')"
+        visitor.page.wait_for_function(still)
         app = visitor.page.locator('[data-testid="stApp"]')
         ground = app.evaluate("(app) => getComputedStyle(app).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", ground)[:3])) > 384) == (scheme == "light"), ground
