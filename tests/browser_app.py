@@ -23,8 +23,6 @@ from urllib.parse import urlparse
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# Token text that a careless page would execute, and writing from right to left.
-HOSTILE = '</script><img src=x onerror="document.title=\'hacked\'"> <!-- 日本語 🙂 "quoted" שלום'
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1", ""}
 FLAGS = [
     "--no-sandbox",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from browser_app import HOSTILE, Visitor, same
+from browser_app import Visitor, same
 
 from inspector import pairs, views
 
@@ -247,34 +247,6 @@ def _read_column(visitor: Visitor, name: str, column: int) -> str:
 def _metric(visitor: Visitor, title: str) -> str:
     field = visitor.page.get_by_test_id("stMetric").filter(has_text=title).first
     return field.get_by_test_id("stMetricValue").text_content().strip()
-
-
-def test_two_people_at_once_each_see_their_own_prompt(visit, smollm):
-    prompts = ["Red lion, blue moon.", "One two three four five six"]
-    people = [visit("/?layer=2&head=1") for _ in prompts]
-    for person, prompt in zip(people, prompts, strict=True):
-        person.run_prompt(prompt)
-    for person, prompt in zip(people, prompts, strict=True):
-        trace = smollm.trace(prompt)
-        last = trace.n - 1
-        shown = person.hover_cell(last, 1)
-        assert f"{last} {trace.tokens.labels[last]}" in shown
-        same(shown, trace.weights(2, 1)[last, 1].item())
-
-
-@pytest.mark.parametrize("path", ["/", "/vectors"])
-def test_token_text_never_becomes_markup(visit, smollm, path):
-    visitor = visit()
-    visitor.run_prompt(HOSTILE)
-    if path != "/":
-        visitor.page.get_by_role("link", name="Vectors").click()
-        visitor.page.get_by_text("Query before RoPE", exact=True).wait_for()
-        visitor.idle()
-        visitor.painted()
-    assert "hacked" not in visitor.page.title()
-    assert visitor.page.locator("img[onerror]").count() == 0
-    label = smollm.trace(HOSTILE).tokens.labels[0]
-    assert label in visitor.hover_cell(0, 0)
 
 
 @SHADES_AND_WIDTHS

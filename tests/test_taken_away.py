@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from browser_app import HOSTILE, Visitor, same
+from browser_app import Visitor, same
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -19,6 +19,9 @@ import inspector
 from inspector import views
 
 pytestmark = [pytest.mark.browser, pytest.mark.packaged]
+
+# Token text that a careless page would execute, and writing from right to left.
+HOSTILE = '</script><img src=x onerror="document.title=\'hacked\'"> <!-- 日本語 🙂 "quoted" שלום'
 
 
 class Saved(Visitor):
