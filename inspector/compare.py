@@ -84,7 +84,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 def largest(x: Tensor) -> float:
     """The largest magnitude; not finite where any number is not."""
     low, high = (float(end) for end in torch.aminmax(x))
-    return max(-low, high)
+    return max(abs(low), abs(high))
 
 
 def tolerances(

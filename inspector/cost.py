@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from inspector.model import Model
     from inspector.trace import LayerInfo
 
+FREE = 512  # tokens that are run without asking what they will cost
 LONG = 2000  # tokens from which on a run's cost is worth a word before it
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 TABLE_BYTES = 80  # measured: what verifying takes for each of a layer's (head, query, key) triples
@@ -114,7 +115,10 @@ def refuse_run(
     layers: Collection[int] | None,
     precision: str | None,
 ) -> None:
-    """Raises TooLarge where a run would need more memory than it may use, offering a smaller form."""
+    """Raises TooLarge where a run of more than a few tokens would need more memory than it may use, offering a smaller
+    form."""
+    if prompt + generate <= FREE:
+        return
 
     def needed(layers: Collection[int] | None, precision: str | None) -> Cost:
         return run_cost(model, prompt, keep=keep, generate=generate, layers=layers, precision=precision, timed=False)

@@ -33,7 +33,6 @@ from inspector.trace import Layer, LayerInfo, Trace
 from inspector.weights import refuse_broken_numbers
 
 KEEP = frozenset({"input", "output", "residual"})
-FREE = 512  # tokens that are run without asking what they will cost
 
 
 @dataclass(frozen=True)
@@ -159,8 +158,7 @@ class Model:
                 f"The prompt's {length} tokens and {generate} written ones are more than the {self.positions} that "
                 f"this model has positions for; let it write at most {self.positions - length}."
             )
-        if length + generate > FREE:
-            refuse_run(self, length, keep=kept, generate=generate, layers=chosen, precision=precision)
+        refuse_run(self, length, keep=kept, generate=generate, layers=chosen, precision=precision)
         if generate:
             tokens = self.tokenize([*tokens.ids, *self.continuation(tokens.ids, generate, on_layer=on_layer)])
         half = None if precision is None else HALVES[precision]

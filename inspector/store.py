@@ -24,6 +24,7 @@ Report = Callable[[str, float | None], None]
 """What a maker calls while it works: (message, fraction done between 0 and 1, or None when unknown)."""
 
 POLL_SECONDS = 0.1  # how often somebody who waits is told how far it is
+SMALL_PART = 32
 GRACE_SECONDS = 2.0  # a click while waiting makes a visitor leave and come back at once
 
 
@@ -183,23 +184,33 @@ class Shelf:
 
 
 class Room:
-    """Memory for what is being made: all that is taken at once stays within `budget` bytes."""
+    """Memory for what is being made: all that is taken at once stays within `budget` bytes. What needs less than a
+    part in SMALL_PART of it is not counted, so that it never waits; the others come in the order in which they ask."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self._taken = 0
+        self._queue: list[object] = []  # who waits, the first to ask first
         self._freed = threading.Condition()
 
     @contextmanager
     def take(self, needed: int, waiting: Callable[[], None]) -> Iterator[None]:
         """Hold so many bytes; more than the budget counts as all of it, for which the room must be empty. While
         others leave too little, `waiting` is called again and again; what it raises ends the wait."""
-        needed = min(needed, self.budget)
+        if needed * SMALL_PART < self.budget:
+            yield
+            return
+        needed, me = min(needed, self.budget), object()
         with self._freed:
-            while self._taken + needed > self.budget:
-                waiting()
-                self._freed.wait(POLL_SECONDS)
-            self._taken += needed
+            self._queue.append(me)
+            try:
+                while self._queue[0] is not me or self._taken + needed > self.budget:
+                    waiting()
+                    self._freed.wait(POLL_SECONDS)
+                self._taken += needed
+            finally:
+                self._queue.remove(me)
+                self._freed.notify_all()
         try:
             yield
         finally:

@@ -182,7 +182,7 @@ def _whole_characters(ids: Sequence[int], context: int, start: int, tokenizer: A
     whole = _decode(before + ahead, tokenizer)[len(prefix) :]
     for count in range(1, len(ahead) + (start + len(ahead) == len(ids))):
         text, rest = (_decode(before + part, tokenizer)[len(prefix) :] for part in (ahead[:count], ahead[count:]))
-        if text + rest == whole:
+        if text + rest == whole or (not before and f"{text} {rest}" == whole):  # a text's first space may be dropped
             return text, count
     return _decode([ids[start]], tokenizer), 1
 

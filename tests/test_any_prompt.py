@@ -212,6 +212,13 @@ def test_any_ids_of_any_tokenizer(tokenizers, kind, data):
     assert "".join(tokens.texts) == whole or "\ufffd" in whole
 
 
+def test_a_first_byte_that_is_no_text_takes_nothing_of_the_next_tokens(tokenizers):
+    """This decoder drops a text's first space, and with it that of what follows the byte."""
+    tokenizer = tokenizers["byte_fallback"]
+    tokens = tokenize(tokenizer.convert_tokens_to_ids(["<0xF2>", "▁t", "▁t"]), tokenizer, vocabulary=10**6)
+    assert tokens.texts == ("\ufffd", " t", " t")
+
+
 @fuzz.tries(40)
 @given(text=fuzz.TEXTS)
 def test_any_text_gives_a_true_trace_of_a_tiny_model(tiny_bytes, text):

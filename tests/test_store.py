@@ -296,27 +296,29 @@ def test_a_model_that_has_to_go_takes_its_traces_along():
 # -- memory for what is being made ------------------------------------------------------------------------
 
 
-def test_what_needs_much_memory_waits_until_there_is_room():
-    room, order, told, go = Room(10), [], [], threading.Event()
+def test_what_needs_much_memory_waits_for_its_turn():
+    room, order, told, taken, go = Room(64), [], [], [], threading.Event()
 
     def make(name, needed):
         with room.take(needed, lambda: told.append(name)):
+            taken.append(room._taken)
             order.append(name)
             go.wait(10)
 
-    people = {name: threading.Thread(target=make, args=(name, needed)) for name, needed in (("a", 6), ("b", 99))}
-    people["a"].start()
-    until(lambda: order == ["a"])
-    people["b"].start()
-    until(lambda: "b" in told)
-    with room.take(4, lambda: pytest.fail("there is room for this one")):
+    people = []
+    for name, needed, here in (("a", 30, "a"), ("b", 30, "ab"), ("all", 99, "ab"), ("late", 4, "ab")):
+        people.append(threading.Thread(target=make, args=(name, needed)))
+        people[-1].start()
+        until(lambda: name in told or name in order)  # noqa: B023
+        assert order == list(here)  # "late" would fit, but then "all" might wait for ever
+    with room.take(1, lambda: pytest.fail("too little to be counted")):
         pass
-    assert order == ["a"]
     go.set()
-    for person in people.values():
+    for person in people:
         person.join(10)
-    assert order == ["a", "b"]
-    assert set(told) == {"b"}
+    assert order == ["a", "b", "all", "late"]
+    assert taken[:3] == [30, 60, 64]
+    assert set(told) == {"all", "late"}
 
 
 def test_who_gives_up_or_fails_leaves_the_room_as_it_was():
@@ -334,31 +336,68 @@ def test_who_gives_up_or_fails_leaves_the_room_as_it_was():
         pass
 
 
+@pytest.fixture
+def short_of_memory(monkeypatch):
+    """The app's store with room for one run of a tiny model, and somebody in it until told; what they are told by."""
+    store = cached.store()
+    monkeypatch.setattr(store, "room", Room(100))
+    taken, free = threading.Event(), threading.Event()
+
+    def other():
+        with store.room.take(100, pytest.fail):
+            taken.set()
+            free.wait(20)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert taken.wait(10)
+    yield free
+    free.set()
+    thread.join(10)
+
+
 @pytest.mark.parametrize("run", [cached.trace, cached.report])
-def test_runs_in_the_app_wait_for_each_other_where_memory_is_short(run, tmp_path):
+def test_runs_in_the_app_wait_for_each_other_where_memory_is_short(run, tmp_path, request):
     tiny.save("grouped", tmp_path)
-    store, request, told = cached.store(), Request(str(tmp_path), "w1 w2 w3"), []
+    asked, told = Request(str(tmp_path), "w1 w2 w3"), []
     if run is cached.report:
-        cached.trace(request)
-    free = threading.Event()
+        cached.trace(asked)
+    free = request.getfixturevalue("short_of_memory")
 
     def progress(message, _):
         told.append(message)
         if message.startswith("Waiting"):
             free.set()
 
-    def others():
-        with store.room.take(store.room.budget, pytest.fail):
-            taken.set()
-            free.wait(60)
-
-    taken = threading.Event()
-    other = threading.Thread(target=others)
-    other.start()
-    taken.wait(10)
-    assert run(request, progress) is not None
-    other.join(10)
+    assert run(asked, progress) is not None
     assert "Waiting until other visitors' runs leave enough memory" in told
+
+
+def test_who_waits_for_memory_can_leave(tmp_path, monkeypatch, short_of_memory):
+    monkeypatch.setattr(store_module, "GRACE_SECONDS", 0.0)
+    tiny.save("grouped", tmp_path)
+    store, asked = cached.store(), Request(str(tmp_path), "w4 w5 w6")
+
+    def give_up(message, _):
+        if message.startswith("Waiting"):
+            raise Left
+
+    with pytest.raises(Left):
+        cached.trace(asked, give_up)
+    until(lambda: not store.traces.making)
+    assert store.room._queue == []
+    short_of_memory.set()
+    assert cached.trace(asked).n == 3
+
+
+def test_what_will_be_refused_does_not_wait_first(tmp_path, monkeypatch, short_of_memory):
+    tiny.save("grouped", tmp_path)
+    model = cached.model(Request(str(tmp_path), "w1"))
+    asked = Request(str(tmp_path), "w1 " * 600)
+    monkeypatch.setattr(type(model), "positions", None)
+    monkeypatch.setenv(MEMORY_VARIABLE, "0.000001")
+    with pytest.raises(InspectorError, match=r"this run may use 0\.0 MB: shorten the prompt"):
+        cached.trace(asked, lambda message, _: message.startswith("Waiting") and pytest.fail(message))
 
 
 # -- ten at once -----------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ class Behind:
                 next(work)
             except Exception:  # done (StopIteration), or whatever went wrong: who looks at it is told there
                 self._drop(key)
-            del work
+            del work, chosen  # dropped work takes along all that it holds
             self._over.wait(time.monotonic() - start)
 
     def _next(self) -> tuple[Hashable, Iterator[object]] | None:

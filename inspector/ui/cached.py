@@ -175,11 +175,12 @@ def trace(request: Request, progress: Report | None = None) -> Trace:
             else:
                 report(f"Letting the model write {request.generate} tokens", None)
 
-        report("Reading the prompt", None)
         options = _options(request)
-        needed = cost.run_cost(loaded, len(loaded.tokenize(request.prompt)), **options, timed=False).peak_bytes
+        tokens = len(loaded.tokenize(request.prompt))
         try:
-            with _room(needed, report):
+            cost.refuse_run(loaded, tokens, layers=None, **options)  # what is refused need not wait for that
+            with _room(cost.run_cost(loaded, tokens, **options, timed=False).peak_bytes, report):
+                report("Reading the prompt", None)
                 return loaded.trace(request.prompt, on_layer=on_layer, **options)
         except cost.TooLarge as error:
             raise InspectorError(error.plainly) from None

@@ -44,8 +44,13 @@ class Holds:
                 self._watching = True
 
     def _watch(self) -> None:
-        while self._look():
-            time.sleep(self._every)
+        try:
+            while self._look():
+                time.sleep(self._every)
+        except BaseException:
+            with self._lock:
+                self._watching = False  # the next to hold anything starts it anew
+            raise
 
     def _look(self) -> bool:
         """Take the holds of those who have been away for longer than the grace; False where nobody is left."""
