@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import inspector
-from inspector.compare import STAGES, compare
+from inspector.compare import BLOCK, STAGES, compare, distance
 from inspector.errors import InspectorError
 from inspector.mistakes import MISTAKES
 from inspector.special import SPECIAL
@@ -293,3 +293,13 @@ def test_a_model_in_memory_is_verified_from_its_own_tensors(tmp_path):
     report = inspector.verify(model, tiny.ids(20))
     assert report.ok
     assert report.frame.differing.sum() == 0
+
+
+@pytest.mark.parametrize("place", [0, BLOCK, 2 * BLOCK + 1])
+def test_a_difference_is_found_wherever_it_is(place):
+    x = torch.zeros(5, 2 * BLOCK // 5 + 1)
+    wrong = x.clone()
+    wrong.view(-1)[place] = 0.25
+    assert (distance(wrong, x), distance(x, wrong.bfloat16()), distance(x, x)) == (0.25, 0.25, 0.0)
+    wrong.view(-1)[place] = math.nan
+    assert math.isnan(distance(wrong, x))
