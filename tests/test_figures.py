@@ -96,6 +96,41 @@ def test_a_long_prompt_is_pooled_as_the_app_pools(smollm):
 
 
 @pytest.mark.packaged
+@pytest.mark.parametrize("kind", figures.KINDS)
+def test_the_map_lies_below_the_title_and_the_labels_beside_it(houston, kind):
+    figure = views.head_figure(houston, 3, 5, kind)
+    root = parsed(figure.svg)
+    height = float(root.get("height"))
+    places = {text.text: (float(text.get("x")), float(text.get("y"))) for text in root.iter(f"{SVG}text")}
+    (group,) = root.iter(f"{SVG}g")
+    left, top, step = map(float, re.findall(r"[\d.]+", group.get("transform")))
+    bottom, right = top + 8 * step, left + 8 * step
+    title = next(place for text, place in places.items() if text.startswith("Layer 3, head 5"))
+    prompt = next(place for text, place in places.items() if "Houston, we have" in text)
+    assert title[1] < prompt[1] < places["key token"][1] < top < bottom < height
+    legend = next(place for text, place in places.items() if text.lower().startswith(figures.KINDS[kind][1][:6]))
+    assert legend[1] > bottom
+    for t, label in enumerate(houston.tokens.labels):
+        found = [
+            (float(text.get("x")), float(text.get("y")), text.get("text-anchor"))
+            for text in root.iter(f"{SVG}text")
+            if text.text == f"{t} {label}"
+        ]
+        rows = [(x, y) for x, y, anchor in found if anchor == "end"]
+        columns = [(x, y) for x, y, anchor in found if anchor != "end"]
+        assert [(x < left, y) for x, y in rows] == [(True, pytest.approx(top + (t + 0.5) * step))]
+        assert [(x, y < top) for x, y in columns] == [(pytest.approx(left + (t + 0.5) * step), True)]
+    assert right < float(root.get("width"))
+    # The same in the PNG: the map's corner is where the scene has it, and nothing of it is above.
+    image = Image.open(io.BytesIO(figure.png(round(float(root.get("width"))))))
+    pixels = np.asarray(image.convert("RGB")).astype(int)
+    masked = np.array(colours.rgb(colours.LIGHT.masked))
+    there = np.argwhere((pixels[: int(bottom), int(left) : int(right)] == masked).all(-1))
+    assert there[:, 0].min() >= int(top) - 1
+    assert there[:, 0].max() < bottom
+
+
+@pytest.mark.packaged
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [700, 1600])
 def test_a_png_has_the_colours_of_its_cells(houston, dark, width):

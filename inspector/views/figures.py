@@ -245,12 +245,12 @@ def _head_scene(
         top += 18
     top += 0.72 * room + 34
     limit = data.limit(picture.values) if kind == "scaled_scores" else None
-    top = data.limit(picture.values) if kind == "weighted_values" else 1.0
+    largest = data.limit(picture.values) if kind == "weighted_values" else 1.0
     cells = Cells(
         x=left,
         y=top,
         step=step,
-        colours=colours.painted(picture.values, theme, scale=scale, top=top, limit=limit),
+        colours=colours.painted(picture.values, theme, scale=scale, top=largest, limit=limit),
         ground=theme.masked,
         shown=~np.isnan(picture.values),
         values=picture.values,
@@ -269,7 +269,7 @@ def _head_scene(
     scene.parts.append(
         Text(left + columns * step / 2, top - 0.72 * room - 24, "key token", theme.quiet, anchor="middle")
     )
-    return _footed(scene, words, theme, top + rows * step + 24, _legend(theme, kind, scale, top, limit))
+    return _footed(scene, words, theme, top + rows * step + 24, _legend(theme, kind, scale, largest, limit))
 
 
 def _grid_scene(trace: Trace, pictures: metrics.Thumbnails, words: _Words, scale: str, theme: colours.Theme) -> Scene:
