@@ -33,7 +33,8 @@ def measure(tokens: list[int]) -> dict[str, Any]:
 
 def of_trace(trace: Any) -> dict[str, Any]:
     """The sizes at one length, every page read back first."""
-    from inspector import metrics, views
+    from inspector import views
+    from inspector.analysis import maps
     from inspector.errors import InspectorError
 
     heads = range(trace.layers[LAYER].heads)
@@ -47,7 +48,7 @@ def of_trace(trace: Any) -> dict[str, Any]:
         "head": len(payloads[0]),
         "stock": len(page.encode()),
         "stock_seconds": stock_seconds,
-        "grid": metrics.thumbnails(trace).nbytes,
+        "grid": maps.thumbnails(trace).nbytes,
     }
     try:
         view, ours_seconds = _timed(lambda: views.head_view(trace, layers=[LAYER]))
@@ -58,10 +59,10 @@ def of_trace(trace: Any) -> dict[str, Any]:
 
 
 def picture(trace: Any, head: int) -> bytes:
-    from inspector import metrics
+    from inspector.analysis import maps
     from inspector.views.payload import map_header, map_payload
 
-    shown = metrics.picture(trace, LAYER, head)
+    shown = maps.picture(trace, LAYER, head)
     header = map_header(shown, trace.tokens.labels, kind="weights", scale="sqrt", label="one head")
     return map_payload(header, shown.values)
 

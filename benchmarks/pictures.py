@@ -28,15 +28,15 @@ SHOWN = (5, 2)  # layer and head
 
 def measure(trace: Any, eager: Run | None, rounds: int) -> dict[str, Any]:
     """Seconds of each of the above (eager: None where the prompt is too long), and the bytes sent."""
-    from inspector import metrics
+    from inspector.analysis import maps
 
     ids = list(trace.tokens.ids)
     payload = head(trace)
-    sample = SAMPLE if trace.n > metrics.EXACT_UP_TO else None
-    grid = metrics.thumbnails(trace, sample=sample)
+    sample = SAMPLE if trace.n > maps.EXACT_UP_TO else None
+    grid = maps.thumbnails(trace, sample=sample)
     work: dict[str, Callable[[], Any]] = {
         "head": lambda: head(trace),
-        "grid": lambda: metrics.thumbnails(trace, sample=sample),
+        "grid": lambda: maps.thumbnails(trace, sample=sample),
     }
     if eager is not None and trace.n <= COMPARED_UP_TO:
         assert_equal(trace, payload, grid, eager(ids).attentions)
@@ -53,11 +53,11 @@ def measure(trace: Any, eager: Run | None, rounds: int) -> dict[str, Any]:
 
 def head(trace: Any) -> bytes:
     """What the server does for one head; the bytes it sends for the picture."""
-    from inspector import metrics
+    from inspector.analysis import maps
     from inspector.views.payload import map_header, map_payload
 
-    picture = metrics.picture(trace, *SHOWN)
-    metrics.strongest_pairs(trace, *SHOWN)
+    picture = maps.picture(trace, *SHOWN)
+    maps.strongest_pairs(trace, *SHOWN)
     header = map_header(picture, trace.tokens.labels, kind="weights", scale="sqrt", label="one head")
     return map_payload(header, picture.values)
 
@@ -66,7 +66,7 @@ def eager_grid(attentions: Any, side: int = 32) -> Any:
     """All heads' weights, max-pooled to at most side x side: [all heads, side, side], -1 where masked."""
     import torch
 
-    from inspector.metrics import pool_max
+    from inspector.analysis.maps import pool_max
 
     n = attentions[0].shape[-1]
     future = torch.ones(n, n, dtype=torch.bool).triu(1)

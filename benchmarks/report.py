@@ -23,7 +23,7 @@ def machine() -> dict[str, Any]:
 
     import torch
 
-    from inspector.hub import PACKAGED, resolve
+    from inspector.loading.resolve import PACKAGED, resolve
 
     folder = resolve(PACKAGED).folder
     config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}

@@ -14,10 +14,10 @@ import os
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 from inspector.errors import InspectorError
-from inspector.export import open_trace
-from inspector.model import Model, load
-from inspector.report import VerificationReport
-from inspector.trace import Trace
-from inspector.verify import verify
+from inspector.model.model import Model, load
+from inspector.trace.file import open_trace
+from inspector.trace.trace import Trace
+from inspector.verification.report import VerificationReport
+from inspector.verification.run import verify
 
 __all__ = ["InspectorError", "Model", "Trace", "VerificationReport", "load", "open_trace", "verify"]

@@ -16,12 +16,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inspector.checks import first_sentence
 from inspector.errors import InspectorError
-from inspector.prompts import MOST_BYTES, read_prompt
+from inspector.loading.folder_checks import first_sentence
+from inspector.trace.prompt_file import MOST_BYTES, read_prompt
 
 if TYPE_CHECKING:
-    from inspector.model import Model
+    from inspector.model.model import Model
 
 PROMPT = "Houston, we have a problem"
 
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     capture.add_argument("--out", type=Path, required=True, metavar="FILE", help="the safetensors file to write")
     capture.add_argument(
         "--precision",
-        choices=("float16", "bfloat16"),  # inspector.cost.HALVES, whose import would take a second
+        choices=("float16", "bfloat16"),  # inspector.model.cost.HALVES, whose import would take a second
         help="keep the vectors rounded: half the file (exact unless told)",
     )
     capture.add_argument("--layers", type=_numbers, metavar="LIST", help="keep these layers only, such as 0,5,10-12")
@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _app(options: argparse.Namespace) -> int:
-    from inspector.ui.launch import launch
+    from inspector.ui.server.launch import launch
 
     offered = [name.strip() for name in options.models.split(",") if name.strip()] if options.models else None
     return launch(
@@ -152,7 +152,7 @@ def _app(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from inspector.verify import verify
+    from inspector.verification.run import verify
 
     prompt = _prompt(options)  # what can be refused at once is, before a model is fetched
     if options.json and options.json != "-":
@@ -176,7 +176,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _capture(options: argparse.Namespace) -> int:
-    from inspector.cost import LONG
+    from inspector.model.cost import LONG
 
     prompt = _prompt(options)
     _refuse_place(options.out)
@@ -195,14 +195,14 @@ def _capture(options: argparse.Namespace) -> int:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from inspector import hub
+    from inspector.loading import resolve
 
-    for known in hub.models_known():
+    for known in resolve.models_known():
         size = f"{known['bytes'] / 2**20:,.0f} MB" if known["bytes"] else "not converted yet"
         damaged = f"  ({known['state']})" if known["state"].startswith("damaged") else ""
         print(f"{known['name']:<40} {known['kind']:<9} {size:>18}  {known['folder'] or ''}{damaged}")
     if options.check_hub:
-        print(hub.check_hub(options.check_hub))
+        print(resolve.check_hub(options.check_hub))
     return 0
 
 
@@ -234,12 +234,12 @@ def _coverage(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> Model:
-    from inspector.memory import memory_budget, set_memory_budget
+    from inspector.model.memory import memory_budget, set_memory_budget
 
     if options.memory_gb is not None:
         set_memory_budget(options.memory_gb, "--memory-gb")
     memory_budget()  # what the environment says must make sense, too: said before anything is loaded
-    from inspector.model import load
+    from inspector.model.model import load
 
     def progress(message: str, fraction: float | None) -> None:
         _progress(message if fraction is None else f"{message} {fraction:4.0%}")
@@ -298,7 +298,7 @@ def _refuse_place(path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    from inspector.export import written_whole
+    from inspector.trace.file import written_whole
 
     with written_whole(path) as part:
         part.write_text(text + "\n", encoding="utf-8")

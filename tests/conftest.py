@@ -20,8 +20,8 @@ import torch
 from browser_app import Visitor
 
 import inspector
-from inspector.model import Model
-from inspector.ui import offer
+from inspector.model.model import Model
+from inspector.ui.server import offer
 
 HOUSTON = "Houston, we have a problem"
 

@@ -24,8 +24,8 @@ from transformers import PreTrainedTokenizerFast
 
 import inspector
 from inspector import InspectorError
-from inspector.model import Model
-from inspector.tokens import Tokens, readable, tokenize
+from inspector.model.model import Model
+from inspector.trace.tokens import Tokens, readable, tokenize
 
 CORPUS = ["the cat sat on the mat because it was tired. Houston, we have a problem"] * 20
 

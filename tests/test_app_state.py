@@ -15,9 +15,10 @@ from screen_app import MAIN, SCREENS, address_of, open_app, payloads, press, who
 from streamlit.testing.v1 import AppTest
 
 import inspector
-from inspector.ui import cached, offer, opened, state
+from inspector.ui import state, uploads
 from inspector.ui.examples import EXAMPLES
-from inspector.ui.text import plain
+from inspector.ui.markdown import plain
+from inspector.ui.server import offer, results
 from inspector.views.payload import decode, encode, pack
 
 HOSTILE = '</script><img src=x onerror="document.title=1"> <!-- *bold* [link](http://x.test) 日本 🙂'
@@ -44,7 +45,7 @@ def test_what_does_not_fit_in_the_address_falls_back(address):
 def test_any_token_of_a_trace_can_stand_in_the_address(monkeypatch, houston, written, taken):
     told = {"query": written, "key": "10000"}
     monkeypatch.setattr(state, "st", SimpleNamespace(query_params=told, session_state={}))
-    chosen = state.selection(houston.layers, opened.MOST_TOKENS, lambda: (0, 0))
+    chosen = state.selection(houston.layers, uploads.MOST_TOKENS, lambda: (0, 0))
     assert (chosen.query, chosen.key) == (taken, 10_000)
     assert told.get("query") == (None if taken < 0 else written)  # what was not taken does not stay there
 
@@ -68,7 +69,7 @@ def test_a_path_or_prompt_in_the_address_is_not_taken():
 @pytest.mark.packaged
 def test_small_pictures_are_drawn_only_where_they_are_shown(monkeypatch):
     made: list[state.Request] = []
-    monkeypatch.setattr(cached, "thumbnails", lambda request, report=None: made.append(request))
+    monkeypatch.setattr(results, "thumbnails", lambda request, report=None: made.append(request))
     app = AppTest.from_file(str(MAIN), default_timeout=120)
     app.switch_page(SCREENS["Vectors"]).run()
     assert not app.exception
@@ -181,7 +182,7 @@ def test_only_the_listed_models_are_offered(monkeypatch):
 )
 def test_any_model_only_where_this_machine_alone_listens(monkeypatch, address, hosts, is_open):
     monkeypatch.setattr(offer.st, "get_option", {"server.address": address, "server.allowedHosts": hosts}.get)
-    assert offer.offer() == offer.Offer((inspector.hub.PACKAGED,), open=is_open)
+    assert offer.offer() == offer.Offer((inspector.loading.resolve.PACKAGED,), open=is_open)
 
 
 def test_a_model_outside_the_list_is_refused(monkeypatch):
@@ -198,27 +199,27 @@ def test_a_model_outside_the_list_is_refused(monkeypatch):
 def test_a_checkpoint_written_anew_is_another_model(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"1")
     request = state.Request(str(tmp_path), "x")
-    before = cached._model_key(request)
+    before = results._model_key(request)
     (tmp_path / "model.safetensors").write_bytes(b"22")
-    assert cached._model_key(request) != before
+    assert results._model_key(request) != before
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_another_dtype_or_revision_is_another_model_and_trace(tiny_model, monkeypatch):
     request = state.Request(str(tiny_model.source.folder), "w1 w2 w3")
-    first, trace = cached.model(request), cached.trace(request)
-    monkeypatch.setattr(cached, "DTYPE", "bfloat16")
-    half = cached.trace(request)
+    first, trace = results.model(request), results.trace(request)
+    monkeypatch.setattr(results, "DTYPE", "bfloat16")
+    half = results.trace(request)
     assert (half.query(0, 0).dtype, trace.query(0, 0).dtype) == (torch.bfloat16, torch.float32)
-    monkeypatch.setattr(cached, "REVISION", "another")
-    revised = cached._model_key(request)
+    monkeypatch.setattr(results, "REVISION", "another")
+    revised = results._model_key(request)
     monkeypatch.undo()
-    assert revised != cached._model_key(request)
-    assert cached.model(request) is first  # both are kept side by side
-    assert cached.trace(request) is trace
-    keys = {cached._trace_key(request, first)}
+    assert revised != results._model_key(request)
+    assert results.model(request) is first  # both are kept side by side
+    assert results.trace(request) is trace
+    keys = {results._trace_key(request, first)}
     first.source = dataclasses.replace(first.source, revision="moved on")  # a hub's model of the same name
-    assert cached._trace_key(request, first) not in keys
+    assert results._trace_key(request, first) not in keys
 
 
 def test_plain_text_has_no_markdown_left():

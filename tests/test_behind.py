@@ -14,9 +14,10 @@ import pytest
 import tiny
 
 import inspector
-from inspector import metrics
-from inspector.ui import cached, state
-from inspector.ui.behind import Behind
+from inspector.analysis import maps
+from inspector.ui import state
+from inspector.ui.server import results
+from inspector.ui.server.background import Behind
 
 
 class Steps:
@@ -59,7 +60,7 @@ def test_work_is_done_step_by_step_and_the_thread_ends():
 def test_a_process_ends_in_the_midst_of_it():
     script = (
         "import time, torch\n"
-        "from inspector.ui.behind import Behind\n"
+        "from inspector.ui.server.background import Behind\n"
         "def steps():\n"
         "    x = torch.randn(1500, 1500)\n"
         "    while True:\n"
@@ -138,51 +139,51 @@ def long_prompt(kind: str, folder, monkeypatch) -> state.Request:
 
 def test_a_long_prompts_heads_become_exact_while_somebody_looks(tmp_path, monkeypatch):
     request = long_prompt("mistral", tmp_path, monkeypatch)
-    trace = cached.trace(request)
-    first = cached.thumbnails(request)
+    trace = results.trace(request)
+    first = results.thumbnails(request)
     assert first.sample is not None
-    exact = metrics.thumbnails(trace)
+    exact = maps.thumbnails(trace)
     assert not np.array_equal(first.pixels, exact.pixels)
-    until(lambda: not cached.drawn_behind(request).left)
-    assert np.array_equal(cached.thumbnails(request).pixels, exact.pixels)
+    until(lambda: not results.drawn_behind(request).left)
+    assert np.array_equal(results.thumbnails(request).pixels, exact.pixels)
 
 
 @pytest.mark.parametrize("layer", [0, 2])
 def test_a_head_that_was_looked_at_is_drawn_from_its_picture(tmp_path, monkeypatch, layer):
     request = long_prompt("grouped", tmp_path, monkeypatch)
-    cached.thumbnails(request)
-    cached.picture(request, layer, 1, "weights")
-    found = cached.thumbnails(request)
+    results.thumbnails(request)
+    results.picture(request, layer, 1, "weights")
+    found = results.thumbnails(request)
     assert found.whole == {4 * layer + 1}
-    exact = metrics.thumbnails(cached.trace(request)).pixels
+    exact = maps.thumbnails(results.trace(request)).pixels
     assert np.array_equal(found.pixels[4 * layer + 1], exact[4 * layer + 1])
 
 
 def test_nothing_is_drawn_for_a_prompt_that_is_no_longer_kept_and_nothing_keeps_its_trace(tmp_path, monkeypatch):
     request = long_prompt("mistral", tmp_path, monkeypatch)
-    trace = weakref.ref(cached.trace(request))
-    first = cached.thumbnails(request)
-    monkeypatch.setattr(metrics, "thumbnail", lambda *_: time.sleep(0.05) or first.pixels[0])
-    assert cached.drawn_behind(request).left
-    cached.store().traces.drop(cached._key(request))
+    trace = weakref.ref(results.trace(request))
+    first = results.thumbnails(request)
+    monkeypatch.setattr(maps, "thumbnail", lambda *_: time.sleep(0.05) or first.pixels[0])
+    assert results.drawn_behind(request).left
+    results.store().traces.drop(results._key(request))
     until(lambda: trace() is None)
-    assert cached.drawn_behind(request) is None  # and it was not run again
-    assert not cached.keeps(request)
+    assert results.drawn_behind(request) is None  # and it was not run again
+    assert not results.keeps(request)
 
 
 def test_a_head_that_cannot_be_drawn_is_said_and_the_others_are_drawn(tmp_path, monkeypatch, caplog):
     request = long_prompt("mistral", tmp_path, monkeypatch)
-    draw = metrics.thumbnail
+    draw = maps.thumbnail
 
     def broken(trace, layer, head, pool):
         if (layer, head) == (1, 1):
             raise ValueError(trace.prompt)
         return draw(trace, layer, head, pool)
 
-    monkeypatch.setattr(metrics, "thumbnail", broken)
-    cached.thumbnails(request)
-    until(lambda: not cached.drawn_behind(request).left)
-    found = cached.thumbnails(request)
+    monkeypatch.setattr(maps, "thumbnail", broken)
+    results.thumbnails(request)
+    until(lambda: not results.drawn_behind(request).left)
+    found = results.thumbnails(request)
     assert (found.failed, len(found.whole)) == (1, len(found.pixels) - 1)
     assert found.said().endswith("11 of 12 heads from all of them; 1 could not be")
     assert "Layer 1, head 1 could not be drawn: ValueError" in caplog.text
@@ -192,7 +193,7 @@ def test_a_head_that_cannot_be_drawn_is_said_and_the_others_are_drawn(tmp_path, 
 def test_layers_without_vectors_have_nothing_to_draw(tmp_path, monkeypatch):
     monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 1200)
     trace = inspector.load(tiny.save("mistral", tmp_path)).trace(tiny.ids(1100), layers=[1])
-    pool = metrics.small_pool(trace.n)
-    exact = metrics.thumbnails(trace).pixels
+    pool = maps.small_pool(trace.n)
+    exact = maps.thumbnails(trace).pixels
     for place in range(12):
-        assert np.array_equal(metrics.thumbnail(trace, place // 4, place % 4, pool), exact[place])
+        assert np.array_equal(maps.thumbnail(trace, place // 4, place % 4, pool), exact[place])

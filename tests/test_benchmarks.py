@@ -13,8 +13,8 @@ from benchmarks.__main__ import _skip
 from benchmarks.bounds import Size, yardsticks
 from benchmarks.process import ROOT, available, measured
 from benchmarks.ways import TITLES, assert_equal, ids_of, kept_bytes, make, missing, needs
-from inspector import metrics
-from inspector.ui import cached
+from inspector.analysis import maps
+from inspector.ui.server import results
 
 pytestmark = pytest.mark.packaged
 HERE = [way for way in TITLES if not missing(way)]
@@ -120,14 +120,12 @@ def test_pictures_are_compared_with_eager_attention(runs, ids):
 
 
 def test_a_long_prompts_grid_is_drawn_from_a_sample_as_in_the_app(runs, ids, monkeypatch):
-    assert pictures.SAMPLE == cached.SAMPLE
-    monkeypatch.setattr(metrics, "EXACT_UP_TO", 8)
+    assert pictures.SAMPLE == results.SAMPLE
+    monkeypatch.setattr(maps, "EXACT_UP_TO", 8)
     monkeypatch.setattr(pictures, "SAMPLE", 4)
     asked = []
-    whole = metrics.thumbnails
-    monkeypatch.setattr(
-        metrics, "thumbnails", lambda trace, sample: asked.append(sample) or whole(trace, sample=sample)
-    )
+    whole = maps.thumbnails
+    monkeypatch.setattr(maps, "thumbnails", lambda trace, sample: asked.append(sample) or whole(trace, sample=sample))
     found = pictures.measure(runs["capture"](ids), None, 1)
     assert found.keys() == {"head", "grid", "head_bytes", "grid_bytes"}
     assert set(asked) == {4}

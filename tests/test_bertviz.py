@@ -19,7 +19,7 @@ import torch
 
 import inspector
 from inspector import views
-from inspector.tokens import Tokens
+from inspector.trace.tokens import Tokens
 from inspector.views import bertviz
 
 VENDOR = Path(bertviz.__file__).parent / "vendor"

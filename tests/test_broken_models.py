@@ -23,8 +23,9 @@ from safetensors.torch import load_file, save_file
 from test_convert import write_gguf
 
 import inspector
-from inspector import InspectorError, convert, hub
-from inspector.checks import broken_safetensors
+from inspector import InspectorError
+from inspector.loading import gguf_conversion, resolve
+from inspector.loading.folder_checks import broken_safetensors
 
 K_PROJ = "model.layers.1.self_attn.k_proj.weight"
 
@@ -117,7 +118,7 @@ def test_a_changed_bit_that_leaves_a_number_is_not_noticed(copy):
 
 @pytest.mark.packaged
 def test_the_packaged_models_file_is_compared_with_its_installers_hash(tmp_path, monkeypatch):
-    file = hub._packaged_file()
+    file = resolve._packaged_file()
     assert file is not None
     changed = tmp_path / file.name
     shutil.copy(file, changed)
@@ -127,9 +128,9 @@ def test_the_packaged_models_file_is_compared_with_its_installers_hash(tmp_path,
         opened.seek(-1, os.SEEK_CUR)
         opened.write(bytes([byte ^ 1]))
     monkeypatch.setenv("ATTENTION_INSPECTOR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub, "_packaged_file", lambda: changed)
+    monkeypatch.setattr(resolve, "_packaged_file", lambda: changed)
     with pytest.raises(InspectorError, match=r"is not the file that was installed.*--force-reinstall") as caught:
-        hub.resolve(hub.PACKAGED)
+        resolve.resolve(resolve.PACKAGED)
     fuzz.one_sentence(caught.value)
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
@@ -143,7 +144,7 @@ def test_a_changed_bit_in_a_gguf_file_gives_a_model_or_a_sentence(tmp_path_facto
     content[int(place * 10_000)] ^= 1 << bit  # what describes the file stands in front
     file.write_bytes(content)
     try:
-        convert.converted(file, folder / "models", name="tiny")
+        gguf_conversion.converted(file, folder / "models", name="tiny")
         fuzz.tried("bits of a GGUF file", "converted")
     except InspectorError as error:
         fuzz.one_sentence(error)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from browser_app import Visitor, same
 
-from inspector import pairs, views
+from inspector import views
+from inspector.analysis import score_breakdown
 
 pytestmark = [pytest.mark.browser, pytest.mark.packaged]
 
@@ -200,7 +201,7 @@ def test_a_pair_from_the_heads_page_shows_pythons_numbers(visit, houston):
     visitor.idle()
     assert f"key={other}" in visitor.page.url
     assert _metric(visitor, "Score") == f"{houston.scores(12, 5)[7, other].item():.5g}".replace("-", "−")
-    found = pairs.planes(houston, 12, 5, 7, other)
+    found = score_breakdown.planes(houston, 12, 5, 7, other)
     same(_read_column(visitor, "planes", 6), found["position"][6])
     picture = visitor.page.get_by_test_id("row")
     picture.focus()

@@ -8,7 +8,7 @@ import pytest
 from browser_app import number_in, same
 from playwright.sync_api import expect
 
-from inspector.learn import shares
+from inspector.analysis import shares
 from inspector.learn.shift import shifted
 from inspector.learn.unmasked import mask_on_off
 

@@ -14,7 +14,7 @@ import pytest
 from browser_app import Visitor, same
 
 import inspector
-from inspector.ui import held
+from inspector.ui.server import sessions
 
 pytestmark = [pytest.mark.browser, pytest.mark.packaged]
 
@@ -121,9 +121,9 @@ def test_a_closed_tab_frees_what_it_alone_held(visit, store):
         leaving.page.get_by_text("How to read it").first.wait_for()
         leaving.idle()
     leaving.page.close()
-    took = until(lambda: not names(store()["kept"], "What only"), held.GRACE_SECONDS + 10)
+    took = until(lambda: not names(store()["kept"], "What only"), sessions.GRACE_SECONDS + 10)
     print(f"freed after {took:.2f} s")
-    assert took > held.GRACE_SECONDS - 2  # who only lost the connection finds it again
+    assert took > sessions.GRACE_SECONDS - 2  # who only lost the connection finds it again
     until(lambda: not names(store()["alive"], "What only"), 5)  # not only let go of by the store
     assert names(store()["kept"], "What both")
     assert names(store()["alive"], "What both")

@@ -13,14 +13,14 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
 
 import inspector
-import inspector.capture
-import inspector.masks
-from inspector import settings
-from inspector.capture import Recorder, recording, unexplained
+import inspector.capture.masks
+import inspector.capture.recorder
+from inspector.capture.hooks import block_number
+from inspector.capture.recorder import Recorder, recording, unexplained
+from inspector.capture.rerun import replay, turns
 from inspector.coverage import tiny as types
 from inspector.errors import InspectorError, NotRun
-from inspector.modules import block_number
-from inspector.replay import replay, turns
+from inspector.model.model import sizes
 from reimpl.spec import MaskRule
 
 EVERY_KIND = pytest.mark.parametrize("tiny_model", list(tiny.KINDS), indirect=True)
@@ -255,7 +255,7 @@ def test_a_record_that_forgets_something_does_not_explain_the_context(tmp_path, 
 def test_weights_that_the_record_does_not_explain_are_refused(tmp_path, monkeypatch):
     """No picture rather than a wrong one."""
     model = type_of_the_library("doge", tmp_path)
-    read = inspector.masks.read_mask
+    read = inspector.capture.masks.read_mask
     monkeypatch.setattr(inspector.capture, "read_mask", lambda *given: (read(*given)[0], None))
     trace = model.trace(tiny.ids(20))
     for show in (trace.weights, trace.context):
@@ -353,7 +353,7 @@ def test_rotation_that_cannot_be_switched_off_is_said(tmp_path, monkeypatch):
     """Never vectors that were turned, under the name of those that were not."""
     model = tiny.load("grouped", tmp_path)
     trace = model.trace(tiny.ids(9), keep=("input",))
-    monkeypatch.setattr("inspector.replay._still", lambda arguments, n, *, also_ids: arguments)
+    monkeypatch.setattr("inspector.capture.rerun._still", lambda arguments, n, *, also_ids: arguments)
     with pytest.raises(InspectorError, match="rotation cannot be switched off from outside"):
         trace.query(0, 0, rope=False)
     assert turns(trace.kept[0].call) is None
@@ -405,7 +405,7 @@ def test_what_mpt_costs_is_timed_within_its_positions(tmp_path):
 
 def test_what_the_library_raises_is_one_sentence(tmp_path, monkeypatch):
     """With a limit of which no setting speaks."""
-    monkeypatch.setattr(settings, "POSITIONS", ())
+    monkeypatch.setattr(sizes, "POSITIONS", ())
     model = type_of_the_library("mpt", tmp_path)
     words = r"\(MptForCausalLM\) could not run a prompt of 100 tokens \(The size of .*\); try a shorter one, .*\.$"
     for run in (model.trace, model.logits, lambda ids: model.continuation(ids, 1)):

@@ -18,9 +18,10 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import inspector
-from inspector import cli, hub
-from inspector.cost import HALVES
+from inspector import cli
 from inspector.errors import InspectorError
+from inspector.loading import resolve
+from inspector.model.cost import HALVES
 
 PROMPT = "w3 w14 w15 w9 w26 w5 w3 w14 w35"
 QUICK = ("--prompt", PROMPT, "--no-controls")
@@ -262,7 +263,7 @@ def test_a_capture_that_fails_leaves_the_old_file_and_nothing_else(run, folder, 
 
     file = tmp_path / "trace.safetensors"
     file.write_text("the old one")
-    monkeypatch.setattr("inspector.export.save_file", full)
+    monkeypatch.setattr("inspector.trace.trace.file.save_file", full)
     said = run("capture", folder, "--prompt", PROMPT, "--out", file).refused()
     assert "could not be written (No space left on device)" in said
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(file.name, "the old one")]
@@ -309,7 +310,7 @@ def test_each_half_precision_can_be_asked_for(precision):
 def test_models_lists_the_packaged_one(run):
     ran = run("models")
     assert (ran.status, ran.err) == (0, "")
-    line = next(line.split() for line in ran.out.splitlines() if line.startswith(hub.PACKAGED + " "))
+    line = next(line.split() for line in ran.out.splitlines() if line.startswith(resolve.PACKAGED + " "))
     assert line[1] == "packaged"
     assert float(line[2]) > 50
 
@@ -324,14 +325,14 @@ def test_models_says_what_is_damaged(run, monkeypatch, tmp_path):
 
 
 def test_models_can_ask_the_hub(run, monkeypatch):
-    monkeypatch.setattr(hub, "models_known", list)
-    monkeypatch.setattr(hub, "check_hub", lambda name: f"{name} is on the hub.")
+    monkeypatch.setattr(resolve, "models_known", list)
+    monkeypatch.setattr(resolve, "check_hub", lambda name: f"{name} is on the hub.")
     assert run("models", "--check-hub", "owner/name").out == "owner/name is on the hub.\n"
 
     def refuse(_):
         raise InspectorError("'owner/name' is not on the hub.")
 
-    monkeypatch.setattr(hub, "check_hub", refuse)
+    monkeypatch.setattr(resolve, "check_hub", refuse)
     assert run("models", "--check-hub", "owner/name").refused() == "'owner/name' is not on the hub."
 
 

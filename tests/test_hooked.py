@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 import inspector
-from inspector.capture import Recorder, recording
+from inspector.capture.hooks import install_hooks
+from inspector.capture.recorder import Recorder, recording
+from inspector.capture.rerun import replay
+from inspector.capture.torch_functions import Watch, computes_attention
 from inspector.coverage import tiny as types
-from inspector.hooked import Watch, computes_attention
-from inspector.modules import install_hooks
-from inspector.replay import replay
 from reimpl.spec import MaskRule
 
 # Without the interface, with RoPE; and some without it, which come for nothing.

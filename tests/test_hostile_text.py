@@ -22,7 +22,7 @@ from test_taken_away import Saved, download, open_saved  # noqa: F401
 
 import inspector
 from inspector import views
-from inspector.tokens import readable
+from inspector.trace.tokens import readable
 
 pytestmark = pytest.mark.packaged
 

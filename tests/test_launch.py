@@ -16,8 +16,9 @@ from streamlit import net_util
 from streamlit.testing.v1 import AppTest
 
 from inspector.errors import InspectorError
-from inspector.hub import PACKAGED
-from inspector.ui import launch, limits, serve, state
+from inspector.loading.resolve import PACKAGED
+from inspector.ui import state
+from inspector.ui.server import launch, limits, streamlit_patches
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,7 +57,7 @@ def test_streamlit_asks_nobody_for_this_machines_address(monkeypatch, told):
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     if told:
-        serve.ask_nobody()
+        streamlit_patches.ask_nobody()
     assert (net_util.get_external_ip() == "localhost") == told
     assert (not asked) == told
 
@@ -111,7 +112,9 @@ def test_the_command_prints_the_address_and_takes_the_app_with_it(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    code = f"import sys; from inspector.ui.launch import launch; sys.exit(launch(port={port}, open_browser=False))"
+    code = (
+        f"import sys; from inspector.ui.server.launch import launch; sys.exit(launch(port={port}, open_browser=False))"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True

@@ -21,9 +21,10 @@ from streamlit.testing.v1 import AppTest
 
 import inspector
 from inspector.errors import InspectorError
-from inspector.hub import PACKAGED
-from inspector.ui import cached, limits, links, offer, opened, state, take_away
+from inspector.loading.resolve import PACKAGED
+from inspector.ui import downloads, links, state, uploads
 from inspector.ui.examples import EXAMPLES
+from inspector.ui.server import limits, offer, results
 
 DEFAULT = state.Request(PACKAGED, EXAMPLES[0].prompt)
 PROMPT = 'Red lion, 日本 🙂 שלום\n</script> "quoted" %41 & #?='
@@ -80,7 +81,7 @@ def test_a_link_loads_no_model_that_is_not_offered(monkeypatch, name):
     loaded = []
     monkeypatch.setattr(inspector, "load", lambda model, **_: loaded.append(model))
     monkeypatch.setattr(
-        cached, "trace", lambda request, report=None: pytest.fail("ran") if request != DEFAULT else None
+        results, "trace", lambda request, report=None: pytest.fail("ran") if request != DEFAULT else None
     )
     app = AppTest.from_file(str(MAIN), default_timeout=60)
     app.query_params["model"] = name
@@ -103,7 +104,7 @@ def test_a_link_opens_the_model_it_names(monkeypatch):
 
 
 def test_nothing_is_shown_or_run_before_the_links_prompt_has_come(monkeypatch):
-    monkeypatch.setattr(cached, "model", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(results, "model", lambda *_: pytest.fail("loaded"))
     app = open_app(prompt=links.IN_FRAGMENT, layer="5", head="3")
     assert "Reading the prompt from the link" in app.caption[0].value
     assert not app.sidebar.text_area
@@ -186,7 +187,7 @@ def test_weights_that_cannot_be_shown_cannot_be_saved(tiny_model, tmp_path):
     app.switch_page(SCREENS["Vectors"]).run()
     whole = {"SVG", "PNG", "HTML page", "CSV", "Parquet", "Vectors (safetensors)", "HTML page of all heads"}
     assert {button.label for button in app.get("download_button")} >= whole
-    cached.trace(request).kept[1].unexplained = "a part of it is not modelled"
+    results.trace(request).kept[1].unexplained = "a part of it is not modelled"
     app.run()
     assert not app.exception
     labels = {button.label for button in app.get("download_button")}
@@ -196,24 +197,24 @@ def test_weights_that_cannot_be_shown_cannot_be_saved(tiny_model, tmp_path):
 
 def test_a_file_is_named_after_model_layer_and_head(tmp_path):
     trace = tiny.load("grouped", tmp_path / "my model").trace("w1 w2")
-    assert take_away.file_name(trace, "pairs", "csv", 3, 5) == "my-model-layer3-head5-pairs.csv"
+    assert downloads.file_name(trace, "pairs", "csv", 3, 5) == "my-model-layer3-head5-pairs.csv"
     trace.model_name = "owner/name"
-    assert take_away.file_name(trace, "all-heads", "html") == "owner-name-all-heads.html"
+    assert downloads.file_name(trace, "all-heads", "html") == "owner-name-all-heads.html"
     trace.model_name = "///"
-    assert take_away.file_name(trace, "trace", "safetensors") == "model-trace.safetensors"
+    assert downloads.file_name(trace, "trace", "safetensors") == "model-trace.safetensors"
 
 
 def test_limits_are_said(tmp_path):
     trace = tiny.load("grouped", tmp_path).trace(tiny.ids(200))
-    said = " ".join(take_away._limits(trace, words=True))
+    said = " ".join(downloads._limits(trace, words=True))
     assert "128 × 128 cells at most" in said
     assert "single tokens" in said
     long = SimpleNamespace(n=8000, nbytes=300 * 2**20)
-    said = " ".join(take_away._limits(long, words=False))
+    said = " ".join(downloads._limits(long, words=False))
     assert "32,004,000 pairs" in said
     assert "2,000,000 pairs at most" in said
     assert "200 MB" in said
-    assert "500 MB" in " ".join(take_away._limits(SimpleNamespace(n=8000, nbytes=900 * 2**20), words=False))
+    assert "500 MB" in " ".join(downloads._limits(SimpleNamespace(n=8000, nbytes=900 * 2**20), words=False))
 
 
 # -- uploaded traces -----------------------------------------------------------------------------------------
@@ -290,7 +291,7 @@ def test_what_a_file_says_loads_no_model(file, tmp_path, monkeypatch):
 @pytest.mark.packaged
 def test_a_trace_that_went_from_memory_is_read_again(file, monkeypatch):
     app = upload(open_app(), file)
-    monkeypatch.setattr(cached.store().traces, "_kept", type(cached.store().traces._kept)())
+    monkeypatch.setattr(results.store().traces, "_kept", type(results.store().traces._kept)())
     app.run()
     assert not app.exception
     assert not app.error
@@ -352,7 +353,7 @@ def _tokens(**changes):
 )
 def test_a_file_that_does_not_fit_together_is_one_sentence(file, tmp_path, facts):
     with pytest.raises(InspectorError, match="“made up\\.safetensors”") as caught:
-        opened.read(changed(file, tmp_path, facts), "made up.safetensors")
+        uploads.read(changed(file, tmp_path, facts), "made up.safetensors")
     assert str(tmp_path) not in str(caught.value)
     assert tempfile.gettempdir() not in str(caught.value)
 
@@ -361,7 +362,7 @@ def test_a_file_that_does_not_fit_together_is_one_sentence(file, tmp_path, facts
 @pytest.mark.parametrize("facts", [_tokens(labels=["\ud800", "b", "c"]), lambda facts: {**facts, "prompt": "\ud800"}])
 def test_half_a_surrogate_pair_is_no_text(file, tmp_path, facts):
     with pytest.raises(InspectorError, match="hold half of a surrogate pair"):
-        opened.read(changed(file, tmp_path, facts), "made up.safetensors")
+        uploads.read(changed(file, tmp_path, facts), "made up.safetensors")
 
 
 @pytest.mark.packaged
@@ -381,4 +382,4 @@ def test_tensors_that_do_not_fit_are_one_sentence(file, tmp_path):
         (broken, "its key vectors hold"),
     ):
         with pytest.raises(InspectorError, match=f"layer 3: {said}"):
-            opened.read(changed(file, tmp_path, tensors=change), "x.safetensors")
+            uploads.read(changed(file, tmp_path, tensors=change), "x.safetensors")

@@ -22,16 +22,18 @@ from streamlit.testing.v1 import AppTest
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import inspector
-from inspector import measures, metrics, views
+from inspector import views
+from inspector.analysis import head_scores, maps
 from inspector.coverage.tiny import save, types
 from inspector.errors import InspectorError
-from inspector.memory import MEMORY_VARIABLE
-from inspector.model import KEEP, Model
-from inspector.prompts import MOST_BYTES, read_prompt
-from inspector.trace import Trace
-from inspector.ui import cached, opened, state
-from inspector.ui.held import Holds
-from inspector.ui.limits import TOKENS_VARIABLE, WRITTEN_VARIABLE
+from inspector.model.memory import MEMORY_VARIABLE
+from inspector.model.model import KEEP, Model
+from inspector.trace.prompt_file import MOST_BYTES, read_prompt
+from inspector.trace.trace import Trace
+from inspector.ui import state, uploads
+from inspector.ui.server import results
+from inspector.ui.server.limits import TOKENS_VARIABLE, WRITTEN_VARIABLE
+from inspector.ui.server.sessions import Holds
 from reimpl.blockwise import blockwise_context, strips
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
@@ -90,8 +92,8 @@ def test_strips_of_a_trace_equal_the_dense_form(kind, tmp_path, monkeypatch):
     trace = tiny.load(kind, tmp_path).trace(tiny.ids(61))
     dense = {(at, head): (trace.weights(at, head), trace.context(at, head)) for at, head in ((0, 0), (1, 3), (2, 2))}
     context = trace.context(1)
-    whole, frame = metrics.thumbnails(trace, side=16), measures.measures(trace)
-    monkeypatch.setattr("inspector.trace.STRIP_BYTES", 4 * 61 * 22)
+    whole, frame = maps.thumbnails(trace, side=16), head_scores.measures(trace)
+    monkeypatch.setattr("inspector.trace.trace.STRIP_BYTES", 4 * 61 * 22)
     assert len(list(trace.strips(0))) > 10
     for (layer, head), (weights, mixed) in dense.items():
         for rows, keys in trace.strips(layer, head):
@@ -101,8 +103,8 @@ def test_strips_of_a_trace_equal_the_dense_form(kind, tmp_path, monkeypatch):
         largest = float(mixed.abs().max())
         torch.testing.assert_close(trace.context(layer, head), mixed, atol=3e-6 * max(1, largest), rtol=0)
     torch.testing.assert_close(trace.context(1), context, atol=3e-6 * float(context.abs().max()), rtol=0)
-    assert np.abs(metrics.thumbnails(trace, side=16).pixels.astype(int) - whole.pixels).max() <= 1
-    np.testing.assert_allclose(measures.measures(trace), frame, atol=2e-5)
+    assert np.abs(maps.thumbnails(trace, side=16).pixels.astype(int) - whole.pixels).max() <= 1
+    np.testing.assert_allclose(head_scores.measures(trace), frame, atol=2e-5)
 
 
 def test_weights_over_too_few_keys_are_refused(tmp_path):
@@ -113,29 +115,29 @@ def test_weights_over_too_few_keys_are_refused(tmp_path):
 
 def test_sampled_pictures_are_exact_rows_and_can_be_made_whole(tmp_path):
     trace = tiny.load("grouped", tmp_path).trace(tiny.ids(200))
-    found = metrics.thumbnails(trace, side=10, sample=20)
-    rows = metrics.spread(200, found.pool, 20)
+    found = maps.thumbnails(trace, side=10, sample=20)
+    rows = maps.spread(200, found.pool, 20)
     assert (found.pool, found.sample, len(rows)) == (20, 20, 20)
     assert found.said() == "drawn from 20 of 200 query tokens"
     for block in (0, 4, 9):
         some = [t for t in rows if t // 20 == block]
         weights = trace.weights(1, 2, some)[:, 20 * block : 20 * (block + 1)].max().item()
         assert found.pixels[4 + 2, block, block] == 1 + round(254 * weights**0.5)
-    exact = metrics.thumbnails(trace, side=10)
+    exact = maps.thumbnails(trace, side=10)
     assert (exact.pixels.astype(int) - found.pixels >= -1).all()  # no row can hold more than all of them
     assert (exact.pixels != found.pixels).any()
-    filled = found.with_whole({6: metrics.shrunk(metrics.picture(trace, 1, 2), found.pool)})
+    filled = found.with_whole({6: maps.shrunk(maps.picture(trace, 1, 2), found.pool)})
     assert np.array_equal(filled.pixels[6], exact.pixels[6])
     assert filled.said().endswith("1 of 12 heads from all of them")
-    rest = {place: metrics.thumbnail(trace, place // 4, place % 4, found.pool) for place in range(12)}
+    rest = {place: maps.thumbnail(trace, place // 4, place % 4, found.pool) for place in range(12)}
     assert np.array_equal(found.with_whole(rest).pixels, exact.pixels)
     assert found.with_whole(rest).sample is None
 
 
 def test_sampled_measures_are_means_over_those_rows(tmp_path):
     trace = tiny.load("mistral", tmp_path).trace(tiny.ids(120))
-    frame = measures.measures(trace, sample=30).set_index(["layer", "head"])
-    rows = metrics.spread(120, 120, 30)
+    frame = head_scores.measures(trace, sample=30).set_index(["layer", "head"])
+    rows = maps.spread(120, 120, 30)
     weights = trace.weights(2, 1)[rows]
     assert frame.loc[(2, 1), "itself"] == pytest.approx(weights[range(30), rows].mean().item(), abs=1e-6)
     entropy = torch.special.entr(weights.double()).sum(-1).mean().item() / np.log(2)
@@ -147,13 +149,13 @@ def test_looking_at_a_long_prompt_makes_nothing_n_by_n(tmp_path, monkeypatch):
     monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 2500)
     model = tiny.load("mistral", tmp_path)
     trace = model.trace(tiny.ids(n))
-    monkeypatch.setattr("inspector.trace.STRIP_BYTES", 2**20)
+    monkeypatch.setattr("inspector.trace.trace.STRIP_BYTES", 2**20)
     with Largest() as largest, torch.inference_mode():
-        metrics.picture(trace, 1, 2)
-        metrics.picture(trace, 1, 2, kind="weighted_values", without_first=True)
-        metrics.strongest_pairs(trace, 1, 2)
-        metrics.thumbnails(trace, sample=64)
-        measures.measures(trace, sample=64)
+        maps.picture(trace, 1, 2)
+        maps.picture(trace, 1, 2, kind="weighted_values", without_first=True)
+        maps.strongest_pairs(trace, 1, 2)
+        maps.thumbnails(trace, sample=64)
+        head_scores.measures(trace, sample=64)
         trace.context(1, 2)
         views.frame(trace, 1, 2, most_pairs=10_000)
     assert largest.numbers < n * n // 4
@@ -178,7 +180,7 @@ def test_rounded_vectors_are_half_the_size_and_said_to_be_rounded(tmp_path, prec
     again = inspector.open_trace(half.save(tmp_path / "half.safetensors"))
     assert again.precision == precision
     assert torch.equal(again.weights(2, 3), half.weights(2, 3))
-    assert opened.read((tmp_path / "half.safetensors").read_bytes(), "half").precision == precision
+    assert uploads.read((tmp_path / "half.safetensors").read_bytes(), "half").precision == precision
     report = inspector.verify(model, half, controls=False, spliced=False)
     assert report.ok
     assert any("run again, for exact ones" in remark for remark in report.remarks)
@@ -223,7 +225,7 @@ def test_a_rounded_trace_that_does_not_say_what_it_was_before_is_refused(tmp_pat
         Trace(tokens=half.tokens, layers=half.kept, last_logits=None, precision="bfloat16", dtype=dtype)
     path = retold(half.save(tmp_path / "half.safetensors"), lambda facts: {**facts, "dtype": dtype})
     with pytest.raises(InspectorError, match=words):
-        opened.read(path.read_bytes(), "half")
+        uploads.read(path.read_bytes(), "half")
 
 
 def test_some_layers_alone(tmp_path):
@@ -234,12 +236,12 @@ def test_some_layers_alone(tmp_path):
     assert torch.equal(part.input(2), whole.input(2))
     with pytest.raises(InspectorError, match=r"Layer 1 was not kept: .* trace again with layers=\[1\]"):
         part.weights(1, 1)
-    assert set(measures.measures(part)["layer"]) == {2}
-    assert (metrics.thumbnails(part).pixels[:8] == metrics.MASKED).all()
+    assert set(head_scores.measures(part)["layer"]) == {2}
+    assert (maps.thumbnails(part).pixels[:8] == maps.MASKED).all()
     saved = part.save(tmp_path / "part.safetensors")
     assert torch.equal(inspector.open_trace(saved).weights(2, 1), whole.weights(2, 1))
     with pytest.raises(InspectorError, match="keeps 1 of 3 layers"):
-        opened.read(saved.read_bytes(), "part")
+        uploads.read(saved.read_bytes(), "part")
     with pytest.raises(InspectorError, match=r"layers=\[3\] cannot be kept: .* has layers 0 to 2"):
         model.trace("w1", layers=[3])
 
@@ -263,7 +265,7 @@ def test_options_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(InspectorError, match='precision="int8" is not known'):
         model.trace("w1", precision="int8")
     assert model.trace("w1", precision="bfloat16").exact  # its own
-    from inspector.capture import rounded
+    from inspector.capture.recorder import rounded
 
     with pytest.raises(InspectorError, match=r"7e\+04, beyond float16's largest, 6.55e\+04"):
         rounded(torch.tensor([7e4]), torch.float16, "A key of attention layer 3")
@@ -309,9 +311,9 @@ def test_the_app_estimates_the_run_that_it_makes(tokens, tmp_path, monkeypatch):
     monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 4200)
     tiny.save("grouped", tmp_path)
     request = state.Request(str(tmp_path), " ".join(["w7"] * tokens), generate=3)
-    found = cached.costs(request)
-    assert found.exact.kept_bytes == cached.trace(request).nbytes
-    assert found.half.kept_bytes == cached.trace(dataclasses.replace(request, precision="float16")).nbytes
+    found = results.costs(request)
+    assert found.exact.kept_bytes == results.trace(request).nbytes
+    assert found.half.kept_bytes == results.trace(dataclasses.replace(request, precision="float16")).nbytes
 
 
 @pytest.mark.parametrize("name", ["doge", "deepseek_v32", "bloom", "gpt_oss", "inkling2_text", "qwen4_exp_text"])
@@ -376,10 +378,10 @@ def test_exact_cells_are_of_the_picture_above_them(tmp_path, monkeypatch):
     assert any("**Exact cells**" in text.value and "without the first token" in text.value for text in app.markdown)
     header, numbers = payloads(app, "exact")
     rows, columns = slice(676, 724), slice(0, 48)
-    trace = cached.trace(request)
-    expected = metrics.window(trace, 1, 2, rows, columns, without_first=True)
+    trace = results.trace(request)
+    expected = maps.window(trace, 1, 2, rows, columns, without_first=True)
     assert np.allclose(numbers.reshape(header["shape"]), expected, equal_nan=True)
-    assert not np.allclose(expected, metrics.window(trace, 1, 2, rows, columns), equal_nan=True)
+    assert not np.allclose(expected, maps.window(trace, 1, 2, rows, columns), equal_nan=True)
 
 
 @pytest.fixture
@@ -422,7 +424,7 @@ def test_visitors_read_what_they_can_do(long_request, monkeypatch):
         (half.kept_bytes / 1e9, set(), "shorten the prompt."),
     ):
         monkeypatch.setenv(MEMORY_VARIABLE, str(limit))
-        cached.store().results.drop("costs")
+        results.store().results.drop("costs")
         words, offered = said(long_request)
         assert offered == buttons
         refused = [sentence for sentence in words if "of memory, and this run may use" in sentence]
@@ -438,17 +440,17 @@ def test_visitors_read_what_they_can_do(long_request, monkeypatch):
 
 def test_a_prompt_that_nobody_ran_goes_with_its_tab(long_request, monkeypatch):
     here = {"tab"}
-    holds = Holds(cached.store().forget, here.__contains__, grace=0.0, every=0.05)
-    monkeypatch.setattr(cached, "get_script_run_ctx", lambda **_: SimpleNamespace(session_id="tab"))
-    monkeypatch.setattr(cached, "_holds", lambda: holds)
-    results = cached.store().results
-    before = len(results), results.used
-    cached.costs(long_request)
-    assert len(results) == before[0] + 1
-    assert results.used - before[1] > len(long_request.prompt)
+    holds = Holds(results.store().forget, here.__contains__, grace=0.0, every=0.05)
+    monkeypatch.setattr(results, "get_script_run_ctx", lambda **_: SimpleNamespace(session_id="tab"))
+    monkeypatch.setattr(results, "_holds", lambda: holds)
+    stored = results.store().results
+    before = len(stored), stored.used
+    results.costs(long_request)
+    assert len(stored) == before[0] + 1
+    assert stored.used - before[1] > len(long_request.prompt)
     here.clear()
     for _ in range(100):
-        if len(results) == before[0]:
+        if len(stored) == before[0]:
             return
         time.sleep(0.05)
     raise AssertionError("the prompt is still in the store")

@@ -12,12 +12,12 @@ from streamlit.testing.v1 import AppTest
 
 import inspector
 from inspector import InspectorError
-from inspector.compare import compare
+from inspector.analysis import shares
+from inspector.analysis.shares import BIAS
 from inspector.coverage import tiny as entries
-from inspector.learn import shares
-from inspector.learn.shares import BIAS
 from inspector.learn.unmasked import mask_on_off
 from inspector.ui import state
+from inspector.verification.compare import compare
 
 N = 40
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import tiny
 
-from inspector import measures
-from inspector.measures import FARTHEST, MEASURES, find, ordered
+from inspector.analysis import head_scores
+from inspector.analysis.head_scores import FARTHEST, MEASURES, find, ordered
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def by_hand(trace, layer, head):
 
 @pytest.mark.parametrize("strip_bytes", [64 * 2**20, 4 * 30 * 4 * 7])
 def test_each_measure_is_what_a_loop_says(trace, monkeypatch, strip_bytes):
-    monkeypatch.setattr("inspector.trace.STRIP_BYTES", strip_bytes)
-    frame = measures.measures(trace).set_index(["layer", "head"])
+    monkeypatch.setattr("inspector.trace.trace.STRIP_BYTES", strip_bytes)
+    frame = head_scores.measures(trace).set_index(["layer", "head"])
     assert len(frame) == sum(layer.heads for layer in trace.layers)
     assert frame["repeated"].max() > 0  # the prompt does repeat tokens
     for layer, head in ((0, 0), (1, 3), (2, 2)):
@@ -44,12 +44,12 @@ def test_each_measure_is_what_a_loop_says(trace, monkeypatch, strip_bytes):
 
 
 def test_one_token_has_no_choice(trace):
-    frame = measures.measures(trace.model.trace([5]))
+    frame = head_scores.measures(trace.model.trace([5]))
     assert (frame[[measure.name for measure in MEASURES]] == 0).all(axis=None)
 
 
 def test_ordering_puts_the_telling_end_first(trace):
-    frame = measures.measures(trace)
+    frame = head_scores.measures(trace)
     assert ordered(frame, find("back 1"))["back 1"].is_monotonic_decreasing
     assert ordered(frame, find("Look at few tokens"))["narrow"].is_monotonic_increasing
 
@@ -70,6 +70,6 @@ def test_other_words_find_none(words):
 
 @pytest.mark.packaged
 def test_the_real_model_has_heads_for_the_previous_token_and_for_repetitions(smollm):
-    frame = measures.measures(smollm.trace("1 2 3 5 8 13 21 34, 1 2 3 5 8 13 21 34, 1 2 3 5 8 13"))
+    frame = head_scores.measures(smollm.trace("1 2 3 5 8 13 21 34, 1 2 3 5 8 13 21 34, 1 2 3 5 8 13"))
     assert frame["back 1"].max() > 0.7
     assert frame["repeated"].max() > 0.3

@@ -6,8 +6,8 @@ import pytest
 import tiny
 import torch
 
-from inspector import metrics
-from inspector.metrics import Thumbnails, picture, pool_max, pool_rows, strongest_pairs, thumbnails
+from inspector.analysis import maps
+from inspector.analysis.maps import Thumbnails, picture, pool_max, pool_rows, strongest_pairs, thumbnails
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,9 @@ def test_an_exact_picture_is_the_weights_with_masked_cells_nan(traces, kind):
 
 @pytest.mark.parametrize("kind", ["weights", "scaled_scores"])
 def test_a_pooled_picture_holds_the_largest_allowed_number_of_each_block(traces, kind, monkeypatch):
-    monkeypatch.setattr("inspector.trace.STRIP_BYTES", 4 * 40 * 7)  # several strips, whose height 7 is no multiple of 3
+    monkeypatch.setattr(
+        "inspector.trace.trace.STRIP_BYTES", 4 * 40 * 7
+    )  # several strips, whose height 7 is no multiple of 3
     trace = traces["mistral"]
     found = picture(trace, 0, 1, kind=kind, exact_up_to=16)
     assert found.pool == 3
@@ -62,12 +64,12 @@ def test_thumbnails_strip_by_strip_are_the_same(traces, monkeypatch):
     assert done == [(1, 3), (2, 3), (3, 3)]
     assert whole.pixels.shape == (12, 14, 14)  # 3 layers x 4 heads, 40 tokens by threes
     assert whole.nbytes == 12 * 14 * 14
-    monkeypatch.setattr("inspector.trace.STRIP_BYTES", 4 * 40 * 7)
+    monkeypatch.setattr("inspector.trace.trace.STRIP_BYTES", 4 * 40 * 7)
     again = thumbnails(trace, side=16).pixels
     assert np.abs(again.astype(int) - whole.pixels).max() <= 1  # a last bit may fall on the next level
     seen = ((whole.pixels[5, 13, 0].astype(float) - 1) / 254) ** 2  # layer 1, head 1, the lower left block
     assert seen == pytest.approx(trace.weights(1, 1)[39:, 0:3].max().item(), abs=0.005)
-    assert whole.pixels[5, 0, 13] == metrics.MASKED
+    assert whole.pixels[5, 0, 13] == maps.MASKED
 
 
 def test_the_telling_head_looks_hardest_at_others(traces):
@@ -88,7 +90,7 @@ def test_strongest_pairs_in_order_with_and_without_the_first_token(traces, monke
         assert row["weight"] == weights[row["query position"], row["key position"]].item()
         assert row["query token"] == trace.tokens.labels[row["query position"]]
         assert row["key token"] == trace.tokens.labels[row["key position"]]
-    monkeypatch.setattr("inspector.trace.STRIP_BYTES", 4 * 40 * 7)
+    monkeypatch.setattr("inspector.trace.trace.STRIP_BYTES", 4 * 40 * 7)
     pd.testing.assert_frame_equal(strongest_pairs(trace, 2, 3, count=10), frame, rtol=1e-6)
     without = strongest_pairs(trace, 2, 3, count=2000, first_token=False)
     assert len(without) == 39 * 40 // 2  # the pairs below and on the diagonal, without column 0
@@ -97,11 +99,11 @@ def test_strongest_pairs_in_order_with_and_without_the_first_token(traces, monke
 
 def test_vectors_come_once_without_rope_and_keep_their_length_with_it(traces):
     trace = traces["grouped"]
-    found = metrics.vectors(trace, 1, 2)
+    found = maps.vectors(trace, 1, 2)
     assert list(found) == ["query before RoPE", "query after RoPE", "key before RoPE", "key after RoPE", "value"]
-    table = metrics.lengths(found, trace.tokens.labels)
+    table = maps.lengths(found, trace.tokens.labels)
     assert table["query before RoPE"].to_list() == pytest.approx(table["query after RoPE"].to_list(), rel=1e-5)
-    frame = metrics.vector_frame(found["value"], trace.tokens.labels)
+    frame = maps.vector_frame(found["value"], trace.tokens.labels)
     assert frame.shape == (40, 1 + trace.layers[1].d_value)
     assert frame["3"].to_list() == trace.value(1, 2)[:, 3].double().tolist()
 
@@ -114,7 +116,7 @@ def test_pooled_rows_keep_the_number_farthest_from_zero():
 
 
 def test_cosines_are_the_angles_cosines():
-    found = metrics.cosines(np.array([[1, 0], [0, 2], [-3, 0], [1, 1], [0, 0]], dtype=np.float32))
+    found = maps.cosines(np.array([[1, 0], [0, 2], [-3, 0], [1, 1], [0, 0]], dtype=np.float32))
     expected = [1, 0, -1, 0.5**0.5, 0]
     np.testing.assert_allclose(found[0], expected, atol=1e-6)
     assert np.isfinite(found).all()  # a vector of zeros has no direction, and no NaN either
@@ -125,23 +127,23 @@ def test_projection_keeps_distances_of_vectors_that_lie_in_a_plane():
     plane = np.linalg.qr(made.normal(size=(6, 2)))[0].T
     flat = made.normal(size=(8, 2))
     vectors = (flat @ plane + 5).astype(np.float32)
-    frame, share = metrics.projection(vectors[:4], vectors[4:], list("abcd"))
+    frame, share = maps.projection(vectors[:4], vectors[4:], list("abcd"))
     at = frame[["x", "y"]].to_numpy()
     assert share == pytest.approx(1, abs=1e-6)
     for i in range(8):
         for j in range(8):
             assert np.linalg.norm(at[i] - at[j]) == pytest.approx(np.linalg.norm(vectors[i] - vectors[j]), abs=1e-4)
     assert list(frame["vector"]) == ["query"] * 4 + ["key"] * 4
-    assert metrics.projection(vectors[:1], vectors[:1], ["a"])[1] == 1.0  # one token: nothing differs
+    assert maps.projection(vectors[:1], vectors[:1], ["a"])[1] == 1.0  # one token: nothing differs
 
 
 def test_a_window_and_words_are_the_pictures_numbers(traces):
     trace = traces["mistral"]
     whole = picture(trace, 0, 1).values
-    part = metrics.window(trace, 0, 1, slice(20, 30), slice(15, 40))
+    part = maps.window(trace, 0, 1, slice(20, 30), slice(15, 40))
     np.testing.assert_allclose(part, whole[20:30, 15:40], rtol=1e-5)  # other rows at once, another last bit
     groups = [(0,), (1, 2), (3, 4, 5), *((i,) for i in range(6, 40))]
-    merged = metrics.by_words(trace, 0, 1, groups)
+    merged = maps.by_words(trace, 0, 1, groups)
     weights = np.nan_to_num(trace.weights(0, 1).numpy())
     assert merged[2, 1] == pytest.approx(weights[3:6, 1:3].sum(axis=1).mean(), rel=1e-5)
     np.testing.assert_allclose(np.nansum(merged, axis=1), 1, rtol=1e-5)

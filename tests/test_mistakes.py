@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import reimpl.spec
-from inspector.compare import STAGES
-from inspector.mistakes import MISTAKES
+from inspector.verification.compare import STAGES
+from inspector.verification.mistakes.core import MISTAKES
 from reimpl.attention import CausalSelfAttention, Given
 from reimpl.spec import (
     AttentionSpec,

@@ -10,7 +10,8 @@ import tiny
 import torch
 
 import inspector
-from inspector import InspectorError, pairs
+from inspector import InspectorError
+from inspector.analysis import score_breakdown
 from inspector.coverage import tiny as entries
 from reimpl.frequencies import frequencies
 
@@ -29,7 +30,7 @@ def entry(name, folder):
 
 def adds_up(trace, layer, head, query, key):
     """Every step follows from the one before, and the shares add up to the trace's score."""
-    steps = pairs.pair_steps(trace, layer, head, query, key)
+    steps = score_breakdown.pair_steps(trace, layer, head, query, key)
     score = trace.scores(layer, head)[query, key].item()
     room = 1e-5 * np.abs(steps.product).sum()
     assert steps.product.sum() == pytest.approx(score, abs=room)
@@ -38,7 +39,7 @@ def adds_up(trace, layer, head, query, key):
     assert steps.capped + steps.bias == pytest.approx(steps.scaled_score, rel=1e-5, abs=1e-6)
     assert steps.exponential / steps.total == pytest.approx(steps.weight, rel=1e-5, abs=1e-9)
     assert steps.weight == pytest.approx(trace.weights(layer, head)[query, key].item(), rel=1e-5, abs=1e-9)
-    found = pairs.planes(trace, layer, head, query, key)
+    found = score_breakdown.planes(trace, layer, head, query, key)
     assert found["share"].sum() == pytest.approx(score, abs=room)
     assert np.allclose(found["content"] + found["position"], found["share"], rtol=1e-12, atol=1e-12)
     return steps, found
@@ -98,7 +99,7 @@ def test_shares_add_up_for_every_way_of_turning(kind, tmp_path):
         assert rest["plane"] is pd.NA
         assert rest["dimensions"].startswith("not rotated: ")
         assert (rest["wavelength"], rest["angle_degrees"], rest["position"]) == (np.inf, 0, 0)
-    table = pairs.dimensions(trace, 1, steps)
+    table = score_breakdown.dimensions(trace, 1, steps)
     assert table["plane"].notna().sum() == 2 * len(turning)
 
 
@@ -136,20 +137,20 @@ def test_a_wrong_rotation_is_noticed(wrong, tmp_path):
     layer = trace.model.reimplementation[1]
     layer.spec = replace(layer.spec, rope=changed)
     with pytest.raises(InspectorError, match="not just its unrotated ones turned by position"):
-        pairs.planes(trace, 1, 0, 30, 3)
+        score_breakdown.planes(trace, 1, 0, 30, 3)
 
 
 def test_a_layer_without_rope_says_so_and_shows_the_rest(tmp_path):
     trace = traced("smollm3", tmp_path)
-    steps = pairs.pair_steps(trace, 1, 2, 20, 18)
+    steps = score_breakdown.pair_steps(trace, 1, 2, 20, 18)
     assert (steps.query_before, steps.key_before, steps.product_before) == (None, None, None)
     assert "does not use RoPE" in steps.no_before
     assert steps.product.sum() == pytest.approx(steps.score, rel=1e-5)
     with pytest.raises(InspectorError, match="Layer 1 does not use RoPE"):
-        pairs.planes(trace, 1, 2, 20, 18)
+        score_breakdown.planes(trace, 1, 2, 20, 18)
     with pytest.raises(InspectorError, match="does not use RoPE"):
-        pairs.dimensions(trace, 1, steps, rope=False)
-    assert list(pairs.dimensions(trace, 1, steps)) == ["dimension", "query", "key", "product"]
+        score_breakdown.dimensions(trace, 1, steps, rope=False)
+    assert list(score_breakdown.dimensions(trace, 1, steps)) == ["dimension", "query", "key", "product"]
     adds_up(trace, 0, 2, 20, 18)
 
 
@@ -159,21 +160,21 @@ def test_a_soft_cap_a_window_a_bias_and_a_sink(tmp_path):
     assert steps.softcap == 2.0
     assert steps.capped == pytest.approx(2 * np.tanh(steps.scaled / 2))
     assert capped.layers[0].window == 7
-    frame = pairs.row(capped, 0, 1, 30)
+    frame = score_breakdown.row(capped, 0, 1, 30)
     assert frame["position"][frame["allowed"]].to_list() == list(range(24, 31))
     assert (frame["weight"][~frame["allowed"]] == 0).all()
-    outside = pairs.pair_steps(capped, 0, 1, 30, 3)
+    outside = score_breakdown.pair_steps(capped, 0, 1, 30, 3)
     assert (outside.allowed, outside.weight, outside.exponential, outside.keys) == (False, 0.0, 0.0, 7)
 
     biased = entry("bloom", tmp_path / "bloom")
-    steps = pairs.pair_steps(biased, 0, 1, 30, 12)
+    steps = score_breakdown.pair_steps(biased, 0, 1, 30, 12)
     assert steps.bias != 0
     assert steps.capped + steps.bias == pytest.approx(steps.scaled_score, rel=1e-5)
     assert steps.exponential / steps.total == pytest.approx(steps.weight, rel=1e-5)
 
     sunk = entry("gpt_oss", tmp_path / "gpt_oss")
     steps, _ = adds_up(sunk, 0, 1, 30, 29)
-    frame = pairs.row(sunk, 0, 1, 30)
+    frame = score_breakdown.row(sunk, 0, 1, 30)
     assert frame["weight"].sum() < 0.999
     seen = frame["scaled score"][frame["allowed"]]
     assert steps.total > np.exp(seen - seen.max()).sum()
@@ -191,22 +192,22 @@ def test_one_row_only_and_it_is_the_traces(tmp_path, monkeypatch):
             return whole(self, layer, head, queries)
 
         monkeypatch.setattr(inspector.Trace, name, watched)
-    frame = pairs.row(trace, 1, 2, 25)
-    pairs.pair_steps(trace, 1, 2, 25, 3)
-    pairs.planes(trace, 1, 2, 25, 3)
+    frame = score_breakdown.row(trace, 1, 2, 25)
+    score_breakdown.pair_steps(trace, 1, 2, 25, 3)
+    score_breakdown.planes(trace, 1, 2, 25, 3)
     assert set(asked) == {(25, 26)}
     assert frame["weight"].to_numpy() == pytest.approx(weights.double().numpy(), rel=1e-5)
     assert frame["score"].to_numpy() == pytest.approx(scores.double().numpy(), rel=1e-4, abs=1e-5)
     assert frame["scaled score"].to_numpy() == pytest.approx(scaled.double().numpy(), rel=1e-4, abs=1e-5)
     assert frame["token"].to_list() == list(trace.tokens.labels)
-    assert pairs.strongest_key(frame) == 1 + int(weights[1:].argmax())
-    assert pairs.strongest_key(pairs.row(trace, 1, 2, 0)) == 0
+    assert score_breakdown.strongest_key(frame) == 1 + int(weights[1:].argmax())
+    assert score_breakdown.strongest_key(score_breakdown.row(trace, 1, 2, 0)) == 0
 
 
 def test_half_precision_is_read_as_the_model_rounds_it(tmp_path):
     trace = traced("grouped", tmp_path, dtype="bfloat16")
-    steps = pairs.pair_steps(trace, 1, 2, 30, 7)
-    found = pairs.planes(trace, 1, 2, 30, 7)
+    steps = score_breakdown.pair_steps(trace, 1, 2, 30, 7)
+    found = score_breakdown.planes(trace, 1, 2, 30, 7)
     assert found["share"].sum() == pytest.approx(steps.product.sum())
     assert steps.score == pytest.approx(steps.product.sum(), abs=0.01 * np.abs(steps.product).sum())
 
@@ -214,20 +215,20 @@ def test_half_precision_is_read_as_the_model_rounds_it(tmp_path):
 def test_what_cannot_be_told_is_said_in_a_sentence(tmp_path):
     trace = traced("grouped", tmp_path)
     with pytest.raises(InspectorError, match="no key token 40: this prompt has tokens 0 to 39"):
-        pairs.pair_steps(trace, 0, 0, 3, N)
+        score_breakdown.pair_steps(trace, 0, 0, 3, N)
     with pytest.raises(InspectorError, match="no query token -1"):
-        pairs.row(trace, 0, 0, -1)
+        score_breakdown.row(trace, 0, 0, -1)
     opened = inspector.open_trace(trace.save(tmp_path / "trace.safetensors"))
-    steps = pairs.pair_steps(opened, 1, 0, 30, 3)
+    steps = score_breakdown.pair_steps(opened, 1, 0, 30, 3)
     assert steps.score == pytest.approx(trace.scores(1, 0)[30, 3].item(), rel=1e-5)
     assert steps.query_before is None
     assert steps.no_before
     with pytest.raises(InspectorError, match="no model at hand"):
-        pairs.planes(opened, 1, 0, 30, 3)
-    quick = pairs.pair_steps(trace, 1, 0, 30, 3, before_rope=False)
+        score_breakdown.planes(opened, 1, 0, 30, 3)
+    quick = score_breakdown.pair_steps(trace, 1, 0, 30, 3, before_rope=False)
     assert quick.query_before is None
     trace.kept[1].unexplained = "it does something else"
-    steps = pairs.pair_steps(trace, 1, 0, 30, 3)
+    steps = score_breakdown.pair_steps(trace, 1, 0, 30, 3)
     assert np.isnan(steps.weight)
     assert "it does something else" in steps.no_weight
     assert torch.equal(torch.tensor(steps.query), trace.query(1, 0)[30].double())
@@ -235,6 +236,6 @@ def test_what_cannot_be_told_is_said_in_a_sentence(tmp_path):
 
 def test_a_family_that_is_not_reimplemented_says_so(tmp_path):
     trace = entry("jetmoe", tmp_path)
-    assert pairs.pair_steps(trace, 0, 0, 20, 3).product_before is not None
+    assert score_breakdown.pair_steps(trace, 0, 0, 20, 3).product_before is not None
     with pytest.raises(InspectorError, match="jetmoe"):
-        pairs.planes(trace, 0, 0, 20, 3)
+        score_breakdown.planes(trace, 0, 0, 20, 3)

@@ -13,12 +13,14 @@ from screen_app import MAIN, SCREENS, open_app, payloads
 from streamlit.testing.v1 import AppTest
 
 import inspector
-from inspector import InspectorError, pairs
+from inspector import InspectorError
+from inspector.analysis import score_breakdown
 from inspector.coverage import tiny as entries
 from inspector.learn import position
 from inspector.learn.shift import shifted
 from inspector.learn.shuffle import shuffled
-from inspector.ui import cached, state
+from inspector.ui import state
+from inspector.ui.server import results
 from reimpl.attention import CausalSelfAttention
 
 N = 40
@@ -48,7 +50,7 @@ def holds(trace, layer, head, query, key):
     for name in ("query", "key"):  # turning the arrow before by the angle stated gives the arrow after
         angle = np.radians(planes[f"{name}_angle"])
         before, after = (planes[[f"{name}_{when}_x", f"{name}_{when}_y"]].to_numpy() for when in ("before", "after"))
-        factor = pairs.turning(trace, layer).factor
+        factor = score_breakdown.turning(trace, layer).factor
         turned = factor * np.stack(
             (before[:, 0] * np.cos(angle) - before[:, 1] * np.sin(angle),
              before[:, 1] * np.cos(angle) + before[:, 0] * np.sin(angle)), axis=1,
@@ -62,7 +64,7 @@ def holds(trace, layer, head, query, key):
     score = trace.scores(layer, head)[query, key].item()
     here = curve.frame.set_index("distance")["score"]
     assert here[curve.real] == pytest.approx(score, abs=curve.check.tolerance)
-    still = pairs.planes(trace, layer, head, query, key)
+    still = score_breakdown.planes(trace, layer, head, query, key)
     assert here[0] == pytest.approx(still["content"].sum(), abs=1e-5 * still["content"].abs().sum())
 
     moved = shifted(trace, layer, head, query, 300)
@@ -166,9 +168,9 @@ def test_typed_vectors_are_read_as_people_write_them():
 def shuffles_alike(trace, layer, seed=0):
     found = shuffled(trace, layer, seed)
     assert sorted(found.order) == list(range(trace.n))
-    results = {(one.rope, one.mask): one.check for one in found.variants}
-    assert results.pop((False, False)).ok
-    for check in results.values():  # the controls
+    outcomes = {(one.rope, one.mask): one.check for one in found.variants}
+    assert outcomes.pop((False, False)).ok
+    for check in outcomes.values():  # the controls
         assert not check.ok
         assert check.max_abs > 100 * check.tolerance
     for one in found.variants:
@@ -298,7 +300,7 @@ def test_a_trace_from_a_file_says_what_needs_the_model_and_keeps_what_does_not(t
     file = traced("grouped", tmp_path).save(tmp_path / "trace.safetensors")
     for page, left in (("Position", "Your own query and key"), ("Mask and heads", "The mask, on and off")):
         app = AppTest.from_file(str(MAIN), default_timeout=120)
-        app.session_state["opened_file"] = cached.open_file(file.read_bytes(), "trace.safetensors")
+        app.session_state["opened_file"] = results.open_file(file.read_bytes(), "trace.safetensors")
         app.switch_page(SCREENS[page]).run()
         assert not app.exception
         assert not app.error

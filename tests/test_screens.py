@@ -9,8 +9,10 @@ import torch
 from screen_app import MAIN, SCREENS, address_of, open_app, payloads, press, whole
 from streamlit.testing.v1 import AppTest
 
-from inspector import metrics, views
-from inspector.ui import cached, state
+from inspector import views
+from inspector.analysis import maps
+from inspector.ui import state
+from inspector.ui.server import results
 
 
 @pytest.mark.packaged
@@ -63,7 +65,7 @@ def test_the_grid_shows_every_head(houston):
         allowed = np.tril(np.ones_like(weights, dtype=bool))
         seen = ((pictures[layer, head].astype(float) - 1) / 254) ** 2
         assert np.abs(np.sqrt(seen[allowed]) - np.sqrt(weights[allowed])).max() <= 0.5 / 254 + 1e-6
-        assert (pictures[layer, head][~allowed] == metrics.MASKED).all()
+        assert (pictures[layer, head][~allowed] == maps.MASKED).all()
 
 
 @pytest.mark.packaged
@@ -241,14 +243,14 @@ def test_verification_runs_once_and_is_then_shown_to_everybody(tiny_model, tmp_p
     stages = app.dataframe[0].value
     assert len(stages) == 8
     assert set(stages["ok"]) == {"✓ yes"}
-    assert len(app.dataframe[1].value) == len(cached.trace(app.session_state["request"]).layers) * 8
+    assert len(app.dataframe[1].value) == len(results.trace(app.session_state["request"]).layers) * 8
 
     assert come().success  # no second run, no button
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_a_prompt_too_long_to_keep_its_inputs_is_verified(tiny_model, tmp_path):
-    prompt = "w1 w2" + " " * cached.KEEP_INPUT_UP_TO + "w3 w1"
+    prompt = "w1 w2" + " " * results.KEEP_INPUT_UP_TO + "w3 w1"
     app = AppTest.from_file(str(MAIN), default_timeout=120)
     app.session_state["request"] = state.Request(str(tmp_path), prompt)
     app.switch_page(SCREENS["Verification"]).run()
@@ -271,7 +273,7 @@ def test_a_prompt_that_would_take_too_much_memory_is_not_verified(tiny_model, tm
 
 
 def test_progress_says_which_step_of_a_verification_is_next():
-    said = [cached._next_step(done, 2 + 1 + 3, layers=2) for done in range(1, 7)]
+    said = [results._next_step(done, 2 + 1 + 3, layers=2) for done in range(1, 7)]
     assert said == [
         "Comparing layer 2 of 2",
         "Running the reimplementation inside the library's model",

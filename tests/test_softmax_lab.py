@@ -12,9 +12,9 @@ import torch
 from screen_app import MAIN, SCREENS, open_app, payloads
 from streamlit.testing.v1 import AppTest
 
+from inspector.analysis.head_scores import measures
 from inspector.errors import InspectorError
 from inspector.learn import softmax, spread
-from inspector.measures import measures
 from inspector.ui import state
 from inspector.views.softmax_page import softmax_page
 from reimpl import stepwise

@@ -12,14 +12,14 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from inspector import cli
-from inspector import store as store_module
 from inspector.errors import InspectorError
-from inspector.memory import MEMORY_VARIABLE, memory_budget, set_memory_budget
-from inspector.store import Abandoned, Room, Shelf, Store
-from inspector.ui import cached
-from inspector.ui.held import Holds
+from inspector.model.memory import MEMORY_VARIABLE, memory_budget, set_memory_budget
+from inspector.ui.markdown import plain
+from inspector.ui.server import results
+from inspector.ui.server import store as store_module
+from inspector.ui.server.sessions import Holds
+from inspector.ui.server.store import Abandoned, Room, Shelf, Store
 from inspector.ui.state import Request
-from inspector.ui.text import plain
 
 
 def size_one(_value):
@@ -144,7 +144,7 @@ def test_budgets(monkeypatch, tmp_path):
     set_memory_budget(0.5)
     assert memory_budget() == 5 * 10**8
     monkeypatch.setenv(MEMORY_VARIABLE, " ")
-    monkeypatch.setattr("inspector.memory.CONTAINER", [])
+    monkeypatch.setattr("inspector.model.model.memory.CONTAINER", [])
     machine = memory_budget()
     assert machine > 2**28
     small, unlimited, large = tmp_path / "small", tmp_path / "unlimited", tmp_path / "large"
@@ -152,7 +152,7 @@ def test_budgets(monkeypatch, tmp_path):
     unlimited.write_text("max\n")
     large.write_text("9223372036854771712\n")
     for paths, budget in (([unlimited, tmp_path / "none", large], machine), ([large, small], 5 * 10**8)):
-        monkeypatch.setattr("inspector.memory.CONTAINER", paths)
+        monkeypatch.setattr("inspector.model.model.memory.CONTAINER", paths)
         assert memory_budget() == budget
 
 
@@ -174,8 +174,8 @@ def test_what_is_no_amount_of_memory_is_refused(said, monkeypatch, capsys):
 
 def test_the_app_says_that_its_memory_is_no_amount(monkeypatch):
     monkeypatch.setenv(MEMORY_VARIABLE, "12GB")
-    cached.store.clear()
-    app = AppTest.from_file(str(Path(cached.__file__).parent / "main.py"), default_timeout=60).run()
+    results.store.clear()
+    app = AppTest.from_file(str(Path(results.__file__).parent / "main.py"), default_timeout=60).run()
     assert not app.exception
     assert app.error[0].value == plain(f"{MEMORY_VARIABLE} is '12GB': give a number of gigabytes above 0, such as 8.")
 
@@ -339,7 +339,7 @@ def test_who_gives_up_or_fails_leaves_the_room_as_it_was():
 @pytest.fixture
 def short_of_memory(monkeypatch):
     """The app's store with room for one run of a tiny model, and somebody in it until told; what they are told by."""
-    store = cached.store()
+    store = results.store()
     monkeypatch.setattr(store, "room", Room(100))
     taken, free = threading.Event(), threading.Event()
 
@@ -356,12 +356,12 @@ def short_of_memory(monkeypatch):
     thread.join(10)
 
 
-@pytest.mark.parametrize("run", [cached.trace, cached.report])
+@pytest.mark.parametrize("run", [results.trace, results.report])
 def test_runs_in_the_app_wait_for_each_other_where_memory_is_short(run, tmp_path, request):
     tiny.save("grouped", tmp_path)
     asked, told = Request(str(tmp_path), "w1 w2 w3"), []
-    if run is cached.report:
-        cached.trace(asked)
+    if run is results.report:
+        results.trace(asked)
     free = request.getfixturevalue("short_of_memory")
 
     def progress(message, _):
@@ -376,28 +376,28 @@ def test_runs_in_the_app_wait_for_each_other_where_memory_is_short(run, tmp_path
 def test_who_waits_for_memory_can_leave(tmp_path, monkeypatch, short_of_memory):
     monkeypatch.setattr(store_module, "GRACE_SECONDS", 0.0)
     tiny.save("grouped", tmp_path)
-    store, asked = cached.store(), Request(str(tmp_path), "w4 w5 w6")
+    store, asked = results.store(), Request(str(tmp_path), "w4 w5 w6")
 
     def give_up(message, _):
         if message.startswith("Waiting"):
             raise Left
 
     with pytest.raises(Left):
-        cached.trace(asked, give_up)
+        results.trace(asked, give_up)
     until(lambda: not store.traces.making)
     assert store.room._queue == []
     short_of_memory.set()
-    assert cached.trace(asked).n == 3
+    assert results.trace(asked).n == 3
 
 
 def test_what_will_be_refused_does_not_wait_first(tmp_path, monkeypatch, short_of_memory):
     tiny.save("grouped", tmp_path)
-    model = cached.model(Request(str(tmp_path), "w1"))
+    model = results.model(Request(str(tmp_path), "w1"))
     asked = Request(str(tmp_path), "w1 " * 600)
     monkeypatch.setattr(type(model), "positions", None)
     monkeypatch.setenv(MEMORY_VARIABLE, "0.000001")
     with pytest.raises(InspectorError, match=r"this run may use 0\.0 MB: shorten the prompt"):
-        cached.trace(asked, lambda message, _: message.startswith("Waiting") and pytest.fail(message))
+        results.trace(asked, lambda message, _: message.startswith("Waiting") and pytest.fail(message))
 
 
 # -- ten at once -----------------------------------------------------------------------------------------

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import inspector
-from inspector.compare import BLOCK, STAGES, compare, distance
 from inspector.errors import InspectorError
-from inspector.mistakes import MISTAKES
-from inspector.special import SPECIAL
-from inspector.splice import compare_spliced, splice
+from inspector.verification.compare import BLOCK, STAGES, compare, distance
+from inspector.verification.mistakes.core import MISTAKES
+from inspector.verification.mistakes.options import SPECIAL
+from inspector.verification.splice import compare_spliced, splice
 from reimpl.attention import CausalSelfAttention
 
 EVERY_KIND = pytest.mark.parametrize("tiny_model", list(tiny.KINDS), indirect=True)

@@ -9,13 +9,14 @@ import torch
 from screen_app import address_of, open_app, payloads
 
 import inspector
-from inspector import InspectorError, pairs
+from inspector import InspectorError
+from inspector.analysis import score_breakdown, shares
 from inspector.coverage import tiny as entries
-from inspector.learn import shares, walkthrough
+from inspector.learn import walkthrough
 from inspector.learn.glossary import TERMS
 from inspector.learn.stations import STATIONS
-from inspector.ui import cached
 from inspector.ui.screens.walkthrough import DRAW
+from inspector.ui.server import results
 
 LAYER, HEAD, QUERY, KEY = 13, 8, 7, 4
 ROW = slice(QUERY, QUERY + 1)  # one row is computed, as the page does: all at once, sums run in another order
@@ -233,13 +234,13 @@ def test_around_shows_one_token_of_one_layer(tmp_path):
 def test_where_nothing_receives_the_sum_no_sum_is_drawn(monkeypatch, houston):
     found = walkthrough.around(houston, LAYER, QUERY)
     monkeypatch.setattr(walkthrough, "around", lambda *_: replace(found, added_to=""))
-    cached.store.clear()
+    results.store.clear()
     app = station("residual")
     assert list(strips(app, "residual")) == ["residual of 7 ␣problem before layer 13", "attention output"]
     assert "No part of this block was called with" in said(app)
     between = list(strips(station("next"), "next residual").values())
     assert np.allclose(between[0] + between[1], between[2], atol=1e-4)
-    cached.store.clear()
+    results.store.clear()
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gpt_neox", "cohere"])
@@ -301,5 +302,5 @@ def test_a_trace_without_its_model_says_so(tmp_path):
     for call in (lambda: walkthrough.around(opened, 0, 1), lambda: walkthrough.matrices(opened, 0, 0)):
         with pytest.raises(InspectorError, match="opened from a file"):
             call()
-    row = walkthrough.with_exponentials(pairs.row(opened, 0, 0, 5))
+    row = walkthrough.with_exponentials(score_breakdown.row(opened, 0, 0, 5))
     assert len(row) == 6  # what does not need the model works

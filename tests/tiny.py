@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import inspector
 from inspector.coverage.tiny import word_tokenizer
-from inspector.model import Model
+from inspector.model.model import Model
 
 SIZES: dict[str, Any] = {
     "vocab_size": 128,

@@ -17,10 +17,10 @@ import streamlit as st
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # streamlit puts this file's own folder there
 
 from inspector import Trace
-from inspector.model import Model
-from inspector.ui import cached
+from inspector.model.model import Model
 from inspector.ui.main import main
 from inspector.ui.screens import common
+from inspector.ui.server import results
 
 RUN, PAGE, PART, CLICK = "breaks while it runs", "breaks the page", "breaks a part of it", "breaks after a click"
 
@@ -28,7 +28,7 @@ RUN, PAGE, PART, CLICK = "breaks while it runs", "breaks the page", "breaks a pa
 @st.cache_resource(show_spinner=False)
 def watch() -> None:
     """Starts the one thread that writes."""
-    store, target = cached.store(), Path(os.environ["WATCHED_STORE"])
+    store, target = results.store(), Path(os.environ["WATCHED_STORE"])
     alive: weakref.WeakValueDictionary[int, Trace] = weakref.WeakValueDictionary()
 
     def write() -> None:

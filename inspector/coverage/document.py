@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 
 from inspector.coverage.sweep import TOKENS, Row, summary
-from inspector.report import versions
+from inspector.verification.report import versions
 
 HEADING = """# The decoder types of the library
 

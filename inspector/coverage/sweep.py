@@ -28,13 +28,13 @@ from typing import Any
 
 import torch
 
-from inspector.checks import first_sentence
 from inspector.coverage import table, tiny
 from inspector.coverage.tiny import Entry
 from inspector.errors import InspectorError, NotRun
-from inspector.model import load
-from inspector.report import VerificationReport
-from inspector.verify import verify
+from inspector.loading.folder_checks import first_sentence
+from inspector.model.model import load
+from inspector.verification.report import VerificationReport
+from inspector.verification.run import verify
 
 TOKENS = 48  # past every window, chunk and scaling threshold of the tiny models
 SECONDS = 120.0  # that one type may take

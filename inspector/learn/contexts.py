@@ -19,9 +19,9 @@ from inspector.errors import InspectorError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from inspector.model import Model
-    from inspector.tokens import Tokens
-    from inspector.trace import Trace
+    from inspector.model.model import Model
+    from inspector.trace.tokens import Tokens
+    from inspector.trace.trace import Trace
 
 
 @dataclass(frozen=True)

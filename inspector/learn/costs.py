@@ -19,9 +19,9 @@ from transformers.cache_utils import DummyLayer, DynamicCache, DynamicLayer, Dyn
 from inspector.errors import InspectorError
 
 if TYPE_CHECKING:
-    from inspector.model import Model
-    from inspector.store import Report
-    from inspector.trace import Trace
+    from inspector.model.model import Model
+    from inspector.trace.trace import Trace
+    from inspector.ui.server.store import Report
 
 LENGTHS = (1, 4, 16, 64)  # tokens for which real tensors are counted, beside the prompt's own number of them
 MEASURED_UP_TO = 256  # tokens: the weights of all layers are made here, one layer after the other

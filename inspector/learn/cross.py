@@ -14,13 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from inspector.compare import Check, compare
 from inspector.errors import InspectorError
+from inspector.verification.compare import Check, compare
 from reimpl.attention import attention_weights, context_vectors, scaled_scores
 from reimpl.stepwise import attend_one
 
 if TYPE_CHECKING:
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 MOST_PAIRS = 2**18  # query tokens times key tokens
 

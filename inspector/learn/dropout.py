@@ -21,7 +21,7 @@ from torch.nn import functional
 from inspector.errors import InspectorError
 
 if TYPE_CHECKING:
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 DRAWS = (1, 10, 100, 1000)
 AGAIN_UP_TO = 2048  # tokens that are run a second time

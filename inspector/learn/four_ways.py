@@ -18,16 +18,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from inspector.compare import Check, compare
+from inspector.capture.masks import masked_weights
 from inspector.errors import InspectorError
-from inspector.masks import masked_weights
+from inspector.verification.compare import Check, compare
 from reimpl.attention import context_vectors
 from reimpl.blockwise import blockwise_context
 from reimpl.spec import MaskRule
 from reimpl.stepwise import attend_one, dot, softmax
 
 if TYPE_CHECKING:
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 FORGOTTEN = "Mask forgotten"
 MATRIX_BYTES = 64 * 2**20  # of one layer's float32 weights, all heads
@@ -202,7 +202,7 @@ def _spoilt(
 
 
 def _tolerance(trace: Trace, layer: int, head: int, query: int) -> tuple[float, str]:
-    """How far another order of summation may lead, and why, as inspector.compare has it."""
+    """How far another order of summation may lead, and why, as inspector.verification.compare has it."""
     relative, why = _relative(trace, layer, head, query)
     largest = float(trace.value(layer, head).double().abs().max())
     return relative * largest, f"{why}; times the largest value {largest:.3g}"

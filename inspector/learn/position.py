@@ -14,16 +14,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from inspector import pairs
-from inspector.compare import Check, compare
+from inspector.analysis import score_breakdown
 from inspector.errors import InspectorError
 from inspector.learn.rotation import dot, norms, same_speeds, sum_rounding, turned, unrotated
 from inspector.learn.softmax import parse
+from inspector.verification.compare import Check, compare
 from reimpl.rope import rotate
 from reimpl.spec import RopeSpec
 
 if TYPE_CHECKING:
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 
 def turned_planes(trace: Trace, layer: int, head: int, query: int, key: int) -> pd.DataFrame:
@@ -34,8 +34,8 @@ def turned_planes(trace: Trace, layer: int, head: int, query: int, key: int) -> 
 
     Raises InspectorError as `pairs.planes` does.
     """
-    shares = pairs.planes(trace, layer, head, query, key)
-    found, steps = pairs.turning(trace, layer), pairs.pair_steps(trace, layer, head, query, key)
+    shares = score_breakdown.planes(trace, layer, head, query, key)
+    found, steps = score_breakdown.turning(trace, layer), score_breakdown.pair_steps(trace, layer, head, query, key)
     frame = shares[shares["plane"].notna()].reset_index(drop=True)
     frame["degrees_per_token"] = np.degrees(found.speed.astype(np.float64)) * found.direction
     for name, position in (("query", query), ("key", key)):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from inspector import pairs
+from inspector.analysis import score_breakdown
 from inspector.errors import InspectorError
 from reimpl.attention import scaled_scores
 from reimpl.frequencies import frequencies
@@ -19,12 +19,12 @@ from reimpl.rope import rotate
 from reimpl.spec import RopeSpec
 
 if TYPE_CHECKING:
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 
 def unrotated(trace: Trace, layer: int, head: int, rows: slice) -> tuple[Tensor, Tensor, RopeSpec]:
     """Queries and keys [rows, d] before rotation, and the rule that turns them: proven on the captured ones."""
-    pairs.turning(trace, layer)  # says why where nothing turns
+    score_breakdown.turning(trace, layer)  # says why where nothing turns
     assert trace.model is not None  # noqa: S101  (it has just been asked)
     rope = trace.model.reimplementation[layer].spec.rope
     assert rope is not None  # noqa: S101

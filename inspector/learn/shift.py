@@ -13,12 +13,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inspector import pairs
-from inspector.compare import Check, compare
+from inspector.analysis import score_breakdown
 from inspector.learn.rotation import dot, norms, same_speeds, sum_rounding, turned, unrotated
+from inspector.verification.compare import Check, compare
 
 if TYPE_CHECKING:
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 SHIFTED_UP_TO = 512  # tokens whose scores are all computed again, several times n x n numbers
 
@@ -56,7 +56,7 @@ def shifted(trace: Trace, layer: int, head: int, query: int, shift: int) -> Shif
         return dot(turned_queries, turned(keys.to(dtype), at + key_shift, rope, trace.n, angles=wide))
 
     here, moved, keys_only = (scores(*by, queries.dtype) for by in ((0, 0), (shift, shift), (shift, 0)))
-    planes, reach = pairs.turning(trace, layer), 2 * int(at[-1]) + shift
+    planes, reach = score_breakdown.turning(trace, layer), 2 * int(at[-1]) + shift
     tolerance, reason = _shift_rounding(queries, keys, planes, reach, queries.dtype)
     exact_tolerance, exact_reason = _shift_rounding(queries, keys, planes, reach, torch.float64)
     own = query - rows.start
@@ -84,7 +84,7 @@ def shifted(trace: Trace, layer: int, head: int, query: int, shift: int) -> Shif
 
 
 def _shift_rounding(
-    queries: Tensor, keys: Tensor, planes: pairs.Turning, reach: int, dtype: torch.dtype
+    queries: Tensor, keys: Tensor, planes: score_breakdown.Turning, reach: int, dtype: torch.dtype
 ) -> tuple[float, str]:
     """How far two scores may differ by rounding when all positions are shifted, and why.
 

@@ -17,14 +17,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from inspector.compare import Check, compare, tolerances
 from inspector.errors import InspectorError
-from inspector.mistakes import NoMask
-from inspector.pairing import given_to
+from inspector.model.matching import given_to
+from inspector.verification.compare import Check, compare, tolerances
+from inspector.verification.mistakes.core import NoMask
 from reimpl.attention import AttentionTrace, CausalSelfAttention, Given
 
 if TYPE_CHECKING:
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 SHUFFLED_UP_TO = 512  # tokens; each of four variants computes n x n weights of all heads twice
 

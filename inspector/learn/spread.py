@@ -15,11 +15,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inspector.masks import masked_weights
+from inspector.capture.masks import masked_weights
 from reimpl.attention import scaled_scores
 
 if TYPE_CHECKING:
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 ALL_ROWS_UP_TO = 512  # tokens; of a longer prompt a sample of query rows is measured
 SAMPLED_ROWS = 128

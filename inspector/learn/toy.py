@@ -21,8 +21,8 @@ from reimpl.spec import MaskRule
 from reimpl.stepwise import Steps, attend_one
 
 if TYPE_CHECKING:
-    from inspector.tokens import Tokens
-    from inspector.trace import Trace
+    from inspector.trace.tokens import Tokens
+    from inspector.trace.trace import Trace
 
 SENTENCE = "The cat sat on the mat because it was tired."
 # The documents' numbers. Their weight of 0.70 for "cat" was assumed to go on with; `scale_for` says what would give it.

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from inspector.compare import Check, compare
+from inspector.analysis.shares import Numbers, numbers
+from inspector.capture.masks import masked_weights
 from inspector.errors import InspectorError
-from inspector.learn.shares import Numbers, numbers
-from inspector.masks import masked_weights
+from inspector.verification.compare import Check, compare
 
 if TYPE_CHECKING:
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 UNMASKED_UP_TO = 512  # tokens: two n x n maps are drawn side by side
 

@@ -1,7 +1,7 @@
 """A trace, a layer, a head and a query token go in; the numbers of each station of the Walkthrough come out, as numpy
 arrays and pandas frames, in the order of computation (stations.py names them).
 
-The stations between one query and one key are `inspector.pairs`; the heads' shares are shares.py.
+The stations between one query and one key are `inspector.analysis.score_breakdown`; the heads' shares are shares.py.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from inspector.analysis.shares import Numbers, numbers, one_row
 from inspector.errors import InspectorError
-from inspector.learn.shares import Numbers, numbers, one_row
 from reimpl.attention import attention_weights, context_vectors
 
 if TYPE_CHECKING:
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 MATRICES = ("W_q", "W_k", "W_v", "W_o")
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """The query token's vectors around a layer's attention, as inspector.around.Around names them, [d_model] each."""
+    """The query token's vectors around a layer's attention, as capture/residual_stream.py names
+    them, [d_model] each."""
 
     embedding: Numbers | None = None
     residual: Numbers | None = None
@@ -161,7 +162,7 @@ def scalings(trace: Trace, layer: int, head: int, query: int, d_model: int) -> p
 
 
 def with_exponentials(row: pd.DataFrame) -> pd.DataFrame:
-    """A row as inspector.pairs.row gives it, of the keys this query may look at, with what the softmax does to each:
+    """A row as score_breakdown.row gives it, of the keys this query may look at, with what the softmax does to each:
     exponential = e^(scaled score - the largest)."""
     seen = row[row["allowed"]]
     return seen.assign(exponential=np.exp(seen["scaled score"] - seen["scaled score"].max()))

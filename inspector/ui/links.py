@@ -26,12 +26,12 @@ from urllib.parse import quote, unquote, urlencode
 import streamlit as st
 
 from inspector.ui import state
-from inspector.ui.limits import limits
-from inspector.ui.offer import offer
-from inspector.ui.text import plain, short
+from inspector.ui.markdown import plain, short
+from inspector.ui.server.limits import limits
+from inspector.ui.server.offer import offer
 
 if TYPE_CHECKING:
-    from inspector.ui.running import Current
+    from inspector.ui.progress import Current
 
 MOST = 4096  # characters of a percent-encoded prompt: longer links break in mail and chat programs
 IN_FRAGMENT = "in-fragment"

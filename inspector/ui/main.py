@@ -6,7 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from inspector.ui import links, serve, sidebar
+from inspector.ui import links, sidebar
+from inspector.ui.server import streamlit_patches
 
 _HERE = Path(__file__).resolve().parent
 # Section -> file and title of each page; the first page is where the app opens, a section without a name has no menu.
@@ -33,8 +34,8 @@ PAGES = {
 
 def main() -> None:
     """One run of the script: sidebar, then the page."""
-    serve.ask_nobody()
-    serve.log_no_words()
+    streamlit_patches.ask_nobody()
+    streamlit_patches.log_no_words()
     # An emoji, not a :material: icon: that one would be fetched from a font host.
     st.set_page_config(page_title="Attention Inspector", page_icon="🔍", layout="wide")
     first = next(iter(PAGES.values()))[0][0]

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from inspector import prompts
 from inspector.errors import InspectorError
-from inspector.ui import cached, opened, state
+from inspector.trace import prompt_file
+from inspector.ui import state, uploads
 from inspector.ui.examples import EXAMPLES
-from inspector.ui.limits import limits
-from inspector.ui.offer import Offer, offer
-from inspector.ui.text import plain
+from inspector.ui.markdown import plain
+from inspector.ui.server import results
+from inspector.ui.server.limits import limits
+from inspector.ui.server.offer import Offer, offer
 
 if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -62,7 +63,7 @@ def _open_text() -> None:
         st.file_uploader(
             "Text file (UTF-8)",
             type=["txt", "md"],
-            max_upload_size=prompts.MOST_BYTES // 2**20,
+            max_upload_size=prompt_file.MOST_BYTES // 2**20,
             key=_TEXT,
             on_change=_take_text,
         )
@@ -76,7 +77,7 @@ def _take_text() -> None:
     if uploaded is None:
         return
     try:
-        text = prompts.read_prompt(uploaded.getvalue(), f"“{uploaded.name}”")
+        text = prompt_file.read_prompt(uploaded.getvalue(), f"“{uploaded.name}”")
     except InspectorError as error:
         st.session_state[_TEXT_PROBLEM] = str(error)
         return
@@ -90,7 +91,7 @@ def _open_trace() -> None:
         uploaded = st.file_uploader(
             "Trace file",
             type=["safetensors"],
-            max_upload_size=opened.MOST_MB,
+            max_upload_size=uploads.MOST_MB,
             key=_FILE,
             on_change=_take_file,
             help='Made by "Save", then "Whole trace", by `trace.save(...)` or by `attention-inspector capture`.',
@@ -98,7 +99,7 @@ def _open_trace() -> None:
         shown, failed = state.opened(), st.session_state.get(_FILE_PROBLEM)
         if failed and uploaded is not None:
             st.error(plain(failed), icon=":material/warning:")
-        if uploaded is not None and shown is not None and not cached.keeps(shown):
+        if uploaded is not None and shown is not None and not results.keeps(shown):
             _read(uploaded)  # this server's memory was needed for something else meanwhile
         if uploaded is not None and shown is None and not failed:
             st.button("Show it again", key="show_file", on_click=_take_file)
@@ -114,7 +115,7 @@ def _take_file() -> None:
 
 def _read(uploaded: UploadedFile) -> None:
     try:
-        state.open_file(cached.open_file(uploaded.getvalue(), uploaded.name))
+        state.open_file(results.open_file(uploaded.getvalue(), uploaded.name))
     except InspectorError as error:
         st.session_state[_FILE_PROBLEM] = str(error)
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from inspector.analysis.head_scores import MEASURES
 from inspector.learn.stations import STATIONS
-from inspector.measures import MEASURES
 from inspector.ui.examples import EXAMPLES
-from inspector.ui.offer import offer
+from inspector.ui.server.offer import offer
 
 if TYPE_CHECKING:
-    from inspector.trace import LayerInfo
+    from inspector.trace.trace import LayerInfo
 
 SHOWS = {
     "weights": "Attention weights",
@@ -61,7 +61,7 @@ class Selection:
 
     query, key: positions of the query token and the key token that were chosen; -1: none.
     sink: whether the first token's column is left out and the rest scaled up. unit: cells of tokens or of words.
-    order: a measure of inspector.measures by which the heads are ordered, or "layers". view: which of BertViz's.
+    order: a measure of head_scores by which the heads are ordered, or "layers". view: which of BertViz's.
     station: how far the Walkthrough has come.
     """
 

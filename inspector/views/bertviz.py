@@ -27,10 +27,10 @@ import torch
 from torch import Tensor
 
 from inspector.errors import InspectorError
-from inspector.export import written_whole
+from inspector.trace.file import written_whole
 
 if TYPE_CHECKING:
-    from inspector.trace import LayerInfo, Trace
+    from inspector.trace.trace import LayerInfo, Trace
 
 Kind = Literal["head", "model", "neuron"]
 

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inspector import metrics
+from inspector.analysis import maps
 from inspector.errors import InspectorError
-from inspector.export import written_whole
+from inspector.trace.file import written_whole
 from inspector.views import colours, drawing, provenance, standalone
 from inspector.views import payload as data
 from inspector.views.drawing import Box, Cells, Pixels, Scene, Text
 
 if TYPE_CHECKING:
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 # Kind -> what a figure is of, and what one number is called.
-KINDS: dict[metrics.Kind, tuple[str, str]] = {
+KINDS: dict[maps.Kind, tuple[str, str]] = {
     "weights": ("attention weights", "attention weight"),
     "scaled_scores": ("scaled scores", "scaled score"),
     "weighted_values": ("attention weight × value length", "weight × value length"),
@@ -95,7 +95,7 @@ def head_figure(
     trace: Trace,
     layer: int,
     head: int,
-    kind: metrics.Kind = "weights",
+    kind: maps.Kind = "weights",
     scale: str = "sqrt",
     dark: bool = False,
     *,
@@ -115,11 +115,11 @@ def head_figure(
     title = f"Layer {layer}, head {head}: {KINDS[kind][0]}"
     words = _Words(trace, title, verification, WITHOUT_FIRST if without_first else "")
 
-    def picture(exact_up_to: int) -> metrics.Picture:
-        return metrics.picture(trace, layer, head, kind=kind, without_first=without_first, exact_up_to=exact_up_to)
+    def picture(exact_up_to: int) -> maps.Picture:
+        return maps.picture(trace, layer, head, kind=kind, without_first=without_first, exact_up_to=exact_up_to)
 
     def page() -> str:
-        found = picture(metrics.EXACT_UP_TO)
+        found = picture(maps.EXACT_UP_TO)
         join = trace.prompt_length if trace.prompt_length < trace.n else None
         note = ", without the first token" if without_first else ""
         header = data.map_header(found, trace.tokens.labels, kind=kind, scale=scale, label=title, note=note, join=join)
@@ -146,7 +146,7 @@ def grid_figure(
     *,
     selected: tuple[int, int] = (0, 0),
     verification: str = "",
-    pictures: metrics.Thumbnails | None = None,
+    pictures: maps.Thumbnails | None = None,
 ) -> Figure:
     """Every head as a small picture, layers across, heads downwards. In the HTML file a click shows a head in full with
     exact numbers, where all heads' numbers take no more than 8 MB (270 heads: about 120 tokens).
@@ -157,8 +157,8 @@ def grid_figure(
     title = f"Attention weights of all {sum(layer.heads for layer in trace.layers)} heads"
     words = _Words(trace, title, verification, "" if pictures is None else pictures.said())
 
-    def small() -> metrics.Thumbnails:
-        return metrics.thumbnails(trace) if pictures is None else pictures
+    def small() -> maps.Thumbnails:
+        return maps.thumbnails(trace) if pictures is None else pictures
 
     def page() -> str:
         found, details = small(), _details(trace, scale)
@@ -226,10 +226,10 @@ def _axis(labels: Sequence[str], pool: int, count: int) -> list[str]:
 
 
 def _head_scene(
-    picture: metrics.Picture,
+    picture: maps.Picture,
     labels: Sequence[str],
     words: _Words,
-    kind: metrics.Kind,
+    kind: maps.Kind,
     scale: str,
     theme: colours.Theme,
 ) -> Scene:
@@ -272,7 +272,7 @@ def _head_scene(
     return _footed(scene, words, theme, top + rows * step + 24, _legend(theme, kind, scale, largest, limit))
 
 
-def _grid_scene(trace: Trace, pictures: metrics.Thumbnails, words: _Words, scale: str, theme: colours.Theme) -> Scene:
+def _grid_scene(trace: Trace, pictures: maps.Thumbnails, words: _Words, scale: str, theme: colours.Theme) -> Scene:
     layers = trace.layers
     groups, heads = [layer.kv_heads for layer in layers], [layer.heads for layer in layers]
     shared = len(set(zip(groups, heads, strict=True))) == 1 and groups[0] < heads[0]
@@ -281,7 +281,7 @@ def _grid_scene(trace: Trace, pictures: metrics.Thumbnails, words: _Words, scale
     scene, top = _titled(words, theme, left + len(layers) * size + _MARGIN)
     top += 18
     levels = pictures.pixels.astype(np.float64)
-    weights = np.where(levels == metrics.MASKED, np.nan, ((levels - 1) / 254) ** 2)
+    weights = np.where(levels == maps.MASKED, np.nan, ((levels - 1) / 254) ** 2)
     painted = colours.painted(weights, theme, scale=scale)
     scene.parts.append(Text(left - 8, top - 10, "layer", theme.text, size=11, anchor="end"))
     at, bottom = 0, top
@@ -356,7 +356,7 @@ class _Legend:
     ticks: list[tuple[float, str]]
 
 
-def _legend(theme: colours.Theme, kind: metrics.Kind, scale: str, top: float, limit: float | None) -> _Legend:
+def _legend(theme: colours.Theme, kind: maps.Kind, scale: str, top: float, limit: float | None) -> _Legend:
     if limit is not None:
         ticks = [(0.5 + share / 2, f"{share * limit:.3g}".replace("-", "−")) for share in (-1, -0.5, 0, 0.5, 1)]
         return _Legend(KINDS[kind][1], theme.diverging, ticks)
@@ -385,7 +385,7 @@ def _details(trace: Trace, scale: str) -> standalone.Details | None:
     for layer, info in enumerate(trace.layers):
         row = []
         for head in range(info.heads):
-            picture = metrics.picture(trace, layer, head, exact_up_to=max(1, trace.n))
+            picture = maps.picture(trace, layer, head, exact_up_to=max(1, trace.n))
             header = data.map_header(picture, trace.tokens.labels, kind="weights", scale=scale, label="")
             header["shape"] = list(picture.values.shape)
             packing, values = data.pack(picture.values)

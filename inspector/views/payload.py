@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from inspector.metrics import Kind, Picture, Thumbnails
-    from inspector.trace import LayerInfo
+    from inspector.analysis.maps import Kind, Picture, Thumbnails
+    from inspector.trace.trace import LayerInfo
 
 WEIGHT, WEIGHTED = "weight", "weight × value length"
 SCALE_NOTES = {"linear": "", "sqrt": " (square root)", "log": " (log)"}

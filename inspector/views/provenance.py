@@ -7,7 +7,7 @@ from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 
 def model_name(trace: Trace) -> str:

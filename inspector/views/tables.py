@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 from safetensors.numpy import save
 
-from inspector import metrics
+from inspector.analysis import maps
 from inspector.errors import InspectorError
-from inspector.export import written_whole
+from inspector.trace.file import written_whole
 from inspector.views import provenance
 
 if TYPE_CHECKING:
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 MOST_PAIRS = 2_000_000  # what the app puts in one file: an 8000-token head has 32 million pairs
 
@@ -99,7 +99,7 @@ def vectors(trace: Trace, layer: int, head: int) -> HeadVectors:
     trace.query(layer, head)  # refuses, in a sentence, a head that does not exist
     info = trace.layers[layer]
     try:
-        arrays = metrics.vectors(trace, layer, head)
+        arrays = maps.vectors(trace, layer, head)
     except InspectorError:
         if trace.model is not None:
             raise

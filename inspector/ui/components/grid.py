@@ -1,6 +1,6 @@
 """Small pictures of every head go in; one canvas on which a head is chosen comes out.
 
-The pictures are one byte a cell (inspector.metrics.Thumbnails): 277 kB for 270 heads at any prompt length.
+The pictures are one byte a cell (inspector.analysis.maps.Thumbnails): 277 kB for 270 heads at any prompt length.
 grid.js is the other half.
 """
 
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from inspector.metrics import Thumbnails
+from inspector.analysis.maps import Thumbnails
 from inspector.views.payload import encode, grid_header
 from inspector.views.standalone import SKELETONS
 
 if TYPE_CHECKING:
-    from inspector.trace import LayerInfo
+    from inspector.trace.trace import LayerInfo
 
 _HERE = files("inspector.ui.components")
 _mount = st.components.v2.component(

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from inspector.metrics import Kind, Picture
+from inspector.analysis.maps import Kind, Picture
 from inspector.views.payload import HINT, MASKED_NOTE, MASKED_READING, WEIGHTED, encode, map_header, pack
 from inspector.views.payload import limit as limit_of
 from inspector.views.standalone import SKELETONS

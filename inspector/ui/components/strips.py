@@ -106,7 +106,7 @@ def aligned(
 def product_strips(frame: pd.DataFrame, *, query: str, key: str, total: str, when: str, name: str) -> None:
     """Query, key and their product as three strips of colour, a column per dimension.
 
-    `frame` as inspector.pairs.dimensions gives it; query and key are the tokens' labels, `total` what the product adds
+    `frame` as score_breakdown.dimensions gives it; query and key are the tokens' labels, `total` what the product adds
     up to, `when` " after RoPE" or the like.
     """
     kinds = ("query", "key", "product")
@@ -150,7 +150,7 @@ def weight_row(
 ) -> None:
     """One query token's attention weights and scaled scores, a column per key token it may look at.
 
-    `frame` as inspector.pairs.row gives it, without masked keys. `on_pick(position)` before the rerun of a choice.
+    `frame` as score_breakdown.row gives it, without masked keys. `on_pick(position)` before the rerun of a choice.
     """
 
     def picked() -> None:
@@ -195,7 +195,7 @@ def weight_row(
 
 
 def plane_bars(frame: pd.DataFrame, name: str) -> None:
-    """Each plane's share of the score, and of it content and position; `frame` as inspector.pairs.planes gives it."""
+    """Each plane's share of the score, and of it content and position; `frame` as score_breakdown.planes gives it."""
     values = frame[["share", "content", "position"]].to_numpy(dtype=np.float32).T
     labels, names, notes = [], [], []
     for one in frame.itertuples():

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from inspector.ui.text import plain
+from inspector.ui.markdown import plain
 
 if TYPE_CHECKING:
-    from inspector.compare import Check
+    from inspector.verification.compare import Check
 
 
 def verdict(check: Check, what: str, *, control: bool = False) -> None:

@@ -10,13 +10,13 @@ import streamlit as st
 
 from inspector.ui import state
 from inspector.ui.components.frame import page_frame
-from inspector.ui.running import Current, attempt, current
+from inspector.ui.progress import Current, attempt, current
 from inspector.ui.screens import common
 from inspector.views import View, head_view, model_view, neuron_view
 from inspector.views.bertviz import most_heads
 
 if TYPE_CHECKING:
-    from inspector.trace import LayerInfo
+    from inspector.trace.trace import LayerInfo
 
 HOW = {
     "head": "Lines run from each query token on the left to the key tokens it looks at on the right. The "

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from inspector import pairs
+from inspector.analysis import score_breakdown
 from inspector.learn.glossary import TERMS
-from inspector.ui import cached, state
-from inspector.ui.running import Current, current
-from inspector.ui.text import count, ordered, plain
+from inspector.ui import state
+from inspector.ui.markdown import count, ordered, plain
+from inspector.ui.progress import Current, current
+from inspector.ui.server import results
 
 _HERE = Path(__file__).resolve().parent
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from inspector.metrics import Kind, Thumbnails
-    from inspector.trace import LayerInfo, Trace
+    from inspector.analysis.maps import Kind, Thumbnails
+    from inspector.trace.trace import LayerInfo, Trace
 
 
 def opening(how_to_read: str) -> tuple[Current, state.Selection] | None:
@@ -67,7 +68,7 @@ def _badge(current: Current) -> None:
     """Whether these numbers have been verified for this prompt, and the way there."""
     if current.request.file:
         return  # numbers from a file, and no model to compare them with
-    report = cached.finished_report(current.request)
+    report = results.finished_report(current.request)
     if report is None:
         words, icon = "Not verified yet for this prompt: compare every stage with the library", ":material/help:"
     else:
@@ -89,18 +90,18 @@ def head_pickers(layers: Sequence[LayerInfo], chosen: state.Selection) -> None:
 
 def pair_pickers(trace: Trace, chosen: state.Selection) -> tuple[int, int, pd.DataFrame]:
     """Fields for layer, head, query token and key token; the query and key position to show, and the query's row
-    (inspector.pairs.row). Where none is chosen: the last token, and the key it looks at most but for the first."""
+    (score_breakdown.row). Where none is chosen: the last token, and the key it looks at most but for the first."""
     query = chosen.query if chosen.query >= 0 else trace.n - 1
-    row = pairs.row(trace, chosen.layer, chosen.head, query)
+    row = score_breakdown.row(trace, chosen.layer, chosen.head, query)
     seen = row["position"][row["allowed"]].to_list()
-    key = chosen.key if chosen.key in seen else pairs.strongest_key(row)
+    key = chosen.key if chosen.key in seen else score_breakdown.strongest_key(row)
 
     kept = weakref.ref(trace)  # Streamlit keeps what it calls, and what that holds, longer than the page
 
     def take_query(position: int) -> None:  # a key that was chosen is kept where this query may look at it too
         found, may = kept(), False
         if found is not None and chosen.key >= 0:
-            may = bool(pairs.row(found, chosen.layer, chosen.head, position)["allowed"][chosen.key])
+            may = bool(score_breakdown.row(found, chosen.layer, chosen.head, position)["allowed"][chosen.key])
         state.select(query=position, key=chosen.key if may else -1)
 
     with st.container(horizontal=True):

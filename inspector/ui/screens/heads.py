@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from inspector import metrics
-from inspector.hub import PACKAGED
-from inspector.measures import BY_NAME, FARTHEST, find, ordered
-from inspector.ui import cached, state, take_away
+from inspector.analysis import maps
+from inspector.analysis.head_scores import BY_NAME, FARTHEST, find, ordered
+from inspector.loading.resolve import PACKAGED
+from inspector.ui import downloads, state
 from inspector.ui.components.grid import head_grid
 from inspector.ui.components.heatmap import attention_map, exact_map
 from inspector.ui.examples import EXAMPLES
-from inspector.ui.running import Current, attempt, current
+from inspector.ui.markdown import count, plain, short
+from inspector.ui.progress import Current, attempt, current
 from inspector.ui.screens import common
-from inspector.ui.text import count, plain, short
+from inspector.ui.server import results
 
 if TYPE_CHECKING:
-    from inspector.trace import LayerInfo
+    from inspector.trace.trace import LayerInfo
 
 ARROW = ":material/arrow_forward:"
 BEST = 60  # heads shown when they are put in order of a measure
@@ -46,7 +47,7 @@ def show() -> None:
         return
     common.facts(shown)
     st.session_state.pop(_PICKED, None)
-    pictures = attempt(lambda report: cached.thumbnails(shown.request, report))
+    pictures = attempt(lambda report: results.thumbnails(shown.request, report))
     if pictures is None:
         return
     chosen = common.selection(shown, pictures)
@@ -79,11 +80,11 @@ def _what_to_see(shown: Current, chosen: state.Selection) -> None:
             )
 
 
-def _all_heads(shown: Current, chosen: state.Selection, pictures: metrics.Thumbnails) -> None:
+def _all_heads(shown: Current, chosen: state.Selection, pictures: maps.Thumbnails) -> None:
     """The grid, by layer or in the order of a measure, and the field that chooses it."""
     order = None
     if chosen.order != "layers":
-        frame = attempt(lambda report: cached.measures(shown.request, report))
+        frame = attempt(lambda report: results.measures(shown.request, report))
         if frame is not None:
             measure = BY_NAME[chosen.order]
             best = ordered(frame, measure).head(BEST)
@@ -92,8 +93,8 @@ def _all_heads(shown: Current, chosen: state.Selection, pictures: metrics.Thumbn
                 for row, value in zip(best.itertuples(), best[measure.name], strict=True)
             ]
     _order_field(chosen)
-    if order is not None and shown.trace.n > metrics.EXACT_UP_TO:
-        st.caption(f"The prompt is long: the order is measured on {cached.SAMPLE} of its query tokens.")
+    if order is not None and shown.trace.n > maps.EXACT_UP_TO:
+        st.caption(f"The prompt is long: the order is measured on {results.SAMPLE} of its query tokens.")
     if pictures.left:
         _grid_being_drawn(shown.request, pictures, shown.trace.layers, chosen, order)
     else:
@@ -105,7 +106,7 @@ def _all_heads(shown: Current, chosen: state.Selection, pictures: metrics.Thumbn
 @st.fragment(run_every=REDRAWN_SECONDS)
 def _grid_being_drawn(
     request: state.Request,
-    pictures: metrics.Thumbnails,
+    pictures: maps.Thumbnails,
     layers: Sequence[LayerInfo],
     chosen: state.Selection,
     order: Order | None,
@@ -114,7 +115,7 @@ def _grid_being_drawn(
     these arguments as long as the page: a trace is none of them."""
     if st.session_state.pop(_PICKED, False):
         st.rerun()  # the rest of the page is another head's now
-    found = cached.drawn_behind(request)
+    found = results.drawn_behind(request)
     if found is not None and not found.left:
         st.rerun()  # all are there: nothing to wait for any more
     said = "The others follow by themselves."
@@ -125,9 +126,7 @@ def _grid_being_drawn(
     _grid(pictures, layers, chosen, order)
 
 
-def _grid(
-    pictures: metrics.Thumbnails, layers: Sequence[LayerInfo], chosen: state.Selection, order: Order | None
-) -> None:
+def _grid(pictures: maps.Thumbnails, layers: Sequence[LayerInfo], chosen: state.Selection, order: Order | None) -> None:
     def pick(layer: int, head: int) -> None:
         state.select(layer=layer, head=head)
         st.session_state[_PICKED] = True
@@ -196,7 +195,7 @@ def _one_head(shown: Current, chosen: state.Selection) -> None:
         _map(shown, chosen)
     with right:
         _pairs(shown, chosen)
-    take_away.panel(shown, chosen)
+    downloads.panel(shown, chosen)
 
 
 def _continuation(shown: Current) -> None:
@@ -207,7 +206,7 @@ def _continuation(shown: Current) -> None:
     )
     if trace.model is None:
         return
-    same = attempt(lambda report: cached.own_choices(shown.request, report))
+    same = attempt(lambda report: results.own_choices(shown.request, report))
     if same is not None:
         st.caption(f"In that run {same[0]} of its {same[1]} tokens are the most probable ones again.")
 
@@ -237,10 +236,10 @@ def _map(shown: Current, chosen: state.Selection) -> None:
     words = chosen.unit == "words" and chosen.show == "weights"
     label = f"{state.SHOWS[chosen.show]} of layer {chosen.layer}, head {chosen.head}"
     note = ", without the first token" if without_first else ""
-    if words and trace.n <= metrics.EXACT_UP_TO:
+    if words and trace.n <= maps.EXACT_UP_TO:
         groups = trace.tokens.words
-        values = metrics.by_words(trace, chosen.layer, chosen.head, groups, without_first=without_first)
-        picture = metrics.Picture(values, 1, len(groups))
+        values = maps.by_words(trace, chosen.layer, chosen.head, groups, without_first=without_first)
+        picture = maps.Picture(values, 1, len(groups))
         st.caption("Whole words: weights summed over a word's key tokens and averaged over its query tokens.")
         attention_map(
             picture, trace.tokens.word_labels(), kind=kind, scale=chosen.scale, label=f"{label}, by words",
@@ -248,7 +247,7 @@ def _map(shown: Current, chosen: state.Selection) -> None:
         )  # fmt: skip
         return
     drawn = attempt(
-        lambda report: cached.picture(
+        lambda report: results.picture(
             shown.request, chosen.layer, chosen.head, kind, without_first=without_first, progress=report
         )
     )
@@ -293,7 +292,7 @@ def _clicked(shown: Current, chosen: state.Selection, pool: int, *, without_firs
     if pool > 1:
         rows, columns = (_around(at, trace.n) for at in (chosen.query, chosen.key))
         kind = common.kind_of(chosen)
-        values = metrics.window(trace, chosen.layer, chosen.head, rows, columns, kind=kind, without_first=without_first)
+        values = maps.window(trace, chosen.layer, chosen.head, rows, columns, kind=kind, without_first=without_first)
         said = ", without the first token" if without_first else ""
         st.markdown(f"**Exact cells** of query tokens {rows.start} to {rows.stop - 1}{said}")
         exact_map(
@@ -315,7 +314,7 @@ def _pairs(shown: Current, chosen: state.Selection) -> None:
     without = chosen.sink == "without"
     if without:
         st.caption("The first token's column is left out here too; these are the model's own weights, not scaled up.")
-    frame = cached.strongest_pairs(shown.request, chosen.layer, chosen.head, first_token=not without)
+    frame = results.strongest_pairs(shown.request, chosen.layer, chosen.head, first_token=not without)
     for kind in ("query", "key"):  # named as on the picture's axes: position and token
         frame[f"{kind} token"] = frame[f"{kind} position"].astype(str) + " " + frame[f"{kind} token"]
     st.dataframe(

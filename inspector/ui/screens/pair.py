@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from inspector import pairs
+from inspector.analysis import score_breakdown
 from inspector.errors import InspectorError
 from inspector.ui import state
 from inspector.ui.components.strips import plane_bars, product_strips, weight_row
-from inspector.ui.running import attempt
+from inspector.ui.markdown import count, plain
+from inspector.ui.progress import attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, number
-from inspector.ui.text import count, plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from inspector.store import Report
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
+    from inspector.ui.server.store import Report
 
 AFTER, BEFORE = "After RoPE", "Before RoPE"
 
@@ -43,10 +43,10 @@ def show() -> None:
 
     before = _before_rope(trace, layer)
 
-    def make(report: Report) -> tuple[pairs.PairSteps, pd.DataFrame]:
+    def make(report: Report) -> tuple[score_breakdown.PairSteps, pd.DataFrame]:
         report("Reading the vectors", None)
-        steps = pairs.pair_steps(trace, layer, head, query, key, before_rope=before)
-        return steps, pairs.dimensions(trace, layer, steps, rope=steps.query_before is None)
+        steps = score_breakdown.pair_steps(trace, layer, head, query, key, before_rope=before)
+        return steps, score_breakdown.dimensions(trace, layer, steps, rope=steps.query_before is None)
 
     found = attempt(make)
     if found is None:
@@ -73,7 +73,7 @@ def _before_rope(trace: Trace, layer: int) -> bool:
     return False
 
 
-def _vectors(trace: Trace, layer: int, steps: pairs.PairSteps, frame: pd.DataFrame) -> None:
+def _vectors(trace: Trace, layer: int, steps: score_breakdown.PairSteps, frame: pd.DataFrame) -> None:
     after = steps.query_before is None
     labels = trace.tokens.labels
     total = float(frame["product"].sum())
@@ -95,7 +95,7 @@ def _vectors(trace: Trace, layer: int, steps: pairs.PairSteps, frame: pd.DataFra
         )
 
 
-def _numbers_left_to_right(steps: pairs.PairSteps, *, biased: bool) -> None:
+def _numbers_left_to_right(steps: score_breakdown.PairSteps, *, biased: bool) -> None:
     """Score, scale, scaled score, softmax, weight: one field each, in the order of computation."""
     fields = [
         ("Score", number(steps.score), "The sum of the elementwise product after RoPE: query · key."),
@@ -126,7 +126,9 @@ def _numbers_left_to_right(steps: pairs.PairSteps, *, biased: bool) -> None:
         st.warning(plain(steps.no_weight), icon=":material/warning:")
 
 
-def _softmax(trace: Trace, layer: int, seen: pd.DataFrame, steps: pairs.PairSteps, chosen: state.Selection) -> None:
+def _softmax(
+    trace: Trace, layer: int, seen: pd.DataFrame, steps: score_breakdown.PairSteps, chosen: state.Selection
+) -> None:
     info = trace.layers[layer]
     st.markdown(f"#### All keys that query token {plain(label(trace, steps.query_position))} may look at")
     left, right = st.columns(2, gap="large")
@@ -167,13 +169,13 @@ def _softmax(trace: Trace, layer: int, seen: pd.DataFrame, steps: pairs.PairStep
         )
 
 
-def _frequencies(trace: Trace, layer: int, head: int, steps: pairs.PairSteps) -> None:
+def _frequencies(trace: Trace, layer: int, head: int, steps: score_breakdown.PairSteps) -> None:
     st.markdown("#### Which rotation frequencies carry the score")
 
     def make(report: Report) -> pd.DataFrame | str:
         report("Reading the vectors before RoPE and how fast each plane turns", None)
         try:
-            return pairs.planes(trace, layer, head, steps.query_position, steps.key_position)
+            return score_breakdown.planes(trace, layer, head, steps.query_position, steps.key_position)
         except InspectorError as error:
             return str(error)  # no failure: the layer has no planes, or they are not known
 

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from inspector import metrics
-from inspector.ui import cached, take_away
+from inspector.analysis import maps
+from inspector.ui import downloads
 from inspector.ui.components.heatmap import similarity_map, vector_map
-from inspector.ui.running import attempt
+from inspector.ui.progress import attempt
 from inspector.ui.screens import common
+from inspector.ui.server import results
 
 BETWEEN_UP_TO = 512  # tokens whose angles are drawn
 LABELS_UP_TO = 40  # tokens that are named on the plane; beyond, pointing names them
@@ -42,7 +43,7 @@ def show() -> None:
         st.info("This layer's rotation cannot be switched off: its vectors are shown after it.", icon=":material/info:")
     elif not layer.rope:
         st.info("This layer does not use RoPE: queries and keys are compared as they are.", icon=":material/info:")
-    found = attempt(lambda report: cached.vectors(shown.request, chosen.layer, chosen.head, report))
+    found = attempt(lambda report: results.vectors(shown.request, chosen.layer, chosen.head, report))
     if found is None:
         return
     labels = list(trace.tokens.labels)
@@ -55,13 +56,13 @@ def show() -> None:
         for place, name in zip(places, names, strict=False):
             with place:
                 st.markdown(f"**{name[0].upper()}{name[1:]}**")
-                vector_map(metrics.pool_rows(found[name]), labels, name=name, limit=limit, key=f"map {name}")
+                vector_map(maps.pool_rows(found[name]), labels, name=name, limit=limit, key=f"map {name}")
         if kind == "value":
             with places[1]:
                 _lengths(found, labels)
     _between(found, labels)
     _numbers(found, labels)
-    take_away.panel(shown, chosen)
+    downloads.panel(shown, chosen)
 
 
 def _between(found: dict[str, np.ndarray], labels: list[str]) -> None:
@@ -76,11 +77,9 @@ def _between(found: dict[str, np.ndarray], labels: list[str]) -> None:
     with left:
         which = st.selectbox("Cosine similarity of", names, index=names.index(after[1]), key="cosines_of")
         named = [f"{i} {label}" for i, label in enumerate(labels)]
-        similarity_map(
-            metrics.cosines(found[which]), named, name=f"cosine similarity of {which} vectors", key="cosines"
-        )
+        similarity_map(maps.cosines(found[which]), named, name=f"cosine similarity of {which} vectors", key="cosines")
     with right:
-        frame, share = metrics.projection(found[after[0]], found[after[1]], labels)
+        frame, share = maps.projection(found[after[0]], found[after[1]], labels)
         st.markdown("**Queries and keys on one plane**")
         st.caption(
             "Their first two principal components (a query near a key need not look at it: only the product says "
@@ -110,7 +109,7 @@ def _numbers(found: dict[str, np.ndarray], labels: list[str]) -> None:
     st.markdown("#### Numbers: a row per token, a column per dimension")
     names = list(found)
     which = st.segmented_control("Vectors", names, default=names[0], required=True, key="numbers")
-    frame = metrics.vector_frame(found[which if which in found else names[0]], labels).rename_axis("position")
+    frame = maps.vector_frame(found[which if which in found else names[0]], labels).rename_axis("position")
     numbers = {name: st.column_config.NumberColumn(format="%.5f") for name in frame.columns[1:]}
     st.dataframe(frame, column_config={"token": st.column_config.TextColumn(pinned=True), **numbers})
 
@@ -119,9 +118,7 @@ def _lengths(found: dict[str, np.ndarray], labels: list[str]) -> None:
     st.markdown("**How long each vector is**")
     before = {name: values for name, values in found.items() if "before" in name}
     st.caption("RoPE turns query and key vectors and keeps their lengths." if before else "Euclidean length.")
-    frame = metrics.lengths({name: v for name, v in found.items() if name not in before}, labels).rename_axis(
-        "position"
-    )
+    frame = maps.lengths({name: v for name, v in found.items() if name not in before}, labels).rename_axis("position")
     numbers = {name: st.column_config.NumberColumn(format="%.3f", width=105) for name in frame.columns[1:]}
     config = {"token": st.column_config.TextColumn(pinned=True), **numbers}
     st.dataframe(frame, height=min(320, 37 + 35 * len(frame)), column_config=config)

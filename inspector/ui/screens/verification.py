@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from inspector.compare import STAGE_NAMES
 from inspector.errors import InspectorError
-from inspector.ui import cached
-from inspector.ui.running import attempt, current
+from inspector.ui.markdown import count, plain
+from inspector.ui.progress import attempt, current
 from inspector.ui.screens import common
-from inspector.ui.text import count, plain
+from inspector.ui.server import results
+from inspector.verification.compare import STAGE_NAMES
 
 if TYPE_CHECKING:
     from inspector import VerificationReport
-    from inspector.splice import SplicedResult
     from inspector.ui.state import Request
+    from inspector.verification.splice import SplicedResult
 
 _WANTED = "verification_wanted"
 _NUMBERS = {
@@ -53,10 +53,10 @@ def show() -> None:
             icon=":material/info:",
         )
         return
-    report = cached.finished_report(shown.request)
+    report = results.finished_report(shown.request)
     if report is None and st.session_state.get(_WANTED) != shown.request:
         try:
-            cached.refuse_verification(shown.trace)
+            results.refuse_verification(shown.trace)
         except InspectorError as error:
             st.info(plain(str(error)), icon=":material/memory:")
             return
@@ -68,7 +68,7 @@ def show() -> None:
         st.button("Verify this prompt", type="primary", key="verify", on_click=_want, args=(shown.request,))
         return
     if report is None:
-        report = attempt(lambda say: cached.report(shown.request, say), on_cancel=_not_wanted)
+        report = attempt(lambda say: results.report(shown.request, say), on_cancel=_not_wanted)
         st.session_state.pop(_WANTED, None)
         if report is None:
             return

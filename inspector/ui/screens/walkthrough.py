@@ -8,10 +8,10 @@ import streamlit as st
 
 from inspector.learn.stations import STATIONS
 from inspector.ui import state
+from inspector.ui.markdown import plain
 from inspector.ui.screens import common
 from inspector.ui.screens.stations import from_token, looking, passing_on
 from inspector.ui.screens.stations.at import At
-from inspector.ui.text import plain
 
 DRAW: dict[str, Callable[[At], None]] = {
     "tokens": from_token.tokens,

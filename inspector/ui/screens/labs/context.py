@@ -10,14 +10,14 @@ import pandas as pd
 import streamlit as st
 
 from inspector.learn import costs
-from inspector.ui import cached
-from inspector.ui.running import Current, attempt
+from inspector.ui.markdown import count, plain
+from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
-from inspector.ui.text import count, plain
+from inspector.ui.server import results
 
 if TYPE_CHECKING:
-    from inspector.store import Report
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
+    from inspector.ui.server.store import Report
 
 # One hue for what grows alike; orange is n², blue is n, grey does not grow.
 COLOURS = {
@@ -78,11 +78,11 @@ def _count(shown: Current, layer: int) -> tuple[costs.Parameters | None, pd.Data
         return None, None, ""
 
     def make(trace: Trace, report: Report) -> tuple[costs.Parameters, pd.DataFrame, str]:
-        model = cached.model(shown.request)
+        model = results.model(shown.request)
         counts, why = costs.measured(trace, layer, report)
         return costs.parameters(model), counts, why
 
-    made = attempt(lambda report: cached.result(shown.request, ("costs", layer), make, progress=report))
+    made = attempt(lambda report: results.result(shown.request, ("costs", layer), make, progress=report))
     return made or (None, None, "")
 
 

@@ -9,18 +9,19 @@ import pandas as pd
 import streamlit as st
 
 from inspector.learn import four_ways
-from inspector.ui import cached, state
+from inspector.ui import state
 from inspector.ui.components.verdict import verdict
-from inspector.ui.running import Current, attempt
+from inspector.ui.markdown import count, plain
+from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, number
 from inspector.ui.screens.labs import four_ways_cross, four_ways_dropout
-from inspector.ui.text import count, plain
+from inspector.ui.server import results
 
 if TYPE_CHECKING:
     from inspector import Trace
     from inspector.learn.four_ways import Way
-    from inspector.store import Report
+    from inspector.ui.server.store import Report
 
 NUMBERS_SHOWN = 5
 
@@ -63,7 +64,7 @@ def _four(shown: Current, chosen: state.Selection, query: int, block: int) -> No
     layer, head = chosen.layer, chosen.head
 
     def make(report: Report) -> list[Way]:
-        return cached.result(
+        return results.result(
             shown.request,
             ("four ways", layer, head, query, block),
             lambda trace, _: four_ways.four_ways(trace, layer, head, query, block=block),
@@ -175,7 +176,7 @@ def _library(shown: Current, layer: int, query: int) -> None:
     """On to the attention output, where the library's own number stands."""
 
     st.markdown("**And the library?** All heads' context vectors of this token, times W_o, give the attention output.")
-    found = attempt(lambda report: cached.output(shown.request, layer, query, report), may_lack=True)
+    found = attempt(lambda report: results.output(shown.request, layer, query, report), may_lack=True)
     if found is None:
         return
     if found.why_not:

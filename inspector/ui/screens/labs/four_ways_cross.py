@@ -10,15 +10,15 @@ import pandas as pd
 import streamlit as st
 
 from inspector.learn import cross
-from inspector.ui import cached
 from inspector.ui.components.heatmap import matrix_map
-from inspector.ui.running import Current, attempt
+from inspector.ui.markdown import count, plain
+from inspector.ui.progress import Current, attempt
 from inspector.ui.screens.common import label, number
-from inspector.ui.text import count, plain
+from inspector.ui.server import results
 
 if TYPE_CHECKING:
     from inspector import Trace
-    from inspector.store import Report
+    from inspector.ui.server.store import Report
     from inspector.ui.state import Selection
 
 OTHER = "cross_text"
@@ -42,7 +42,7 @@ def draw(shown: Current, chosen: Selection) -> None:
     other = replace(shown.request, prompt=st.session_state[OTHER], generate=0)
 
     def make(report: Report) -> tuple[Trace, cross.Crossed]:
-        theirs = cached.trace(other, report)
+        theirs = results.trace(other, report)
         report("Crossing both texts", None)
         return theirs, cross.crossed(shown.trace, theirs, chosen.layer, chosen.head)
 

@@ -11,14 +11,14 @@ import streamlit as st
 
 from inspector.errors import InspectorError
 from inspector.learn import dropout
-from inspector.ui import cached
-from inspector.ui.running import Current, attempt
+from inspector.ui.markdown import count, plain
+from inspector.ui.progress import Current, attempt
 from inspector.ui.screens.common import label
-from inspector.ui.text import count, plain
+from inspector.ui.server import results
 
 if TYPE_CHECKING:
     from inspector import Trace
-    from inspector.store import Report
+    from inspector.ui.server.store import Report
     from inspector.ui.state import Selection
 
 P, SEED = "dropout_p", "dropout_seed"
@@ -56,7 +56,7 @@ def _here(shown: Current, layer: int) -> None:
             return dropout.at_inference(trace, layer)
 
         try:
-            found = cached.result(shown.request, ("at inference", layer), again, progress=report)
+            found = results.result(shown.request, ("at inference", layer), again, progress=report)
         except InspectorError as error:
             return str(error), False
         mode = "is in training mode" if found.training else "is not in training mode, so nothing is dropped"

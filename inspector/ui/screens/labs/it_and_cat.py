@@ -12,14 +12,15 @@ from inspector import Trace
 from inspector.errors import InspectorError
 from inspector.learn import contexts, toy
 from inspector.learn.softmax import parse
-from inspector.store import Report
-from inspector.ui import cached, state
+from inspector.ui import state
 from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.components.strips import Panel, aligned
-from inspector.ui.running import Current, attempt
+from inspector.ui.markdown import count, ordered, plain, short
+from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, number
-from inspector.ui.text import count, ordered, plain, short
+from inspector.ui.server import results
+from inspector.ui.server.store import Report
 
 _PAGES = Path(common.__file__).resolve().parent
 
@@ -152,7 +153,7 @@ def _model(shown: Current, chosen: state.Selection) -> None:
     def rank(traced: Trace, say: Report) -> pd.DataFrame:
         return toy.ranking(traced, query, key, on_layer=lambda done, total: say("Asking every head", done / total))
 
-    frame = attempt(lambda report: cached.result(shown.request, ("ranking", query, key), rank, progress=report))
+    frame = attempt(lambda report: results.result(shown.request, ("ranking", query, key), rank, progress=report))
     if frame is not None:
         _ranked(trace, frame, chosen, query, key)
 

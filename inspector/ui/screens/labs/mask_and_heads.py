@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
+from inspector.analysis.maps import Picture
 from inspector.learn.unmasked import mask_on_off
-from inspector.metrics import Picture
-from inspector.ui import cached, state
+from inspector.ui import state
 from inspector.ui.components.heatmap import attention_map, matrix_map
 from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.components.verdict import verdict
-from inspector.ui.running import Current, attempt
+from inspector.ui.markdown import plain
+from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, number
-from inspector.ui.text import plain
+from inspector.ui.server import results
 
 if TYPE_CHECKING:
-    from inspector.learn.shares import Output
+    from inspector.analysis.shares import Output
     from inspector.learn.unmasked import MaskOnOff
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 
 def show() -> None:
@@ -122,7 +123,7 @@ def _heads(shown: Current, layer: int, head: int, query: int) -> None:
     trace = shown.trace
     st.markdown(f"#### What each head gives to the output of query token {plain(label(trace, query))}")
 
-    found = attempt(lambda report: cached.output(shown.request, layer, query, report), may_lack=True)
+    found = attempt(lambda report: results.output(shown.request, layer, query, report), may_lack=True)
     if found is None:
         return
     if found.why_not:

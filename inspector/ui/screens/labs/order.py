@@ -11,16 +11,16 @@ import streamlit as st
 
 from inspector.learn import shift as shifting
 from inspector.learn.shuffle import SHUFFLED_UP_TO
-from inspector.ui import cached
 from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.components.verdict import verdict
-from inspector.ui.running import Current, attempt
+from inspector.ui.markdown import plain, short
+from inspector.ui.progress import Current, attempt
 from inspector.ui.screens.common import label
-from inspector.ui.text import plain, short
+from inspector.ui.server import results
 
 if TYPE_CHECKING:
     from inspector.learn.shuffle import Shuffled
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
 
 NAMED_UP_TO = 24  # shuffled tokens that are listed
 
@@ -72,7 +72,7 @@ def shuffle(shown: Current, layer: int) -> None:
     trace = shown.trace
     seed = int(st.number_input("Shuffle number", 0, 9999, 0, key="shuffle_seed", width=150))
 
-    found = attempt(lambda report: cached.shuffled(shown.request, layer, seed, report), may_lack=True)
+    found = attempt(lambda report: results.shuffled(shown.request, layer, seed, report), may_lack=True)
     if found is None:
         return
     if found.note:

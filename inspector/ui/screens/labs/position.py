@@ -12,15 +12,15 @@ import streamlit as st
 from inspector.learn import position
 from inspector.ui.components.strips import rounded
 from inspector.ui.components.verdict import verdict
-from inspector.ui.running import attempt
+from inspector.ui.markdown import count, plain
+from inspector.ui.progress import attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, number
 from inspector.ui.screens.labs import order
-from inspector.ui.text import count, plain
 
 if TYPE_CHECKING:
-    from inspector.store import Report
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
+    from inspector.ui.server.store import Report
 
 COLOURS = alt.Scale(domain=["query", "key"], range=["#3584d4", "#d97a2b"])
 PLANE = "position_plane"

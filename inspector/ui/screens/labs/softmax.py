@@ -9,7 +9,7 @@ import streamlit as st
 
 from inspector.learn import softmax
 from inspector.ui.components.strips import Panel, aligned
-from inspector.ui.running import attempt
+from inspector.ui.progress import attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import number
 from inspector.ui.screens.labs import softmax_scores

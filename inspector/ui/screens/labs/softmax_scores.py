@@ -9,15 +9,15 @@ import pandas as pd
 import streamlit as st
 
 from inspector.learn import spread
-from inspector.ui import cached
-from inspector.ui.running import Current, attempt
+from inspector.ui.markdown import count, plain
+from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import number
-from inspector.ui.text import count, plain
+from inspector.ui.server import results
 
 if TYPE_CHECKING:
     from inspector import Trace
-    from inspector.store import Report
+    from inspector.ui.server.store import Report
     from inspector.ui.state import Selection
 
 UNSCALED, SCALED = "scale left out", "with the scale"
@@ -30,7 +30,7 @@ def draw(shown: Current, chosen: Selection) -> None:
     st.markdown("#### Why scores are divided by √d_head: this model's real scores")
 
     def make(report: Report) -> tuple[pd.DataFrame, spread.Variance]:
-        frame = cached.result(
+        frame = results.result(
             shown.request,
             ("softmax spreads",),
             lambda traced, say: spread.spreads(
@@ -38,7 +38,7 @@ def draw(shown: Current, chosen: Selection) -> None:
             ),
             progress=report,
         )
-        found = cached.result(
+        found = results.result(
             shown.request,
             ("softmax variance", layer, head),
             lambda traced, _: spread.variance(traced, layer, head),

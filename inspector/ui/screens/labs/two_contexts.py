@@ -12,15 +12,16 @@ import streamlit as st
 
 from inspector.errors import InspectorError
 from inspector.learn import contexts
-from inspector.ui import cached, state
+from inspector.ui import state
 from inspector.ui.components.strips import Panel, aligned
-from inspector.ui.running import attempt
+from inspector.ui.markdown import count, plain, short
+from inspector.ui.progress import attempt
 from inspector.ui.screens import common
-from inspector.ui.text import count, plain, short
+from inspector.ui.server import results
 
 if TYPE_CHECKING:
-    from inspector.store import Report
-    from inspector.trace import Trace
+    from inspector.trace.trace import Trace
+    from inspector.ui.server.store import Report
 
 FIRST, SECOND, WORD, EXAMPLE = "contexts_first", "contexts_second", "contexts_word", "contexts_example"
 MOST_CHARACTERS = 2000
@@ -101,7 +102,7 @@ def _pair(model: str, texts: tuple[str, str], word: str, report: Report) -> Pair
     if empty := [name for name, text in zip(("first", "second"), texts, strict=True) if not text.strip()]:
         raise InspectorError(f'The {empty[0]} prompt is empty: type some text with the word in it, such as "we have".')
     requests = [state.Request(model, text) for text in texts]
-    first, second = (cached.trace(request, report) for request in requests)
+    first, second = (results.trace(request, report) for request in requests)
     at, other = contexts.find(first.tokens, word), contexts.find(second.tokens, word)
 
     def make(_: Trace, say: Report) -> Pair:
@@ -127,7 +128,7 @@ def _pair(model: str, texts: tuple[str, str], word: str, report: Report) -> Pair
         )
 
     name = ("contexts", texts[1], at, other)
-    return cached.result(requests[0], name, make, size=lambda _: first.nbytes + second.nbytes, progress=report)
+    return results.result(requests[0], name, make, size=lambda _: first.nbytes + second.nbytes, progress=report)
 
 
 def _where(pair: Pair) -> None:

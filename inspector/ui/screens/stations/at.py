@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from inspector import pairs
-from inspector.ui import cached
-from inspector.ui.running import Current, attempt
+from inspector.analysis import score_breakdown
+from inspector.ui.progress import Current, attempt
 from inspector.ui.screens.common import label
+from inspector.ui.server import results
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from inspector.learn.walkthrough import Surroundings
-    from inspector.trace import LayerInfo, Trace
+    from inspector.trace.trace import LayerInfo, Trace
 
 
 @dataclass(frozen=True)
 class At:
-    """query, key: positions of the query token and the key token; `row` is that query's (inspector.pairs.row)."""
+    """query, key: positions of the query token and the key token; `row` is that query's (score_breakdown.row)."""
 
     shown: Current
     layer: int
@@ -49,12 +49,12 @@ class At:
 
     def around(self) -> Surroundings | None:
         """The query token's vectors around this layer; None, with the reason on screen, where there are none."""
-        return attempt(lambda report: cached.around(self.shown.request, self.layer, self.query, report), may_lack=True)
+        return attempt(lambda report: results.around(self.shown.request, self.layer, self.query, report), may_lack=True)
 
     @cached_property
-    def steps(self) -> pairs.PairSteps:
+    def steps(self) -> score_breakdown.PairSteps:
         """From the two vectors to the weight."""
-        return pairs.pair_steps(self.trace, self.layer, self.head, self.query, self.key)
+        return score_breakdown.pair_steps(self.trace, self.layer, self.head, self.query, self.key)
 
 
 def formula(latex: str, *shapes: tuple[str, str]) -> None:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from inspector import metrics
+from inspector.analysis import maps
 from inspector.learn import walkthrough
 from inspector.ui import state
 from inspector.ui.components.heatmap import attention_map
 from inspector.ui.components.strips import Panel, aligned, weight_row
-from inspector.ui.running import attempt
+from inspector.ui.markdown import count, plain
+from inspector.ui.progress import attempt
 from inspector.ui.screens.common import label, number, terms
 from inspector.ui.screens.stations.at import At, formula
-from inspector.ui.text import count, plain
 
 if TYPE_CHECKING:
-    from inspector.store import Report
+    from inspector.ui.server.store import Report
 
 
 def pair(at: At) -> None:
@@ -145,9 +145,9 @@ def mask(at: At) -> None:
     if at.info.chunk:
         rules.append(f"This layer looks within stretches of {count(at.info.chunk, 'token')} only.")
 
-    def draw(report: Report) -> metrics.Picture:
+    def draw(report: Report) -> maps.Picture:
         report("Computing this head's scores", None)
-        return metrics.picture(at.trace, at.layer, at.head, kind="scaled_scores")
+        return maps.picture(at.trace, at.layer, at.head, kind="scaled_scores")
 
     picture = attempt(draw)
     if picture is not None:

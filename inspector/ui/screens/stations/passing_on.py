@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from inspector.learn import shares, walkthrough
-from inspector.ui import cached, state
+from inspector.analysis import shares
+from inspector.learn import walkthrough
+from inspector.ui import state
 from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.components.verdict import verdict
-from inspector.ui.running import attempt
+from inspector.ui.markdown import count, plain
+from inspector.ui.progress import attempt
 from inspector.ui.screens.common import label, number, terms
 from inspector.ui.screens.stations.at import At, formula
 from inspector.ui.screens.stations.from_token import strips
-from inspector.ui.text import count, plain
+from inspector.ui.server import results
 
 if TYPE_CHECKING:
     from inspector.learn.walkthrough import WeightedValues
@@ -133,7 +135,7 @@ def output(at: At) -> None:
         "**W_o** blends the heads: the long vector times W_o is the **attention output**. A matrix product is a sum, "
         "so each head has its own share: its context vector times its slice of W_o. The shares add up to the output."
     )
-    found = attempt(lambda report: cached.output(at.shown.request, at.layer, at.query, report), may_lack=True)
+    found = attempt(lambda report: results.output(at.shown.request, at.layer, at.query, report), may_lack=True)
     if found is None:
         return
     width, d_value = found.shares.shape[1], at.info.d_value

@@ -1,0 +1,163 @@
+"""What each head does with a prompt, as plain numbers: a trace goes in; a row per head comes out, to sort and search.
+
+Every measure is a mean over query tokens that have a choice (the first token, which can only look at itself, is left
+out). One layer in memory at a time, in strips of query rows where a prompt is long, or from a sample of them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from inspector.analysis.maps import spread
+from inspector.trace.trace import STRIP_BYTES
+
+if TYPE_CHECKING:
+    from inspector.trace.trace import Trace
+
+FARTHEST = 8  # "look back k" is measured for k up to this
+
+
+@dataclass(frozen=True)
+class Measure:
+    """name: the column. title: what to choose it by. meaning: one sentence. largest: the most telling end."""
+
+    name: str
+    title: str
+    meaning: str
+    largest: bool = True
+
+
+MEASURES = (
+    Measure("first", "Look at the first token", "mean weight on the first token (the attention sink of many heads)"),
+    Measure("itself", "Look at themselves", "mean weight of each token on itself"),
+    *(
+        Measure(
+            f"back {k}",
+            "Look back 1: at the previous token" if k == 1 else f"Look back {k}",
+            f"mean weight on the token {k} before",
+        )
+        for k in range(1, FARTHEST + 1)
+    ),
+    Measure(
+        "repeated",
+        "Continue a repetition (induction)",
+        "mean weight on the tokens that came after earlier occurrences of the same token, over tokens that occurred "
+        "before (0 in a prompt without repetitions)",
+    ),
+    Measure("same", "Look at the same token", "mean weight on earlier occurrences of the same token, where there are"),
+    Measure("entropy", "Look widely", "mean entropy of a row of weights, in bits: 3 bits are 8 tokens alike"),
+    Measure(
+        "narrow", "Look at few tokens", "mean entropy of a row of weights, in bits, the smallest first", largest=False
+    ),
+    Measure("distance", "Look far back", "mean distance in tokens between a query token and what it looks at"),
+)  # fmt: skip
+BY_NAME = {measure.name: measure for measure in MEASURES}
+
+
+def find(text: str) -> Measure | None:
+    """The measure that somebody means: a title, a name, or words such as "heads that look back 1"; None: no idea."""
+    said = text.strip().lower()
+    for measure in MEASURES:
+        if said in (measure.name, measure.title.lower()):
+            return measure
+    if numbers := re.findall(r"\d+", said):
+        return BY_NAME.get(f"back {int(numbers[0])}")
+    words = {
+        "previous": "back 1", "induction": "repeated", "repeat": "repeated", "sink": "first", "first": "first",
+        "itself": "itself", "themsel": "itself", "self": "itself", "diagonal": "itself", "same": "same",
+        "wide": "entropy", "entropy": "entropy", "few": "narrow", "narrow": "narrow", "sharp": "narrow",
+        "far": "distance", "distance": "distance",
+    }  # fmt: skip
+    return next((BY_NAME[name] for word, name in words.items() if word in said), None)
+
+
+def measures(
+    trace: Trace, *, sample: int | None = None, on_layer: Callable[[int, int], None] | None = None
+) -> pd.DataFrame:
+    """One row per head (of layers that were kept): layer, head, and a column for each of MEASURES.
+
+    sample: means over this many query tokens, spread evenly, instead of all (None). Each is measured with all its keys.
+    """
+    ids = torch.tensor(trace.tokens.ids)
+    some = None if sample is None or sample >= trace.n else spread(trace.n, trace.n, sample)
+    counts = _counts(ids, torch.arange(trace.n) if some is None else torch.tensor(some))
+    rows: list[dict[str, float]] = []
+    for info in trace.held:
+        sums: dict[str, Tensor] = {}
+        for queries, keys in trace.strips(info.index) if some is None else _groups(some, info.heads, trace.n):
+            weights = trace.weights(info.index, None, queries, keys).detach()
+            for name, part in _sums(weights, _positions(queries), _positions(keys), ids).items():
+                sums[name] = sums.get(name, torch.zeros(info.heads, dtype=torch.float64)) + part
+        for head in range(info.heads):
+            found = {name: float(sums[name][head]) / max(counts[name], 1) for name in sums}
+            rows.append({"layer": info.index, "head": head, **found, "narrow": found["entropy"]})
+        if on_layer is not None:
+            on_layer(info.index + 1, len(trace.layers))
+    return pd.DataFrame(rows)
+
+
+def ordered(frame: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """The heads by this measure, the most telling first."""
+    return frame.sort_values(
+        [measure.name, "layer", "head"], ascending=[not measure.largest, True, True], kind="stable"
+    )
+
+
+def _sums(weights: Tensor, t: Tensor, s: Tensor, ids: Tensor) -> dict[str, Tensor]:
+    """Each measure's sum over query tokens at positions t, but the first: weights [h, t, s] of keys at s -> [h] in
+    float64."""
+    without_first = slice(1 if int(t[0]) == 0 else 0, None)
+    w, t = weights[:, without_first].float().cpu(), t[without_first]
+    distance = t[:, None] - s[None, :]
+    same = (ids[t][:, None] == ids[s][None, :]) & (distance > 0)  # earlier occurrences of the query's token
+    before = ids[(s - 1).clamp(min=0)]
+    after = (ids[t][:, None] == before[None, :]) & (distance >= 0) & (s > 0)  # what comes right after one
+
+    def at(back: int) -> Tensor:
+        place = t - back - s[0]  # the column of the token so far back; a window may have left it out
+        there = (place >= 0) & (t >= back)
+        return w[:, there.nonzero()[:, 0], place[there]]
+
+    def over(table: Tensor) -> Tensor:
+        return torch.einsum("hts,ts->ht", w, table.float())
+
+    rows = {  # [h, t]: each row summed in float32, as its softmax was; rows are added up in float64
+        "first": w[..., 0] if int(s[0]) == 0 else w.new_zeros(len(w), 1),
+        "itself": at(0),
+        "entropy": torch.special.entr(w).sum(-1) / math.log(2),
+        "distance": over(distance.clamp(min=0)),
+        "same": over(same),
+        "repeated": over(after),
+        **{f"back {k}": at(k) for k in range(1, FARTHEST + 1)},
+    }
+    return {name: row.double().sum(-1) for name, row in rows.items()}
+
+
+def _counts(ids: Tensor, t: Tensor) -> dict[str, int]:
+    """How many of the query tokens at positions t each measure is the mean of."""
+    first: dict[int, int] = {}
+    for position, token in enumerate(ids.tolist()):
+        first.setdefault(token, position)
+    again = sum(first[int(ids[position])] < position for position in t.tolist())
+    counts = dict.fromkeys(("first", "itself", "entropy", "distance"), int((t > 0).sum()))
+    counts |= {f"back {k}": int((t >= k).sum()) for k in range(1, FARTHEST + 1)}
+    return counts | {"same": again, "repeated": again}
+
+
+def _groups(rows: list[int], heads: int, n: int) -> Iterator[tuple[list[int], slice]]:
+    """Sampled query rows a few at a time, with all keys."""
+    height = max(1, STRIP_BYTES // (4 * heads * n))
+    for start in range(0, len(rows), height):
+        yield rows[start : start + height], slice(0, n)
+
+
+def _positions(part: slice | list[int]) -> Tensor:
+    return torch.arange(part.start, part.stop) if isinstance(part, slice) else torch.tensor(part)

@@ -1,0 +1,174 @@
+"""One recorded attention call goes in; the library's own attention module is run again on its captured input, and every
+stage of its own eager computation comes out: the reference of verification, and the vectors before rotation.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inspector.capture.recorder import Call, Enough, Recorder, recording
+from inspector.errors import InspectorError
+
+
+def replay(call: Call, *, rotate: bool = True) -> Call:
+    """Run the library's own attention module again on its captured input, with its own eager function.
+
+    Gives every stage: q, k, v, weights, context and output. With `rotate=False` only query and key, as they are before
+    rotation: whatever tells the module how far to turn says position 0 for every token, which turns nothing, and that
+    it does so is proven each time. Raises InspectorError where a module cannot be run again or goes on turning.
+    """
+    if call.entered is None:
+        raise ValueError('replay needs the attention input: capture with keep=("input",)')
+    if not rotate:
+        return _unrotated(call)
+    recorder = Recorder(keep=frozenset({"output"}), eager=True, stages=True)
+    return _run(call, call.module, call.entered.arguments(), recorder)
+
+
+def turns(call: Call) -> bool | None:
+    """Do positions turn this layer's queries? Measured: are they others without rotation? None: it cannot be told."""
+    try:
+        plain = replay(call, rotate=False).query
+    except InspectorError:
+        return None
+    room = 4 * torch.finfo(plain.dtype).eps * float(plain.abs().max())
+    return float((plain.float() - call.query.float()).abs().max()) > room
+
+
+def _unrotated(call: Call) -> Call:
+    assert call.entered is not None  # noqa: S101  (replay has said so, in words)
+    kind, shape = type(call.module).__name__, call.entered.hidden_states.shape
+    n = shape[-2]
+    module = _without_rotation(call.module, n)
+    for also_ids in (False, True):
+        # The proof: of one token at every place, a module that does not turn makes vectors of one direction. (Only of
+        # one direction: some make queries longer with their position.)
+        proof = _one_token(_still(call.entered.arguments(), n, also_ids=also_ids), shape)
+        found = _run(call, module, proof, Recorder(stop_at=call.ordinal))
+        shared = call.key_of is not None  # then its key was made, and turned, elsewhere
+        if _one_direction(found.query) and (shared or _one_direction(found.key)):
+            plain = _still(call.entered.arguments(), n, also_ids=also_ids)
+            result = _run(call, module, plain, Recorder(stop_at=call.ordinal))
+            if call.key_of is not None:
+                result.key = _unrotated(call.key_of).key
+            return result
+    raise InspectorError(
+        f"{kind}'s rotation cannot be switched off from outside, so its vectors before it are not shown."
+    )
+
+
+def _run(call: Call, module: nn.Module, arguments: Mapping[str, Any], recorder: Recorder) -> Call:
+    """The call that `module` makes in the place of `call` when it is run by itself."""
+    kind = type(call.module).__name__
+    try:
+        with torch.inference_mode(), recording(recorder):
+            module(**arguments)
+    except Enough:
+        pass
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+        raise InspectorError(f"{kind} could not be run again by itself ({error}); its stages are not shown.") from error
+    if len(recorder.calls) <= call.ordinal:
+        raise InspectorError(f"{kind} did not attend when it was run again by itself; its stages are not shown.")
+    return recorder.calls[call.ordinal]
+
+
+def _one_direction(vectors: Tensor) -> bool:
+    """Do the last half of these [h, t, d] point to one direction in each head? True for a single token: it has
+    position 0, where nothing is turned."""
+    n = vectors.shape[1]
+    some = vectors[:, max(0, min(n // 2, n - 2)) :].float()
+    some = some / some.norm(dim=-1, keepdim=True).clamp_min(1e-20)
+    room = max(1e-4, 8 * torch.finfo(vectors.dtype).eps)
+    return float((some - some[:, -1:]).norm(dim=-1).max()) <= room
+
+
+# -- what tells a module how far to turn ------------------------------------------------------------------------------
+
+
+def _still(arguments: Mapping[str, Any], n: int, *, also_ids: bool) -> dict[str, Any]:
+    """The arguments with position 0 for every token: embeddings of positions, and with `also_ids` the positions."""
+    changed = dict(arguments)
+    for name, value in arguments.items():
+        if _tells_positions(name):
+            changed[name] = _first_position(value, n)
+        elif also_ids and name == "position_ids" and isinstance(value, Tensor):
+            changed[name] = torch.zeros_like(value)
+    return changed
+
+
+def _one_token(arguments: Mapping[str, Any], shape: torch.Size) -> dict[str, Any]:
+    """The arguments with the last token's vector in place of every token's, in all that have the input's shape."""
+    return {
+        name: x[:, -1:].expand_as(x).contiguous()
+        if isinstance(x, Tensor) and x.shape == shape and not _tells_positions(name)
+        else x
+        for name, x in arguments.items()
+    }
+
+
+def _tells_positions(name: str) -> bool:
+    return any(word in name for word in ("position_emb", "rotary", "sinusoidal", "freqs"))
+
+
+def _first_position(value: Any, n: int) -> Any:
+    """Position embeddings (cosines and sines, complex numbers, both in one, by kind of layer) that turn nothing: what
+    position 0 has, at every position, without the factor that some models put on both."""
+    if isinstance(value, dict):
+        return {name: _first_position(item, n) for name, item in value.items()}
+    if isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(x, Tensor) for x in value):
+        return tuple(_first_row(x, n) for x in value)
+    if isinstance(value, tuple | list):
+        return type(value)(_first_position(item, n) for item in value)
+    return _first_row(value, n) if isinstance(value, Tensor) else value
+
+
+def _first_row(x: Tensor, n: int) -> Tensor:
+    """Of cosines, sines or both [..., n, d] the row of position 0, ones and zeros, at every position."""
+    if x.is_complex():
+        return torch.ones_like(x)
+    first = x[..., :1, :] if x.ndim >= 2 and x.shape[-2] == n else None
+    values = [] if first is None else first.unique().tolist()
+    if first is None or len({*values, 0.0}) > 2:  # zero and one other number, the factor
+        raise InspectorError(
+            "Its position embeddings are not understood, so its vectors before rotation are not shown."
+        )
+    return (first != 0).to(x.dtype).expand_as(x).contiguous()
+
+
+def _without_rotation(module: nn.Module, n: int) -> nn.Module:
+    """A twin of a module that makes its own position embeddings, with still ones; itself where it makes none. Others
+    who run the module at this moment are not disturbed."""
+    children = {name: _without_rotation(child, n) for name, child in module.named_children()}
+    for name, child in module.named_children():
+        if any("inv_freq" in buffer for buffer, _ in child.named_buffers(recurse=False)):
+            children[name] = _Still(child, n)
+    tables = {name: x[:1].expand_as(x) for name, x in module.named_buffers(recurse=False) if _is_table(x, n)}
+    if not tables and all(children[name] is child for name, child in module.named_children()):
+        return module
+    twin = copy.copy(module)
+    twin.__dict__["_modules"] = module._modules | children
+    twin.__dict__["_buffers"] = module._buffers | tables
+    return twin
+
+
+def _is_table(x: Tensor, n: int) -> bool:
+    """A table of sines and cosines by position: its first row, of position 0, is made of zeros and ones."""
+    if x.ndim != 2 or not x.is_floating_point() or x.shape[0] < n:
+        return False
+    return set(x[0].unique().tolist()) == {0.0, 1.0} != set(x[1:].unique().tolist())
+
+
+class _Still(nn.Module):
+    """Position embeddings that turn nothing, in place of `inner`."""
+
+    def __init__(self, inner: nn.Module, n: int) -> None:
+        super().__init__()
+        self.inner, self.n = inner, n
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return _first_position(self.inner(*args, **kwargs), self.n)

@@ -1,0 +1,206 @@
+"""What a visitor asked for goes in; the prompt that can be shown comes out, with progress and errors on screen.
+
+Every screen begins with `current()`. When a request fails or is cancelled its sentence is shown and the last prompt
+that worked stays on screen.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import streamlit as st
+
+from inspector.errors import InspectorError
+from inspector.ui import state
+from inspector.ui.examples import EXAMPLES
+from inspector.ui.markdown import plain, short
+from inspector.ui.server import results
+from inspector.ui.server.offer import offer
+from inspector.ui.server.store import Report
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
+    from inspector import Trace
+
+T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
+_SHOWN, _CANCELLED = "shown_request", "cancelled_steps"
+_NUMBERS = itertools.count()  # a Cancel button appears anew at each wait, and no two of a run may share a key
+PATIENCE_SECONDS = 0.25  # what is done within it needs no progress bar, which would only flicker
+
+
+@dataclass(frozen=True)
+class Current:
+    """The prompt on screen."""
+
+    request: state.Request
+    trace: Trace
+
+
+def current() -> Current | None:
+    """The prompt to show, computed now if need be; None (with the reason on screen) if there is none yet."""
+    uploaded = state.opened()
+    if uploaded is not None:
+        return _file(uploaded)
+    asked = state.request()
+    if state.problem() is None:
+        try:
+            if not offer().allows(asked.model):
+                raise InspectorError(f"'{asked.model}' is not among this server's models: {', '.join(offer().models)}.")
+            if not asked.prompt.strip():
+                raise InspectorError(f'The prompt is empty: type some text, for example "{EXAMPLES[0].prompt}".')
+            if not state.agreed() and _asks_first(asked):
+                return _last_one()
+            with progress(_cancel_prompt) as report:
+                traced = results.trace(asked, report)
+        except Exception as error:
+            state.fail(sentence(error))
+        else:
+            st.session_state[_SHOWN] = asked
+            if traced.lost:
+                st.caption(plain(traced.lost_in_words()))
+            return Current(asked, traced)
+    return _last_one()
+
+
+def _asks_first(asked: state.Request) -> bool:
+    """Of a long prompt what running it costs, and the buttons that run it; False where it can just be run."""
+    with progress(_cancel_prompt) as report:
+        found = results.costs(asked, report)
+    if found is None:
+        return False
+    with st.container(border=True):
+        st.markdown(f"**This is a long prompt.** {plain(str(found.exact))}")
+        if found.refused:
+            st.caption(plain(found.refused))
+        with st.container(horizontal=True):
+            if not found.refused:
+                st.button("Run it", type="primary", key="run_long", on_click=state.agree)
+            if found.half is not None:
+                label = f"Run it, keeping float16 vectors ({found.half.kept_bytes / 1e9:.2f} GB)"
+                st.button(label, key="run_long_half", on_click=state.agree, args=("float16",))
+    return True
+
+
+def _file(uploaded: state.Request) -> Current | None:
+    """A trace that the visitor opened from a file, and the line that says so."""
+    with st.container(border=True):
+        words, close = st.columns([6, 1], vertical_alignment="center")
+        close.button("Close the file", key="close_file", on_click=state.close_file, width="stretch")
+        try:
+            traced = results.trace(uploaded)
+        except InspectorError as error:
+            words.error(plain(str(error)), icon=":material/warning:")
+            return None
+        source = traced.source
+        versions = [f"{name} {source[name]}" for name in ("transformers", "torch") if source.get(name)]
+        made = ", ".join([*versions, *(str(source[name]) for name in ("dtype", "device") if source.get(name))])
+        words.markdown(
+            f"**Opened from the file {plain(short(uploaded.file_name))}:** captured with "
+            f"{plain(short(uploaded.model or 'a model without a name', 80))}{f' ({plain(made)})' if made else ''}. "
+            "What needs the model itself is not available: vectors before RoPE that were not saved, verification."
+        )
+    return Current(uploaded, traced)
+
+
+def _last_one() -> Current | None:
+    """The failure's sentence, and what was on screen before it."""
+    failed = state.problem()
+    if failed is not None:
+        st.error(plain(failed.sentence), icon=":material/warning:")
+    shown: state.Request | None = st.session_state.get(_SHOWN)
+    if shown is None:
+        st.info("Nothing to show yet: choose a model and a prompt in the sidebar, then press Run.")
+        return None
+    st.caption(f"Still showing “{plain(short(shown.prompt))}” in {plain(shown.model)}.")
+    with progress(_forget_shown) as report:
+        return Current(shown, results.trace(shown, report))
+
+
+def _cancel_prompt() -> None:
+    state.fail(f"Cancelled “{short(state.request().prompt)}”; press Run to start it again.")
+
+
+def _forget_shown() -> None:
+    st.session_state.pop(_SHOWN, None)
+
+
+def sentence(error: Exception) -> str:
+    """An error in words a visitor can act on; one we did not foresee goes to the log with where it happened. Its own
+    words may quote the prompt: they go to the visitor alone."""
+    if isinstance(error, InspectorError):
+        return str(error)
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _LOG.error("Unexpected %s:\n%s", type(error).__name__, where)
+    return (
+        f"This did not work ({type(error).__name__}: {short(str(error), 200)}). "
+        "The terminal where the app was started has the details."
+    )
+
+
+@contextmanager
+def progress(cancel: Callable[..., None], *args: object) -> Iterator[Report]:
+    """A progress bar that appears only when something takes long enough to be worth it, and then goes. Beside it a
+    button: pressed, it ends this run of the script (and with it the wait; the store ends what nobody waits for), and
+    `cancel(*args)` is called before the next run, to see to it that the same is not asked for again."""
+    whole = st.empty()
+    place: DeltaGenerator | None = None
+    started = time.monotonic()
+
+    def report(message: str, fraction: float | None) -> None:
+        nonlocal place
+        if time.monotonic() - started < PATIENCE_SECONDS or not message:
+            return
+        if place is None:
+            words, button = whole.container().columns([6, 1], vertical_alignment="center")
+            place = words.empty()
+            button.button("Cancel", key=f"cancel_{next(_NUMBERS)}", on_click=cancel, args=args, width="stretch")
+        # A bar without a known end would lie: a turning sign then.
+        if fraction is None:
+            place.status(f"{plain(message)} …")
+        else:
+            place.progress(min(max(fraction, 0.0), 1.0), text=f"{plain(message)} …")
+
+    try:
+        yield report
+    finally:
+        whole.empty()
+
+
+def attempt(
+    make: Callable[[Report], T], *, may_lack: bool = False, on_cancel: Callable[[], None] | None = None
+) -> T | None:
+    """`make` with progress; None, and the error's sentence on screen, where it fails or was cancelled. may_lack: a
+    refusal is no failure there, but what this model or trace does not have. on_cancel: what puts a page back to before
+    it was asked for; without it a line offers to start again."""
+    step = (make.__module__, make.__qualname__, state.opened() or state.request())
+    if step in st.session_state.get(_CANCELLED, ()):
+        st.info("Cancelled.", icon=":material/cancel:")
+        st.button("Start it again", key=f"again_{step[0]}_{step[1]}", on_click=_start_again, args=(step,))
+        return None
+    try:
+        with progress(on_cancel or _cancel_step, *(() if on_cancel else (step,))) as report:
+            return make(report)
+    except Exception as error:
+        if may_lack and isinstance(error, InspectorError):
+            st.info(plain(str(error)), icon=":material/info:")
+        else:
+            st.error(plain(sentence(error)), icon=":material/warning:")
+        return None
+
+
+def _cancel_step(step: object) -> None:
+    st.session_state[_CANCELLED] = {*st.session_state.get(_CANCELLED, ()), step}
+
+
+def _start_again(step: object) -> None:
+    st.session_state[_CANCELLED] = st.session_state.get(_CANCELLED, set()) - {step}

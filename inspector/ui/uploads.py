@@ -1,0 +1,102 @@
+"""An uploaded trace file's bytes go in; a Trace that every screen can show comes out, or one sentence why not.
+
+A visitor may upload anything. Reading it runs no code (safetensors holds numbers and text), and what the file says of
+itself is compared with what it holds before a screen believes it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import inspector
+from inspector.errors import InspectorError
+from inspector.loading.weight_checks import all_finite
+from inspector.model.cost import HALVES
+from reimpl.spec import MaskRule
+
+if TYPE_CHECKING:
+    from inspector import Trace
+    from inspector.trace.trace import Layer
+
+MOST_MB = 200  # Streamlit holds an upload in memory
+MOST_TOKENS = 32_768  # a picture of more takes minutes
+
+
+def read(content: bytes, name: str) -> Trace:
+    """The trace in these bytes; `name` is what the file was called, for sentences."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "uploaded.safetensors"
+        try:
+            path.write_bytes(content)
+            trace = inspector.open_trace(path)
+            wrong = _wrong(trace, f"“{name}”")
+        except InspectorError as error:
+            raise InspectorError(str(error).replace(str(path), f"“{name}”")) from None
+        except OSError as error:
+            raise InspectorError(
+                f"“{name}” could not be put in this server's temporary folder ({error.strerror or error}): free space "
+                "there, then open it again."
+            ) from None
+        except Exception as error:  # whatever a made-up file leads to
+            wrong = f"{type(error).__name__}: {error}"
+    if wrong:
+        raise InspectorError(f"“{name}” is not a trace that this app can show ({wrong}); save the trace again.")
+    return trace
+
+
+def _wrong(trace: Trace, name: str) -> str:
+    """What does not fit together in this trace; empty: nothing was found."""
+    tokens = trace.tokens
+    texts = [*tokens.labels, *tokens.texts, trace.model_name]
+    if not trace.kept or not 1 <= trace.n <= MOST_TOKENS:
+        return f"{len(trace.kept)} layers and {trace.n} tokens; at least one and at most {MOST_TOKENS:,} can be shown"
+    if not all(isinstance(text, str) for text in texts) or not isinstance(trace.prompt, str | None):
+        return "its words are not text"
+    try:
+        json.dumps(trace.facts(), ensure_ascii=False, default=str).encode("utf-8")
+    except UnicodeEncodeError:
+        return "its words hold half of a surrogate pair, which is no text"
+    if not len(tokens.ids) == len(tokens.labels) == len(tokens.texts):
+        return "its tokens' ids and labels differ in number"
+    if not isinstance(trace.source, dict) or not 0 <= trace.prompt_length <= trace.n:
+        return "it does not say where its numbers come from"
+    if len(trace.held) < len(trace.kept):
+        raise InspectorError(
+            f"{name} keeps {len(trace.held)} of {len(trace.kept)} layers, and this app shows whole traces: open it in "
+            "Python, or capture the prompt again without --layers."
+        )
+    if trace.precision is not None and trace.precision not in HALVES:
+        return "it does not say how its vectors were rounded"
+    for index, kept in enumerate(trace.kept):
+        if wrong := _layer_wrong(trace, index, kept):
+            return f"layer {index}: {wrong}"
+    return ""
+
+
+def _layer_wrong(trace: Trace, index: int, kept: Layer) -> str:
+    info, n = kept.info, trace.n
+    if info.index != index or not isinstance(info.name, str) or not isinstance(kept.unexplained, str):
+        return "it is numbered or named wrongly"
+    if not (info.kv_heads >= 1 and info.heads % info.kv_heads == 0 and info.d_head >= 1):
+        return f"{info.heads} heads cannot share {info.kv_heads}"
+    vectors = {"query": kept.query, "key": kept.key, "value": kept.value}
+    shapes = {name: tuple(tensor.shape) for name, tensor in vectors.items()}
+    expected = {
+        "query": (info.heads, n, info.d_head),
+        "key": (info.kv_heads, n, info.d_head),
+        "value": (info.kv_heads, n, info.d_value),
+    }
+    if shapes != expected or not all(tensor.is_floating_point() for tensor in vectors.values()):
+        return f"its vectors are {shapes}, not {expected}"
+    if broken := [name for name, tensor in vectors.items() if not all_finite(tensor)]:
+        return f"its {broken[0]} vectors hold infinite numbers or NaN"
+    if not kept.unexplained:
+        last = slice(n - 1, n)  # one row tells whether mask, sinks and biases fit; all of them could take minutes
+        row, may = trace.weights(index, queries=last), trace.allowed(index, queries=last)
+        square = isinstance(kept.mask, MaskRule) or tuple(kept.mask.shape[-2:]) == (n, n)
+        if tuple(row.shape) != (info.heads, 1, n) or tuple(may.shape) != (1, n) or not square:
+            return "its mask or its sinks do not fit its vectors"
+    return ""
