@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inspector.errors import InspectorError
-from inspector.loading.folder_checks import first_sentence
+from inspector.text import first_sentence
 from inspector.trace.prompt_file import MOST_BYTES, read_prompt
 
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ def _refuse_place(path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    from inspector.trace.file import written_whole
+    from inspector.files import written_whole
 
     with written_whole(path) as part:
         part.write_text(text + "\n", encoding="utf-8")

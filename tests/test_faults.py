@@ -28,7 +28,7 @@ from test_convert import write_gguf
 from test_hub import Client
 
 from inspector import InspectorError
-from inspector.trace.file import written_whole
+from inspector.files import written_whole
 from inspector.ui import uploads
 
 KILLS = {"save": 12, "capture": 5, "convert": 5}

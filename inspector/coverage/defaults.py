@@ -15,7 +15,7 @@ from typing import Any
 import transformers
 from transformers import PreTrainedConfig
 
-from inspector.trace.file import written_whole
+from inspector.files import written_whole
 from reimpl.families import FAMILIES, defaults
 from reimpl.families.defaults import DEFAULTS
 from reimpl.families.family import STANDARD_DEFAULTS

@@ -31,8 +31,8 @@ import torch
 from inspector.coverage import table, tiny
 from inspector.coverage.tiny import Entry
 from inspector.errors import InspectorError, NotRun
-from inspector.loading.folder_checks import first_sentence
 from inspector.model.model import load
+from inspector.text import first_sentence
 from inspector.verification.report import VerificationReport
 from inspector.verification.run import verify
 

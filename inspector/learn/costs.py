@@ -20,8 +20,8 @@ from inspector.errors import InspectorError
 
 if TYPE_CHECKING:
     from inspector.model.model import Model
+    from inspector.text import Progress
     from inspector.trace.trace import Trace
-    from inspector.ui.server.store import Report
 
 LENGTHS = (1, 4, 16, 64)  # tokens for which real tensors are counted, beside the prompt's own number of them
 MEASURED_UP_TO = 256  # tokens: the weights of all layers are made here, one layer after the other
@@ -188,7 +188,7 @@ def _backs(trace: Trace) -> list[int | None]:
     return [None if limit is None else limit - 1 for limit in limits]
 
 
-def measured(trace: Trace, layer: int, progress: Report | None = None) -> tuple[pd.DataFrame, str]:
+def measured(trace: Trace, layer: int, progress: Progress | None = None) -> tuple[pd.DataFrame, str]:
     """Real tensors' bytes: a row for each number of tokens, the columns of GROWTH up to what the capture keeps.
 
     The prompt's tokens, repeated where they do not suffice, run through the model; `layer` is the one whose weights

@@ -20,13 +20,13 @@ from inspector.loading.folder_checks import (
     INDEX,
     SINGLE,
     broken_safetensors,
-    first_sentence,
     refuse_other_kinds,
     refuse_unreadable,
     refuse_without_weights,
     shard_names,
 )
-from inspector.loading.source import PACKAGED, Progress, Source
+from inspector.loading.source import PACKAGED, Source
+from inspector.text import Progress, first_sentence
 
 _limited = threading.Lock()
 _waiting: list[bool] = []

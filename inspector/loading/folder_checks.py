@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import struct
 from pathlib import Path
 from typing import Any
 
 from inspector.errors import InspectorError
+from inspector.text import few, first_sentence
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -166,15 +166,3 @@ def no_tokenizer(name: str, folder: Path) -> str:
         f"There is no tokenizer for '{name}' in {folder}: put its tokenizer files (tokenizer.json, "
         "tokenizer_config.json) beside the weights."
     )
-
-
-def first_sentence(error: BaseException) -> str:
-    """The first sentence of a library's message, without its full stop, to stand in a sentence of ours."""
-    # "e.g. this" and "i.e. that" end no sentence.
-    text = re.split(r"[.!?:]?\s*\n|(?<!e\.g)(?<!i\.e)[.!?]\s", str(error).strip() + "\n")[0]
-    return (text or type(error).__name__)[:300]
-
-
-def few(names: list[str]) -> str:
-    """The first three names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

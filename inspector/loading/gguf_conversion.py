@@ -26,10 +26,10 @@ from typing import Any
 import filelock
 
 from inspector.errors import InspectorError
-from inspector.loading.folder_checks import broken_safetensors, first_sentence
-from inspector.loading.source import Progress, say_nothing
+from inspector.files import flush
+from inspector.loading.folder_checks import broken_safetensors
 from inspector.loading.weight_checks import refuse_unread_weights
-from inspector.trace.file import flush
+from inspector.text import Progress, first_sentence, no_progress
 
 FORMAT = 1  # raise it when the folders written by older versions must be written again
 MANIFEST = "converted.json"
@@ -60,7 +60,7 @@ def converted(
     Raises OtherContent where it differs, and InspectorError for a file that is no GGUF, is cut short, or holds an
     architecture the library cannot read.
     """
-    say = progress or say_nothing
+    say = progress or no_progress
     folder = models / f"{name}-{_key(gguf, identity)}"
     if damage(folder) is None:
         return folder

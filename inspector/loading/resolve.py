@@ -10,21 +10,22 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inspector.errors import InspectorError
+from inspector.files import cache_dir
 from inspector.loading import gguf_conversion
 from inspector.loading.download import cached_models, check_hub, from_hub
-from inspector.loading.folder_checks import first_sentence, no_tokenizer, refuse_unreadable
-from inspector.loading.source import PACKAGED, Progress, Source, say_nothing
+from inspector.loading.folder_checks import no_tokenizer, refuse_unreadable
+from inspector.loading.source import PACKAGED, Source
 from inspector.loading.weight_checks import (
     refuse_broken_numbers,
     refuse_far_larger,
     refuse_left_out,
     refuse_unread_weights,
 )
+from inspector.text import Progress, first_sentence, no_progress
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,7 @@ def resolve(
     a path or not; otherwise a hub id. `trust_remote_code` fetches the repository's *.py files as well.
     Raises InspectorError; what `progress` raises passes through and ends the download.
     """
-    say = progress or say_nothing
+    say = progress or no_progress
     name = str(name).strip()
     if not name:
         raise InspectorError(
@@ -170,19 +171,6 @@ def models_known() -> list[dict[str, Any]]:
     for name, folder, size, commit in cached_models():
         add(name, "hub", folder, size, f"revision {commit}")
     return known
-
-
-def cache_dir() -> Path:
-    """This program's folder in the user's cache; the variable ATTENTION_INSPECTOR_CACHE moves it."""
-    if chosen := os.environ.get("ATTENTION_INSPECTOR_CACHE"):
-        base = Path(chosen).expanduser()
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "attention-inspector"
 
 
 # --- the packaged default ----------------------------------------------------------------------------

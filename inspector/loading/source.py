@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGED = "smollm2-135m-instruct"  # the default, which needs no hub: sentences name it as the way out
-
-Progress = Callable[[str, float | None], None]  # message, fraction done 0..1 or None when unknown
 
 
 @dataclass(frozen=True)
@@ -20,7 +17,3 @@ class Source:
     folder: Path | None  # holds config.json and *.safetensors (None for "memory")
     revision: str | None  # the commit hash of a hub model
     note: str  # one sentence on where the numbers come from
-
-
-def say_nothing(message: str, fraction: float | None) -> None:
-    """The progress of someone who asked for none."""

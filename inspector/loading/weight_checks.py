@@ -17,7 +17,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from inspector.errors import InspectorError
-from inspector.loading.folder_checks import few, weight_files
+from inspector.loading.folder_checks import weight_files
+from inspector.text import few
 
 PACKED = 32  # numbers that one packed integer can hold at most: one bit each
 

@@ -26,11 +26,11 @@ from inspector.capture.recorder import OnLayer, Recorder, install_seam, recordin
 from inspector.capture.residual_stream import Around, AroundRecorder
 from inspector.errors import InspectorError, NotRun
 from inspector.loading import resolve
-from inspector.loading.folder_checks import first_sentence
 from inspector.loading.weight_checks import refuse_broken_numbers
 from inspector.model import sizes
 from inspector.model.cost import HALVES, Cost, refuse_run, run_cost, time_a_pass, time_a_unit
 from inspector.model.matching import pair
+from inspector.text import first_sentence
 from inspector.trace.tokens import Tokens, tokenize
 from inspector.trace.trace import Layer, LayerInfo, Trace
 

@@ -4,12 +4,7 @@ completed under another name and then renamed.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from inspector.errors import InspectorError
+from inspector.files import written_whole
 from inspector.trace.tokens import Tokens, readable
 from inspector.trace.trace import Layer, LayerInfo, Trace
 from reimpl.spec import MaskRule
@@ -31,45 +27,6 @@ FORMAT = "attention-inspector trace 3"
 READABLE = ("attention-inspector trace 1", "attention-inspector trace 2", FORMAT)
 _VECTORS = ("query", "key", "value")
 _OPTIONAL = ("sinks", "bias", "input", "output", "residual")
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; renamed to it when the block ends well, removed when it does not."""
-    if not path.parent.is_dir():
-        raise InspectorError(f"{path.parent} is not a folder that exists; make it first or choose another place.")
-    part: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        part = Path(name)
-        yield part
-        mask = os.umask(0)  # as any other new file: a temporary one may be read by its owner alone
-        os.umask(mask)
-        part.chmod(0o666 & ~mask)
-        flush(part)  # else a power cut could keep the new name and lose what it names
-        part.replace(path)
-    except (OSError, SafetensorError) as error:  # safetensors says a full disk in its own kind of error
-        why = getattr(error, "strerror", None) or str(error)
-        raise InspectorError(
-            f"{path} could not be written ({why}): what was there before is as it was; make room there, or choose "
-            "another place."
-        ) from None
-    finally:
-        if part is not None:
-            with contextlib.suppress(OSError):
-                part.unlink()
-
-
-def flush(path: Path) -> None:
-    """fsync of a file or a folder, so that what is renamed afterwards is whole even after a power cut."""
-    if os.name == "nt" and path.is_dir():
-        return  # folders cannot be opened there
-    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def save_trace(trace: Trace, path: Path) -> Path:

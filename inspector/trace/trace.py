@@ -152,7 +152,7 @@ class Trace:
 
     def lost_in_words(self) -> str:
         """`lost` as one sentence; empty where nothing was."""
-        from inspector.loading.folder_checks import few
+        from inspector.text import few
         from inspector.trace.tokens import readable
 
         if not self.lost:

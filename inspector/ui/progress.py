@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, TypeVar
 import streamlit as st
 
 from inspector.errors import InspectorError
+from inspector.text import Progress
 from inspector.ui import state
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.markdown import plain, short
 from inspector.ui.server import results
 from inspector.ui.server.offer import offer
-from inspector.ui.server.store import Report
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -148,7 +148,7 @@ def sentence(error: Exception) -> str:
 
 
 @contextmanager
-def progress(cancel: Callable[..., None], *args: object) -> Iterator[Report]:
+def progress(cancel: Callable[..., None], *args: object) -> Iterator[Progress]:
     """A progress bar that appears only when something takes long enough to be worth it, and then goes. Beside it a
     button: pressed, it ends this run of the script (and with it the wait; the store ends what nobody waits for), and
     `cancel(*args)` is called before the next run, to see to it that the same is not asked for again."""
@@ -177,7 +177,7 @@ def progress(cancel: Callable[..., None], *args: object) -> Iterator[Report]:
 
 
 def attempt(
-    make: Callable[[Report], T], *, may_lack: bool = False, on_cancel: Callable[[], None] | None = None
+    make: Callable[[Progress], T], *, may_lack: bool = False, on_cancel: Callable[[], None] | None = None
 ) -> T | None:
     """`make` with progress; None, and the error's sentence on screen, where it fails or was cancelled. may_lack: a
     refusal is no failure there, but what this model or trace does not have. on_cancel: what puts a page back to before

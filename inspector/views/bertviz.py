@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from inspector.errors import InspectorError
-from inspector.trace.file import written_whole
+from inspector.files import written_whole
 
 if TYPE_CHECKING:
     from inspector.trace.trace import LayerInfo, Trace

@@ -20,7 +20,7 @@ import numpy as np
 
 from inspector.analysis import maps
 from inspector.errors import InspectorError
-from inspector.trace.file import written_whole
+from inspector.files import written_whole
 from inspector.views import colours, drawing, provenance, standalone
 from inspector.views import payload as data
 from inspector.views.drawing import Box, Cells, Pixels, Scene, Text

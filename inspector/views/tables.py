@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from inspector.analysis import maps
 from inspector.errors import InspectorError
-from inspector.trace.file import written_whole
+from inspector.files import written_whole
 from inspector.views import provenance
 
 if TYPE_CHECKING:

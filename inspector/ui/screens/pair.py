@@ -19,8 +19,8 @@ from inspector.ui.screens.common import label, number
 if TYPE_CHECKING:
     import pandas as pd
 
+    from inspector.text import Progress
     from inspector.trace.trace import Trace
-    from inspector.ui.server.store import Report
 
 AFTER, BEFORE = "After RoPE", "Before RoPE"
 
@@ -43,7 +43,7 @@ def show() -> None:
 
     before = _before_rope(trace, layer)
 
-    def make(report: Report) -> tuple[score_breakdown.PairSteps, pd.DataFrame]:
+    def make(report: Progress) -> tuple[score_breakdown.PairSteps, pd.DataFrame]:
         report("Reading the vectors", None)
         steps = score_breakdown.pair_steps(trace, layer, head, query, key, before_rope=before)
         return steps, score_breakdown.dimensions(trace, layer, steps, rope=steps.query_before is None)
@@ -172,7 +172,7 @@ def _softmax(
 def _frequencies(trace: Trace, layer: int, head: int, steps: score_breakdown.PairSteps) -> None:
     st.markdown("#### Which rotation frequencies carry the score")
 
-    def make(report: Report) -> pd.DataFrame | str:
+    def make(report: Progress) -> pd.DataFrame | str:
         report("Reading the vectors before RoPE and how fast each plane turns", None)
         try:
             return score_breakdown.planes(trace, layer, head, steps.query_position, steps.key_position)

@@ -30,10 +30,11 @@ from inspector.analysis import maps, shares
 from inspector.errors import InspectorError
 from inspector.learn import shuffle, walkthrough
 from inspector.model import cost
+from inspector.text import Progress
 from inspector.ui import uploads
 from inspector.ui.server import background, sessions
 from inspector.ui.server.limits import limits
-from inspector.ui.server.store import Report, Store
+from inspector.ui.server.store import Store
 from inspector.ui.state import Request
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def keeps(request: Request) -> bool:
     return key is not None and key in store().traces
 
 
-def model(request: Request, progress: Report | None = None) -> Model:
+def model(request: Request, progress: Progress | None = None) -> Model:
     """The loaded model."""
     if request.file:  # the file says a model's name, and what a file says loads nothing
         raise InspectorError(
@@ -121,7 +122,7 @@ class Costs:
     refused: str
 
 
-def costs(request: Request, progress: Report | None = None) -> Costs | None:
+def costs(request: Request, progress: Progress | None = None) -> Costs | None:
     """What running this prompt would cost; None where it is short, or at hand already."""
     if keeps(request) or len(request.prompt) < cost.LONG:  # a token is at least a character, as a rule
         return None
@@ -133,7 +134,7 @@ def costs(request: Request, progress: Report | None = None) -> Costs | None:
     key = _trace_key(request, loaded)
     _hold(key)  # it has the prompt in it, and goes with the tab that it came from
 
-    def make(report: Report) -> Costs:
+    def make(report: Progress) -> Costs:
         report("Estimating what a long prompt takes", None)
         options = _options(request)
         found, half, refused = loaded.cost(tokens, **options), None, ""
@@ -157,7 +158,7 @@ def _options(request: Request) -> dict[str, Any]:
     return {"keep": keep, "generate": request.generate, "precision": request.precision or None}
 
 
-def trace(request: Request, progress: Report | None = None) -> Trace:
+def trace(request: Request, progress: Progress | None = None) -> Trace:
     """The prompt's trace; loads the model first where it is not kept."""
     if request.file:
         _hold(("file", request.file))
@@ -169,7 +170,7 @@ def trace(request: Request, progress: Report | None = None) -> Trace:
     key = _trace_key(request, loaded)
     _hold(key)
 
-    def make(report: Report) -> Trace:
+    def make(report: Progress) -> Trace:
         limits().check(loaded, request.prompt, request.generate)
 
         def on_layer(done: int, total: int) -> None:
@@ -194,7 +195,7 @@ def trace(request: Request, progress: Report | None = None) -> Trace:
     return found
 
 
-def _room(needed: int, report: Report) -> AbstractContextManager[None]:
+def _room(needed: int, report: Progress) -> AbstractContextManager[None]:
     """Room in memory for a run; others' runs end first where there is too little."""
     return store().room.take(needed, lambda: report("Waiting until other visitors' runs leave enough memory", None))
 
@@ -210,10 +211,10 @@ def _model_bytes(loaded: Model) -> int:
 def result(
     request: Request,
     what: tuple[object, ...],
-    make: Callable[[Trace, Report], T],
+    make: Callable[[Trace, Progress], T],
     *,
     size: Callable[[T], int] = lambda _: RESULT_BYTES,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> T:
     """Anything that is computed from the prompt's trace, once for all visitors. `what` names it, with all that it
     depends on beside the request; `size`: how many bytes it keeps."""
@@ -224,21 +225,21 @@ def result(
     return made
 
 
-def own_choices(request: Request, progress: Report | None = None) -> tuple[int, int]:
+def own_choices(request: Request, progress: Progress | None = None) -> tuple[int, int]:
     """Of the tokens that the model wrote, how many are also its first choice when the whole text is run at once; and
     how many it wrote. One by one with a key/value cache, and as a whole, sums run in another order."""
 
-    def make(traced: Trace, report: Report) -> tuple[int, int]:
+    def make(traced: Trace, report: Progress) -> tuple[int, int]:
         report("Comparing what was written with one run of the whole", None)
         return traced.written_again()
 
     return result(request, ("choices",), make, progress=progress)
 
 
-def thumbnails(request: Request, progress: Report | None = None) -> maps.Thumbnails:
+def thumbnails(request: Request, progress: Progress | None = None) -> maps.Thumbnails:
     """The small pictures of every head."""
 
-    def make(traced: Trace, report: Report) -> maps.Thumbnails:
+    def make(traced: Trace, report: Progress) -> maps.Thumbnails:
         return maps.thumbnails(
             traced,
             sample=SAMPLE if traced.n > maps.EXACT_UP_TO else None,
@@ -293,11 +294,11 @@ def picture(
     kind: maps.Kind,
     *,
     without_first: bool = False,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> maps.Picture:
     """One head's picture, from all its rows. Of a long prompt, its small picture is drawn from this one then."""
 
-    def make(traced: Trace, report: Report) -> maps.Picture:
+    def make(traced: Trace, report: Progress) -> maps.Picture:
         report("Drawing the head", None)
         return maps.picture(traced, layer, head, kind=kind, without_first=without_first)
 
@@ -318,16 +319,16 @@ def _whole(request: Request) -> dict[int, npt.NDArray[np.uint8] | None]:
 def strongest_pairs(request: Request, layer: int, head: int, *, first_token: bool) -> pd.DataFrame:
     """The largest weights of one head."""
 
-    def make(traced: Trace, _: Report) -> pd.DataFrame:
+    def make(traced: Trace, _: Progress) -> pd.DataFrame:
         return maps.strongest_pairs(traced, layer, head, first_token=first_token)
 
     return result(request, ("pairs", layer, head, first_token), make, size=_frame_bytes).copy()
 
 
-def measures(request: Request, progress: Report | None = None) -> pd.DataFrame:
+def measures(request: Request, progress: Progress | None = None) -> pd.DataFrame:
     """What each head does with the prompt (inspector.analysis.head_scores): a row per head."""
 
-    def make(traced: Trace, report: Report) -> pd.DataFrame:
+    def make(traced: Trace, report: Progress) -> pd.DataFrame:
         return head_measures.measures(
             traced,
             sample=SAMPLE if traced.n > maps.EXACT_UP_TO else None,
@@ -342,11 +343,11 @@ def _frame_bytes(frame: pd.DataFrame) -> int:
 
 
 def vectors(
-    request: Request, layer: int, head: int, progress: Report | None = None
+    request: Request, layer: int, head: int, progress: Progress | None = None
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Query, key and value vectors of one head, before and after RoPE."""
 
-    def make(traced: Trace, report: Report) -> dict[str, npt.NDArray[np.float32]]:
+    def make(traced: Trace, report: Progress) -> dict[str, npt.NDArray[np.float32]]:
         report("Reading the vectors", None)
         return views.vectors(traced, layer, head).arrays
 
@@ -354,17 +355,17 @@ def vectors(
     return result(request, ("vectors", layer, head), make, size=size, progress=progress)
 
 
-def around(request: Request, layer: int, query: int, progress: Report | None = None) -> walkthrough.Surroundings:
+def around(request: Request, layer: int, query: int, progress: Progress | None = None) -> walkthrough.Surroundings:
     """One token's vectors around one layer's attention."""
 
-    def make(traced: Trace, report: Report) -> walkthrough.Surroundings:
+    def make(traced: Trace, report: Progress) -> walkthrough.Surroundings:
         report("Running the prompt once more, to see around the attention", None)
         return walkthrough.around(traced, layer, query)
 
     return result(request, ("around", layer, query), make, progress=progress)
 
 
-def output(request: Request, layer: int, query: int, progress: Report | None = None) -> shares.Output:
+def output(request: Request, layer: int, query: int, progress: Progress | None = None) -> shares.Output:
     """One token's attention output as the heads' shares, judged against the library's own."""
     found = around(request, layer, query, progress).output
     if found is None:
@@ -372,21 +373,21 @@ def output(request: Request, layer: int, query: int, progress: Report | None = N
     return shares.output(trace(request, progress), layer, query, found)
 
 
-def shuffled(request: Request, layer: int, seed: int, progress: Report | None = None) -> shuffle.Shuffled:
+def shuffled(request: Request, layer: int, seed: int, progress: Progress | None = None) -> shuffle.Shuffled:
     """What shuffling the tokens does to one layer's output, with RoPE and mask on and off."""
 
-    def make(traced: Trace, report: Report) -> shuffle.Shuffled:
+    def make(traced: Trace, report: Progress) -> shuffle.Shuffled:
         report("Running the layer on shuffled tokens", None)
         return shuffle.shuffled(traced, layer, seed)
 
     return result(request, ("shuffled", layer, seed), make, progress=progress)
 
 
-def report(request: Request, progress: Report | None = None) -> VerificationReport:
+def report(request: Request, progress: Progress | None = None) -> VerificationReport:
     """The verification report of this model and prompt."""
     loaded, traced = model(request, progress), trace(request, progress)
 
-    def make(say: Report) -> VerificationReport:
+    def make(say: Progress) -> VerificationReport:
         layers = len(traced.layers)
 
         def on_layer(done: int, total: int) -> None:

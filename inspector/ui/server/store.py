@@ -17,11 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from inspector.model.memory import memory_budget
+from inspector.text import Progress
 
 T = TypeVar("T")
-
-Report = Callable[[str, float | None], None]
-"""What a maker calls while it works: (message, fraction done between 0 and 1, or None when unknown)."""
 
 POLL_SECONDS = 0.1  # how often somebody who waits is told how far it is
 SMALL_PART = 32
@@ -60,10 +58,10 @@ class Shelf:
     def get(
         self,
         key: Hashable,
-        make: Callable[[Report], T],
+        make: Callable[[Progress], T],
         *,
         size: Callable[[T], int],
-        progress: Report | None = None,
+        progress: Progress | None = None,
     ) -> T:
         """The value of `key`, made now if it is not kept. An error of `make` reaches everybody who waits
         and is not kept: the next one to ask tries again.
@@ -94,7 +92,7 @@ class Shelf:
             raise making.error
         return cast(T, making.value)
 
-    def _make(self, key: Hashable, making: _Making, make: Callable[[Report], T], size: Callable[[T], int]) -> None:
+    def _make(self, key: Hashable, making: _Making, make: Callable[[Progress], T], size: Callable[[T], int]) -> None:
         def report(message: str, fraction: float | None = None) -> None:
             making.message, making.fraction = message, fraction
             with self._lock:

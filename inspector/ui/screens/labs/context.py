@@ -16,8 +16,8 @@ from inspector.ui.screens import common
 from inspector.ui.server import results
 
 if TYPE_CHECKING:
+    from inspector.text import Progress
     from inspector.trace.trace import Trace
-    from inspector.ui.server.store import Report
 
 # One hue for what grows alike; orange is n², blue is n, grey does not grow.
 COLOURS = {
@@ -77,7 +77,7 @@ def _count(shown: Current, layer: int) -> tuple[costs.Parameters | None, pd.Data
         )
         return None, None, ""
 
-    def make(trace: Trace, report: Report) -> tuple[costs.Parameters, pd.DataFrame, str]:
+    def make(trace: Trace, report: Progress) -> tuple[costs.Parameters, pd.DataFrame, str]:
         model = results.model(shown.request)
         counts, why = costs.measured(trace, layer, report)
         return costs.parameters(model), counts, why

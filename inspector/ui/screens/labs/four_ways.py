@@ -21,7 +21,7 @@ from inspector.ui.server import results
 if TYPE_CHECKING:
     from inspector import Trace
     from inspector.learn.four_ways import Way
-    from inspector.ui.server.store import Report
+    from inspector.text import Progress
 
 NUMBERS_SHOWN = 5
 
@@ -63,7 +63,7 @@ def _block(n: int) -> int:
 def _four(shown: Current, chosen: state.Selection, query: int, block: int) -> None:
     layer, head = chosen.layer, chosen.head
 
-    def make(report: Report) -> list[Way]:
+    def make(report: Progress) -> list[Way]:
         return results.result(
             shown.request,
             ("four ways", layer, head, query, block),

@@ -18,7 +18,7 @@ from inspector.ui.server import results
 
 if TYPE_CHECKING:
     from inspector import Trace
-    from inspector.ui.server.store import Report
+    from inspector.text import Progress
     from inspector.ui.state import Selection
 
 OTHER = "cross_text"
@@ -41,7 +41,7 @@ def draw(shown: Current, chosen: Selection) -> None:
     st.text_input("The other text", key=OTHER, max_chars=MOST_CHARACTERS)
     other = replace(shown.request, prompt=st.session_state[OTHER], generate=0)
 
-    def make(report: Report) -> tuple[Trace, cross.Crossed]:
+    def make(report: Progress) -> tuple[Trace, cross.Crossed]:
         theirs = results.trace(other, report)
         report("Crossing both texts", None)
         return theirs, cross.crossed(shown.trace, theirs, chosen.layer, chosen.head)

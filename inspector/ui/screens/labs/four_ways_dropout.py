@@ -18,7 +18,7 @@ from inspector.ui.server import results
 
 if TYPE_CHECKING:
     from inspector import Trace
-    from inspector.ui.server.store import Report
+    from inspector.text import Progress
     from inspector.ui.state import Selection
 
 P, SEED = "dropout_p", "dropout_seed"
@@ -35,7 +35,7 @@ def draw(shown: Current, chosen: Selection, query: int) -> None:
         p = st.slider("Dropout p", 0.0, 0.9, 0.3, step=0.1, key=P, width=260)
         seed = st.number_input("Seed", 0, 10**6, 0, step=1, key=SEED, width=140)
 
-    def make(_: Report) -> tuple[list[int], pd.DataFrame, pd.DataFrame]:
+    def make(_: Progress) -> tuple[list[int], pd.DataFrame, pd.DataFrame]:
         keys, row = dropout.row_of(trace, chosen.layer, chosen.head, query)
         once = dropout.dropped(row, p, seed=int(seed))[0]
         frame, mean = dropout.averages(row, p, seed=int(seed))
@@ -50,8 +50,8 @@ def draw(shown: Current, chosen: Selection, query: int) -> None:
 def _here(shown: Current, layer: int) -> None:
     """What the config says, and that two runs are equal."""
 
-    def make(report: Report) -> tuple[str, bool]:
-        def again(trace: Trace, say: Report) -> dropout.AtInference:
+    def make(report: Progress) -> tuple[str, bool]:
+        def again(trace: Trace, say: Progress) -> dropout.AtInference:
             say("Running the prompt a second time", None)
             return dropout.at_inference(trace, layer)
 

@@ -12,6 +12,7 @@ from inspector import Trace
 from inspector.errors import InspectorError
 from inspector.learn import contexts, toy
 from inspector.learn.softmax import parse
+from inspector.text import Progress
 from inspector.ui import state
 from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.components.strips import Panel, aligned
@@ -20,7 +21,6 @@ from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, number
 from inspector.ui.server import results
-from inspector.ui.server.store import Report
 
 _PAGES = Path(common.__file__).resolve().parent
 
@@ -52,7 +52,7 @@ def _toy() -> None:
                 place.text_input(f"{name} of “{word}”", key=field, max_chars=400)
         st.button("The documents' numbers again", on_click=_reset)
 
-    def make(_: Report) -> tuple[dict[str, list[float]], toy.Toy]:
+    def make(_: Progress) -> tuple[dict[str, list[float]], toy.Toy]:
         vectors = {field: parse(st.session_state[field], what=field) for field in toy.VECTORS}
         return vectors, toy.toy(vectors)
 
@@ -150,7 +150,7 @@ def _model(shown: Current, chosen: state.Selection) -> None:
     for position in (query, key):
         _several(trace, position)
 
-    def rank(traced: Trace, say: Report) -> pd.DataFrame:
+    def rank(traced: Trace, say: Progress) -> pd.DataFrame:
         return toy.ranking(traced, query, key, on_layer=lambda done, total: say("Asking every head", done / total))
 
     frame = attempt(lambda report: results.result(shown.request, ("ranking", query, key), rank, progress=report))

@@ -19,8 +19,8 @@ from inspector.ui.screens.common import label, number
 from inspector.ui.screens.labs import order
 
 if TYPE_CHECKING:
+    from inspector.text import Progress
     from inspector.trace.trace import Trace
-    from inspector.ui.server.store import Report
 
 COLOURS = alt.Scale(domain=["query", "key"], range=["#3584d4", "#d97a2b"])
 PLANE = "position_plane"
@@ -42,7 +42,7 @@ def show() -> None:
     query, key, _ = common.pair_pickers(trace, chosen)
     common.terms("RoPE", "query vector", "key vector", "attention score", "mask")
 
-    def make(report: Report) -> pd.DataFrame:
+    def make(report: Progress) -> pd.DataFrame:
         report("Reading the vectors before RoPE and how fast each plane turns", None)
         return position.turned_planes(trace, layer, head, query, key)
 

@@ -17,7 +17,7 @@ from inspector.ui.server import results
 
 if TYPE_CHECKING:
     from inspector import Trace
-    from inspector.ui.server.store import Report
+    from inspector.text import Progress
     from inspector.ui.state import Selection
 
 UNSCALED, SCALED = "scale left out", "with the scale"
@@ -29,7 +29,7 @@ def draw(shown: Current, chosen: Selection) -> None:
     info = trace.layers[layer]
     st.markdown("#### Why scores are divided by √d_head: this model's real scores")
 
-    def make(report: Report) -> tuple[pd.DataFrame, spread.Variance]:
+    def make(report: Progress) -> tuple[pd.DataFrame, spread.Variance]:
         frame = results.result(
             shown.request,
             ("softmax spreads",),

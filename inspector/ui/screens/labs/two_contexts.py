@@ -20,8 +20,8 @@ from inspector.ui.screens import common
 from inspector.ui.server import results
 
 if TYPE_CHECKING:
+    from inspector.text import Progress
     from inspector.trace.trace import Trace
-    from inspector.ui.server.store import Report
 
 FIRST, SECOND, WORD, EXAMPLE = "contexts_first", "contexts_second", "contexts_word", "contexts_example"
 MOST_CHARACTERS = 2000
@@ -97,7 +97,7 @@ def _fields() -> None:
         places[3].form_submit_button("Compare", type="primary", width="stretch")
 
 
-def _pair(model: str, texts: tuple[str, str], word: str, report: Report) -> Pair:
+def _pair(model: str, texts: tuple[str, str], word: str, report: Progress) -> Pair:
     """Both prompts run, kept under their own requests as any other prompt; and the comparison, kept under both."""
     if empty := [name for name, text in zip(("first", "second"), texts, strict=True) if not text.strip()]:
         raise InspectorError(f'The {empty[0]} prompt is empty: type some text with the word in it, such as "we have".')
@@ -105,7 +105,7 @@ def _pair(model: str, texts: tuple[str, str], word: str, report: Report) -> Pair
     first, second = (results.trace(request, report) for request in requests)
     at, other = contexts.find(first.tokens, word), contexts.find(second.tokens, word)
 
-    def make(_: Trace, say: Report) -> Pair:
+    def make(_: Trace, say: Progress) -> Pair:
         say("Comparing the two contexts, layer by layer", None)
         moved, cut, why = None, None, ""
         try:

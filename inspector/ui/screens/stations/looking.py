@@ -19,7 +19,7 @@ from inspector.ui.screens.common import label, number, terms
 from inspector.ui.screens.stations.at import At, formula
 
 if TYPE_CHECKING:
-    from inspector.ui.server.store import Report
+    from inspector.text import Progress
 
 
 def pair(at: At) -> None:
@@ -145,7 +145,7 @@ def mask(at: At) -> None:
     if at.info.chunk:
         rules.append(f"This layer looks within stretches of {count(at.info.chunk, 'token')} only.")
 
-    def draw(report: Report) -> maps.Picture:
+    def draw(report: Progress) -> maps.Picture:
         report("Computing this head's scores", None)
         return maps.picture(at.trace, at.layer, at.head, kind="scaled_scores")
 
