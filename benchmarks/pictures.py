@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.ways import WEIGHTS_APART, Run
 
-SAMPLE = 64  # query tokens from which the app draws all heads of a long prompt (inspector/ui/cached.py)
+SAMPLE = 64  # query tokens from which the app draws all heads of a long prompt (inspector/ui/server/results.py)
 COMPARED_UP_TO = 512  # tokens: eager's weights of 512 are 0.3 GB
 LEVELS_APART = 2
 SHOWN = (5, 2)  # layer and head

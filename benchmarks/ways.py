@@ -108,7 +108,7 @@ def assert_equal(trace: Any, way: str, result: Any) -> None:
     count = len(trace.layers)
     for layer in sorted({0, count // 2, count - 1}):
         if way == "lens_vectors":
-            kept = trace.kept[layer]
+            kept = trace.stored[layer]
             for hook, vectors in zip(HOOKS[way], (kept.query, kept.key, kept.value), strict=True):
                 found = result[1][f"blocks.{layer}.attn.{hook}"][0]
                 found = found.transpose(0, 1) if found.shape[0] == trace.n else found  # [n, h, d] or [h, n, d]

@@ -4,20 +4,68 @@ model = inspector.load("smollm2-135m-instruct")
 trace = model.trace("Houston, we have a problem")
 trace.weights(layer=0, head=0)                      # attention weights [t, s]
 inspector.verify(model, "Houston, we have a problem").ok
+
+Names are imported when they are first used (PEP 562), so that `import inspector` and the command line start at once.
 """
 
+from __future__ import annotations
+
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
 # Read by torch when it makes its first tensor. Vectors that are kept would leave gaps between those that come and go;
 # in huge pages they do not: 8192 tokens of the packaged model take what they keep, and not half as much again
 # (docs/performance.md). Linux only; without effect elsewhere, and where torch has been used before.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-from inspector.errors import InspectorError
-from inspector.model.model import Model, load
-from inspector.trace.file import open_trace
-from inspector.trace.trace import Trace
-from inspector.verification.report import VerificationReport
-from inspector.verification.run import verify
+if TYPE_CHECKING:
+    from inspector import views as views
+    from inspector.analysis import head_scores as measures
+    from inspector.errors import InspectorError
+    from inspector.model.model import Model, load
+    from inspector.trace.file import open_trace
+    from inspector.trace.trace import Trace
+    from inspector.verification.report import VerificationReport
+    from inspector.verification.run import verify
 
-__all__ = ["InspectorError", "Model", "Trace", "VerificationReport", "load", "open_trace", "verify"]
+# The public name -> the module that has it, and its name there; a module itself where that is empty.
+_PLACES = {
+    "InspectorError": ("inspector.errors", "InspectorError"),
+    "Model": ("inspector.model.model", "Model"),
+    "Trace": ("inspector.trace.trace", "Trace"),
+    "VerificationReport": ("inspector.verification.report", "VerificationReport"),
+    "load": ("inspector.model.model", "load"),
+    "measures": ("inspector.analysis.head_scores", ""),
+    "open_trace": ("inspector.trace.file", "open_trace"),
+    "verify": ("inspector.verification.run", "verify"),
+    "views": ("inspector.views", ""),
+}
+
+__all__ = [
+    "InspectorError",
+    "Model",
+    "Trace",
+    "VerificationReport",
+    "load",
+    "measures",
+    "open_trace",
+    "verify",
+    "views",
+]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'inspector' has no attribute '{name}'; it has {', '.join(__all__)}.")
+    module, attribute = _PLACES[name]
+    loaded = importlib.import_module(module)
+    found = getattr(loaded, attribute) if attribute else loaded
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -156,7 +156,7 @@ def assert_true(trace: inspector.Trace, model: Model, prompt: Any) -> None:
     with torch.inference_mode():
         theirs = model.model(torch.tensor([ids])).logits[0]
     assert torch.equal(trace.logits, theirs)
-    for layer in {0, len(trace.kept) - 1}:
+    for layer in {0, len(trace.stored) - 1}:
         weights = trace.weights(layer)
         # A sum of n float32 numbers, each rounded: n * 2**-24 at most, for n up to a few hundred below 1e-4.
         torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:2]), atol=1e-4, rtol=0)

@@ -102,7 +102,7 @@ def test_the_neuron_view_says_what_it_does_not_draw(tmp_path):
 
 def test_a_layer_whose_weights_cannot_be_explained_is_not_drawn(tmp_path):
     trace = trace_of("grouped", tmp_path)
-    trace.kept[1].unexplained = "something is added to its scores"
+    trace.stored[1].unexplained = "something is added to its scores"
     for make in (views.head_view, views.model_view, lambda trace: views.neuron_view(trace, 1)):
         with pytest.raises(inspector.InspectorError, match="something is added"):
             make(trace)
@@ -127,7 +127,7 @@ def test_what_does_not_exist_is_named(tmp_path, layers, heads, sentence):
 
 def test_layers_with_different_numbers_of_heads(tmp_path):
     trace = trace_of("multi-head", tmp_path)
-    trace.kept[1].info = replace(trace.kept[1].info, heads=2, kv_heads=2)
+    trace.stored[1].info = replace(trace.stored[1].info, heads=2, kv_heads=2)
     with pytest.raises(inspector.InspectorError, match="between 2 and 4 heads"):
         views.model_view(trace)
     assert data_of(views.model_view(trace, heads=[0, 1]))["include_heads"] == [0, 1]

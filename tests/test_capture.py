@@ -15,9 +15,10 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Gemma3Conf
 import inspector
 import inspector.capture.masks
 import inspector.capture.recorder
+import inspector.capture.recorder
 from inspector.capture.hooks import block_number
 from inspector.capture.recorder import Recorder, recording, unexplained
-from inspector.capture.rerun import replay, turns
+from inspector.capture.rerun import run_again, turns
 from inspector.coverage import tiny as types
 from inspector.errors import InspectorError, NotRun
 from inspector.model.model import sizes
@@ -47,8 +48,8 @@ def test_logits_are_bit_equal_with_and_without_capture(tiny_model):
 def test_weights_are_the_modules_own_eager_weights(tiny_model):
     """Element for element, for every layer and head, and each head alone as well as all together."""
     trace = tiny_model.trace(tiny.ids(40), keep=("input",))
-    for layer, kept in enumerate(trace.kept):
-        eager = replay(kept.call)
+    for layer, kept in enumerate(trace.stored):
+        eager = run_again(kept.call)
         assert torch.equal(trace.weights(layer), eager.weights)
         assert torch.equal(trace.context(layer), eager.context)
         for head in range(4):
@@ -57,8 +58,8 @@ def test_weights_are_the_modules_own_eager_weights(tiny_model):
 
 @pytest.mark.packaged
 def test_weights_of_the_real_model_are_its_own_eager_weights(houston):
-    for layer, kept in enumerate(houston.kept):
-        eager = replay(kept.call)
+    for layer, kept in enumerate(houston.stored):
+        eager = run_again(kept.call)
         for head in range(9):
             assert torch.equal(houston.weights(layer, head), eager.weights[head])
 
@@ -94,7 +95,7 @@ def test_two_threads_on_one_model_never_see_each_others_prompt(tmp_path):
         thread.join()
     for one, other in zip(alone, together, strict=True):
         assert one.tokens == other.tokens
-        assert all(torch.equal(a.query, b.query) for a, b in zip(one.kept, other.kept, strict=True))
+        assert all(torch.equal(a.query, b.query) for a, b in zip(one.stored, other.stored, strict=True))
 
 
 def test_nothing_n_by_n_is_kept(tmp_path):
@@ -111,7 +112,7 @@ def test_no_more_is_kept_than_the_vectors(kind, tmp_path):
     # Phi-3's projection is fused: its value vectors are a part of a tensor that holds queries and keys before RoPE too.
     model = tiny.load(kind, tmp_path)
     trace = model.trace(tiny.ids(50))
-    vectors = [tensor for kept in trace.kept for tensor in (kept.query, kept.key, kept.value)]
+    vectors = [tensor for kept in trace.stored for tensor in (kept.query, kept.key, kept.value)]
     held = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in vectors}
     assert sum(held.values()) == sum(tensor.nbytes for tensor in vectors)
     assert trace.nbytes == model.cost(tiny.ids(50)).kept_bytes
@@ -129,7 +130,7 @@ def test_large_tensors_lie_on_whole_pages():
 
 def test_masks_are_kept_as_rules(tmp_path):
     trace = tiny.load("qwen2 sliding", tmp_path).trace(tiny.ids(30))
-    assert [kept.mask for kept in trace.kept] == [MaskRule(), MaskRule(window=5), MaskRule(window=5)]
+    assert [kept.mask for kept in trace.stored] == [MaskRule(), MaskRule(window=5), MaskRule(window=5)]
     short = tiny.load("mistral", tmp_path / "m").trace(tiny.ids(4))  # shorter than the window: no mask tensor is made
     assert trace.layers[1].window == 5
     assert not short.allowed(0)[0, 1]
@@ -245,8 +246,8 @@ def test_a_bias_that_comes_with_the_mask_is_held(tmp_path):
 def test_a_record_that_forgets_something_does_not_explain_the_context(tmp_path, name, forgotten):
     """The check that stands between a wrong picture and the reader: each term of the record is needed."""
     trace = type_of_the_library(name, tmp_path).trace(tiny.ids(20), keep=("input",))
-    for kept in trace.kept:
-        found = replay(kept.call).context[:, -1]
+    for kept in trace.stored:
+        found = run_again(kept.call).context[:, -1]
         assert unexplained(kept.call, found, {}) == ""
         forgetful = replace(kept.call, **{forgotten: None})
         assert "does more than query·key, mask and softmax" in unexplained(forgetful, found, {})
@@ -256,7 +257,7 @@ def test_weights_that_the_record_does_not_explain_are_refused(tmp_path, monkeypa
     """No picture rather than a wrong one."""
     model = type_of_the_library("doge", tmp_path)
     read = inspector.capture.masks.read_mask
-    monkeypatch.setattr(inspector.capture, "read_mask", lambda *given: (read(*given)[0], None))
+    monkeypatch.setattr(inspector.capture.recorder, "read_mask", lambda *given: (read(*given)[0], None))
     trace = model.trace(tiny.ids(20))
     for show in (trace.weights, trace.context):
         with pytest.raises(InspectorError, match="weights cannot be shown: DogeAttention does more than"):
@@ -297,9 +298,9 @@ def test_every_mechanism_is_captured_with_the_librarys_own_numbers(tmp_path, nam
     ids = tiny.ids(30)
     trace = model.trace(ids, keep=("input", "output"))
     assert "".join("?" if info.rope is None else str(int(info.rope)) for info in trace.layers) == MECHANISMS[name]
-    for layer, kept in enumerate(trace.kept):
+    for layer, kept in enumerate(trace.stored):
         assert kept.unexplained == ""
-        eager = replay(kept.call)
+        eager = run_again(kept.call)
         assert torch.equal(eager.query, kept.query)
         torch.testing.assert_close(trace.weights(layer), eager.weights, atol=1e-5, rtol=0)
         torch.testing.assert_close(trace.context(layer), eager.context, atol=1e-5, rtol=0)
@@ -312,7 +313,7 @@ def test_every_mechanism_is_captured_with_the_librarys_own_numbers(tmp_path, nam
         assert not (trace.weights(layer).sum((0, 1)) > 0)[~trace.allowed(layer).any(0)].any()
     trace.save(tmp_path / "t.safetensors")
     again = inspector.open_trace(tmp_path / "t.safetensors")
-    assert all(torch.equal(again.weights(layer), trace.weights(layer)) for layer in range(len(trace.kept)))
+    assert all(torch.equal(again.weights(layer), trace.weights(layer)) for layer in range(len(trace.stored)))
     if trace.last_logits is None:
         with pytest.raises(InspectorError, match="predicts no next token"):
             trace.next_tokens()
@@ -320,14 +321,14 @@ def test_every_mechanism_is_captured_with_the_librarys_own_numbers(tmp_path, nam
 
 def test_masks_of_every_kind(tmp_path):
     trace = type_of_the_library("llama4_text", tmp_path / "c").trace(tiny.ids(30))
-    assert [kept.mask for kept in trace.kept] == [MaskRule(chunk=5), MaskRule()] * 2
+    assert [kept.mask for kept in trace.stored] == [MaskRule(chunk=5), MaskRule()] * 2
     assert [info.chunk for info in trace.layers] == [5, None] * 2
     chosen = type_of_the_library("deepseek_v32", tmp_path / "d").trace(tiny.ids(30))
-    assert all(kept.mask.dtype == torch.bool and kept.mask.shape == (30, 30) for kept in chosen.kept)
-    assert not torch.equal(chosen.kept[0].mask, chosen.kept[1].mask)
+    assert all(kept.mask.dtype == torch.bool and kept.mask.shape == (30, 30) for kept in chosen.stored)
+    assert not torch.equal(chosen.stored[0].mask, chosen.stored[1].mask)
     heads = type_of_the_library("minimax_m3_vl_text", tmp_path / "m").trace(tiny.ids(30))
-    assert heads.kept[1].mask.shape == (4, 30, 30)
-    assert torch.equal(heads.allowed(1, head=2), heads.kept[1].mask[2])
+    assert heads.stored[1].mask.shape == (4, 30, 30)
+    assert torch.equal(heads.allowed(1, head=2), heads.stored[1].mask[2])
     assert heads.allowed(1).sum() > heads.allowed(1, head=2).sum()  # in any head
 
 
@@ -340,10 +341,10 @@ def test_a_module_that_attends_again_is_told_apart(tmp_path):
 def test_keys_before_rotation_of_a_layer_that_shares_them_are_the_first_ones(tmp_path):
     model = type_of_the_library("gemma3n_text", tmp_path)
     trace = model.trace(tiny.ids(20), keep=("input",))
-    shared = [(i, kept.call.key_of) for i, kept in enumerate(trace.kept) if kept.call.key_of is not None]
+    shared = [(i, kept.call.key_of) for i, kept in enumerate(trace.stored) if kept.call.key_of is not None]
     assert shared
     for layer, source in shared:
-        first = next(i for i, kept in enumerate(trace.kept) if kept.call is source)
+        first = next(i for i, kept in enumerate(trace.stored) if kept.call is source)
         assert torch.equal(trace.key(layer, 0), trace.key(first, 0))
         assert torch.equal(trace.key(layer, 0, rope=False), trace.key(first, 0, rope=False))
         assert not torch.equal(trace.key(layer, 0, rope=False), trace.key(layer, 0))
@@ -356,7 +357,7 @@ def test_rotation_that_cannot_be_switched_off_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("inspector.capture.rerun._still", lambda arguments, n, *, also_ids: arguments)
     with pytest.raises(InspectorError, match="rotation cannot be switched off from outside"):
         trace.query(0, 0, rope=False)
-    assert turns(trace.kept[0].call) is None
+    assert turns(trace.stored[0].call) is None
 
 
 def test_switching_rotation_off_disturbs_nobody(tmp_path):
@@ -455,7 +456,7 @@ def test_a_model_of_images_and_text_reads_text(tmp_path):
     trace = model.trace(tiny.ids(20, vocabulary=100))
     assert isinstance(model.model, Gemma3ForConditionalGeneration)
     assert [info.name for info in trace.layers] == [f"model.language_model.layers.{i}.self_attn" for i in range(4)]
-    assert [kept.unexplained for kept in trace.kept] == [""] * 4
+    assert [kept.unexplained for kept in trace.stored] == [""] * 4
     assert (model.vocabulary, model.positions) == (128, 256)
     assert trace.last_logits.shape == (1, 128)
 
@@ -466,9 +467,9 @@ def test_double_precision_is_explained_too(tmp_path, attention):
     model = tiny.load("grouped", tmp_path, dtype="float64")
     model.model.set_attn_implementation(attention)
     trace = model.trace(tiny.ids(40), keep=("input",))
-    for layer, kept in enumerate(trace.kept):
+    for layer, kept in enumerate(trace.stored):
         assert kept.unexplained == ""
-        assert torch.equal(trace.weights(layer), replay(kept.call).weights)
+        assert torch.equal(trace.weights(layer), run_again(kept.call).weights)
 
 
 def test_half_precision_is_explained_too(tmp_path):
@@ -477,9 +478,9 @@ def test_half_precision_is_explained_too(tmp_path):
         folder = tmp_path / name
         types.save(types.types()[name], folder)
         trace = inspector.load(folder, dtype="bfloat16").trace(tiny.ids(30), keep=("input",))
-        for layer, kept in enumerate(trace.kept):
+        for layer, kept in enumerate(trace.stored):
             assert (kept.unexplained, kept.info.bias) == ("", biased)
-            weights = replay(kept.call).weights
+            weights = run_again(kept.call).weights
             torch.testing.assert_close(trace.weights(layer).float(), weights.float(), atol=0.01, rtol=0)
 
 
@@ -509,7 +510,7 @@ def test_layers_that_share_keys_keep_every_query(tmp_path):
         laurel_rank=8,
     )  # fmt: skip
     trace = model.trace(tiny.ids(20))
-    assert {layer.query.shape[1] for layer in trace.kept} == {20}
+    assert {layer.query.shape[1] for layer in trace.stored} == {20}
     assert trace.layers[0].window == 5
     # Looking at one layer before rotation changes nothing that another layer's look depends on.
     before = trace.query(2, 0, rope=False)
@@ -536,9 +537,9 @@ def test_other_families_are_captured_with_the_librarys_own_weights(tmp_path, mod
     """Not reimplemented yet; captured all the same: windows, soft-caps, sinks, latent attention, fused projections."""
     model = library_model(tmp_path, model_type, **changes)
     trace = model.trace(tiny.ids(20), keep=("input",))
-    for layer, kept in enumerate(trace.kept):
+    for layer, kept in enumerate(trace.stored):
         assert kept.unexplained == ""
-        torch.testing.assert_close(trace.weights(layer), replay(kept.call).weights, atol=1e-6, rtol=0)
+        torch.testing.assert_close(trace.weights(layer), run_again(kept.call).weights, atol=1e-6, rtol=0)
         assert isinstance(kept.mask, MaskRule)
     trace.save(tmp_path / "t.safetensors")
     again = inspector.open_trace(tmp_path / "t.safetensors", model)
@@ -551,7 +552,7 @@ def test_ones_own_attention_is_judged_where_the_family_is_not_reimplemented(tmp_
     types = ["sliding_attention", "full_attention", "full_attention"]
     model = library_model(tmp_path, "cohere2", sliding_window=5, layer_types=types)
     trace = model.trace(tiny.ids(12), keep=("input",))
-    values = [kept.value for kept in trace.kept]
+    values = [kept.value for kept in trace.stored]
     right = inspector.verify(model, tiny.ids(12), attention=lambda x, layer: {"value": values[layer]})
     assert right.ok
     wrong = inspector.verify(model, tiny.ids(12), attention=lambda x, layer: {"value": values[layer] * 1.01})

@@ -263,7 +263,7 @@ def test_a_capture_that_fails_leaves_the_old_file_and_nothing_else(run, folder, 
 
     file = tmp_path / "trace.safetensors"
     file.write_text("the old one")
-    monkeypatch.setattr("inspector.trace.trace.file.save_file", full)
+    monkeypatch.setattr("inspector.trace.file.save_file", full)
     said = run("capture", folder, "--prompt", PROMPT, "--out", file).refused()
     assert "could not be written (No space left on device)" in said
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(file.name, "the old one")]
@@ -274,7 +274,7 @@ def test_capture_of_some_layers_in_half_precision(run, folder, tmp_path):
     ran = run("capture", folder, "--prompt", PROMPT, "--out", file, "--layers", "2, 0-0", "--precision", "bfloat16")
     assert (ran.status, ran.err) == (0, "")
     read = inspector.open_trace(file)
-    assert ([info.index for info in read.held], read.precision) == ([0, 2], "bfloat16")
+    assert ([info.index for info in read.stored_layers], read.precision) == ([0, 2], "bfloat16")
 
 
 @pytest.mark.parametrize(

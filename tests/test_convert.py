@@ -23,12 +23,12 @@ from inspector.loading import gguf_conversion, resolve
 CONVERT = """
 import sys
 from pathlib import Path
-from inspector import convert
+from inspector.loading import gguf_conversion
 def say(message, done):
     print(message, flush=True)
     if message.startswith("Flushing") and "stop" in sys.argv:
         sys.stdin.read()  # until the test kills this process
-print(convert.converted(Path(sys.argv[1]), Path(sys.argv[2]), name="tiny", progress=say))
+print(gguf_conversion.converted(Path(sys.argv[1]), Path(sys.argv[2]), name="tiny", progress=say))
 """
 
 

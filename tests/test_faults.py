@@ -38,7 +38,8 @@ FULL_DISK = """
 import contextlib, io, json, resource, sys
 from pathlib import Path
 import inspector
-from inspector import InspectorError, convert, views
+from inspector import InspectorError, views
+from inspector.loading import gguf_conversion
 from inspector.cli import main
 model, gguf, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 trace = inspector.load(model).trace("w1 w2 w3")
@@ -67,7 +68,7 @@ for name, save in saves.items():
     except InspectorError as error:
         said[name] = str(error)
 try:
-    convert.converted(gguf, out / "models", name="tiny")
+    gguf_conversion.converted(gguf, out / "models", name="tiny")
 except InspectorError as error:
     said["conversion"] = str(error)
 same = {name: (out / name).read_bytes() == before[name] for name in saves}
@@ -82,7 +83,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 import inspector
-from inspector import convert
+from inspector.loading import gguf_conversion
 from inspector.cli import main
 what, model, gguf, out, kills = sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), int(sys.argv[5])
 random.seed(0)
@@ -96,7 +97,7 @@ def work(i):
         sys.stdout = open(os.devnull, "w")
         assert main(["capture", model, "--prompt", traces[i % 2].prompt, "--out", str(file), "--debug"]) == 0
     else:
-        convert.converted(gguf, models, name="tiny")
+        gguf_conversion.converted(gguf, models, name="tiny")
 work(0) if what == "convert" else None  # imports what it needs
 if what == "convert":
     import shutil
@@ -124,7 +125,7 @@ for kill in range(kills):
         lasts /= 2  # it went faster than the first time, which a busy machine held up
     if what == "convert":
         found = list(models.glob("tiny-*"))
-        assert all(convert.damage(folder, thorough=True) is None for folder in found), found
+        assert all(gguf_conversion.damage(folder, thorough=True) is None for folder in found), found
         seen["whole" if found else "absent"] += 1
         for folder in found:
             shutil.rmtree(folder)  # else the next finds it done, and has nothing to be killed at
@@ -135,8 +136,8 @@ for kill in range(kills):
         assert torch.equal(again.last_logits, like.last_logits)
         seen["whole"] += 1
 if what == "convert":
-    folder = convert.converted(gguf, models, name="tiny")
-    assert convert.damage(folder, thorough=True) is None
+    folder = gguf_conversion.converted(gguf, models, name="tiny")
+    assert gguf_conversion.damage(folder, thorough=True) is None
     assert not list(models.glob(".*.part*"))
 print(json.dumps(seen))
 """

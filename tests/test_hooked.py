@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import inspector
 from inspector.capture.hooks import install_hooks
 from inspector.capture.recorder import Recorder, recording
-from inspector.capture.rerun import replay
+from inspector.capture.rerun import run_again
 from inspector.capture.torch_functions import Watch, computes_attention
 from inspector.coverage import tiny as types
 from reimpl.spec import MaskRule
@@ -44,10 +44,10 @@ def test_it_is_captured_with_the_librarys_own_numbers(loaded, name):
     trace = model.trace(ids, keep=("input", "output", "residual"))
     assert len(trace.layers) >= 4
     assert {info.rope for info in trace.layers} == {name in ROTATING}
-    for layer, kept in enumerate(trace.kept):
+    for layer, kept in enumerate(trace.stored):
         assert kept.unexplained == ""
         assert isinstance(kept.mask, MaskRule)
-        eager = replay(kept.call)
+        eager = run_again(kept.call)
         assert torch.equal(eager.query, kept.query)
         torch.testing.assert_close(trace.weights(layer), eager.weights, atol=1e-5, rtol=0)
         torch.testing.assert_close(trace.context(layer), eager.context, atol=1e-5, rtol=0)
@@ -95,7 +95,7 @@ def test_before_rotation_are_the_modules_own_projections(loaded, name):
 def test_biases_by_distance_are_found(loaded):
     """ALiBi, which bloom adds in its product and mpt afterwards: slope times key position, or times distance."""
     trace = loaded("bloom").trace(tiny.ids(20))
-    bias = trace.kept[2].bias
+    bias = trace.stored[2].bias
     assert bias.shape == (4, 1, 20)
     steps = bias.diff(dim=-1)
     torch.testing.assert_close(steps[:, 0], torch.tensor([[2.0**-2], [2.0**-4], [2.0**-6], [2.0**-8]]).expand(4, 19))
@@ -130,7 +130,7 @@ def test_threads_never_see_each_others_prompt(loaded):
     for thread in threads:
         thread.join()
     for one, other in zip(alone, together, strict=True):
-        assert all(torch.equal(a.query, b.query) for a, b in zip(one.kept, other.kept, strict=True))
+        assert all(torch.equal(a.query, b.query) for a, b in zip(one.stored, other.stored, strict=True))
     assert all(torch.equal(one, logits[0]) for one in logits)
 
 

@@ -24,7 +24,7 @@ from inspector.loading import resolve
 
 WORKER = """
 import json, sys
-from inspector import hub
+from inspector.loading import resolve
 from inspector.errors import InspectorError
 print("ready", flush=True)
 for line in sys.stdin:
@@ -32,14 +32,14 @@ for line in sys.stdin:
     call, arguments = request["call"], request["arguments"]
     try:
         if call == "check":
-            result = {"text": hub.check_hub(**arguments)}
+            result = {"text": resolve.check_hub(**arguments)}
         elif call == "known":
-            result = {"known": hub.models_known()}
+            result = {"known": resolve.models_known()}
         else:
-            source = hub.resolve(**arguments, progress=lambda message, done: said.append((message, done)))
+            source = resolve.resolve(**arguments, progress=lambda message, done: said.append((message, done)))
             result = {"folder": str(source.folder), "revision": source.revision, "note": source.note}
             if call == "load":
-                model, tokenizer = hub.load_library_model(source)
+                model, tokenizer = resolve.load_library_model(source)
                 ids = tokenizer("ab", return_tensors="pt")
                 result["logits"] = model(**ids).logits.sum().item()
     except InspectorError as error:

@@ -206,7 +206,7 @@ def test_limits_refuse_with_value_limit_and_next_step(smollm, monkeypatch):
 def test_the_app_keeps_to_the_limits(monkeypatch):
     monkeypatch.setenv(limits.TOKENS_VARIABLE, "8")
     monkeypatch.setenv(limits.WRITTEN_VARIABLE, "0")
-    app = AppTest.from_file(str(Path(launch.__file__).parent / "main.py"), default_timeout=60)
+    app = AppTest.from_file(str(Path(launch.__file__).parents[1] / "main.py"), default_timeout=60)
     app.session_state["request"] = state.Request(PACKAGED, "one two three four five six seven eight nine ten")
     app.run()
     assert "this server allows 8" in app.error[0].value

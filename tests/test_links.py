@@ -187,7 +187,7 @@ def test_weights_that_cannot_be_shown_cannot_be_saved(tiny_model, tmp_path):
     app.switch_page(SCREENS["Vectors"]).run()
     whole = {"SVG", "PNG", "HTML page", "CSV", "Parquet", "Vectors (safetensors)", "HTML page of all heads"}
     assert {button.label for button in app.get("download_button")} >= whole
-    results.trace(request).kept[1].unexplained = "a part of it is not modelled"
+    results.trace(request).stored[1].unexplained = "a part of it is not modelled"
     app.run()
     assert not app.exception
     labels = {button.label for button in app.get("download_button")}

@@ -222,7 +222,7 @@ def test_a_rounded_trace_that_does_not_say_what_it_was_before_is_refused(tmp_pat
     half = tiny.load("grouped", tmp_path).trace(tiny.ids(50), precision="bfloat16")
     words = f"rounded to bfloat16 and it says {dtype!r} of what they were before: dtype must be float32 or float64"
     with pytest.raises(InspectorError, match=words):
-        Trace(tokens=half.tokens, layers=half.kept, last_logits=None, precision="bfloat16", dtype=dtype)
+        Trace(tokens=half.tokens, layers=half.stored, last_logits=None, precision="bfloat16", dtype=dtype)
     path = retold(half.save(tmp_path / "half.safetensors"), lambda facts: {**facts, "dtype": dtype})
     with pytest.raises(InspectorError, match=words):
         uploads.read(path.read_bytes(), "half")
@@ -254,7 +254,7 @@ def test_some_layers_alone_keep_nothing_of_the_others(tmp_path, what):
     kept, fetched = model.trace(tiny.ids(50), layers=[2], keep=[what]), model.trace(tiny.ids(50), layers=[2])
     for part in (kept, fetched):
         assert torch.equal(getattr(part, what)(2), getattr(whole, what)(2))
-        assert [getattr(layer, what) is None for layer in part.kept] == [True, True, False]
+        assert [getattr(layer, what) is None for layer in part.stored] == [True, True, False]
     assert kept.nbytes == fetched.nbytes
 
 

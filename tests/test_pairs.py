@@ -227,7 +227,7 @@ def test_what_cannot_be_told_is_said_in_a_sentence(tmp_path):
         score_breakdown.planes(opened, 1, 0, 30, 3)
     quick = score_breakdown.pair_steps(trace, 1, 0, 30, 3, before_rope=False)
     assert quick.query_before is None
-    trace.kept[1].unexplained = "it does something else"
+    trace.stored[1].unexplained = "it does something else"
     steps = score_breakdown.pair_steps(trace, 1, 0, 30, 3)
     assert np.isnan(steps.weight)
     assert "it does something else" in steps.no_weight

@@ -144,7 +144,7 @@ def test_budgets(monkeypatch, tmp_path):
     set_memory_budget(0.5)
     assert memory_budget() == 5 * 10**8
     monkeypatch.setenv(MEMORY_VARIABLE, " ")
-    monkeypatch.setattr("inspector.model.model.memory.CONTAINER", [])
+    monkeypatch.setattr("inspector.model.memory.CONTAINER", [])
     machine = memory_budget()
     assert machine > 2**28
     small, unlimited, large = tmp_path / "small", tmp_path / "unlimited", tmp_path / "large"
@@ -152,7 +152,7 @@ def test_budgets(monkeypatch, tmp_path):
     unlimited.write_text("max\n")
     large.write_text("9223372036854771712\n")
     for paths, budget in (([unlimited, tmp_path / "none", large], machine), ([large, small], 5 * 10**8)):
-        monkeypatch.setattr("inspector.model.model.memory.CONTAINER", paths)
+        monkeypatch.setattr("inspector.model.memory.CONTAINER", paths)
         assert memory_budget() == budget
 
 
@@ -175,7 +175,7 @@ def test_what_is_no_amount_of_memory_is_refused(said, monkeypatch, capsys):
 def test_the_app_says_that_its_memory_is_no_amount(monkeypatch):
     monkeypatch.setenv(MEMORY_VARIABLE, "12GB")
     results.store.clear()
-    app = AppTest.from_file(str(Path(results.__file__).parent / "main.py"), default_timeout=60).run()
+    app = AppTest.from_file(str(Path(results.__file__).parents[1] / "main.py"), default_timeout=60).run()
     assert not app.exception
     assert app.error[0].value == plain(f"{MEMORY_VARIABLE} is '12GB': give a number of gigabytes above 0, such as 8.")
 
@@ -404,7 +404,7 @@ def test_what_will_be_refused_does_not_wait_first(tmp_path, monkeypatch, short_o
 
 
 def numbers(trace):
-    return [tensor for layer in trace.kept for tensor in (layer.query, layer.key, layer.value)] + [trace.last_logits]
+    return [tensor for layer in trace.stored for tensor in (layer.query, layer.key, layer.value)] + [trace.last_logits]
 
 
 @pytest.mark.packaged

@@ -84,7 +84,7 @@ def test_what_was_not_kept_is_fetched(smollm, houston):
 
 
 def test_parameters_make_the_vectors(smollm, houston):
-    w = smollm.parameters(2, 4)
+    w = smollm.head_parameters(2, 4)
     assert (w.W_q.shape, w.W_k.shape, w.W_v.shape, w.W_o.shape) == ((64, 576), (64, 576), (64, 576), (576, 64))
     x = houston.input(2)
     torch.testing.assert_close(x @ w.W_q.T, houston.query(2, 4, rope=False), atol=1e-5, rtol=0)

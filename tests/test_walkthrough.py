@@ -72,7 +72,7 @@ def test_attention_input(houston):
 @pytest.mark.packaged
 def test_matrices(smollm):
     app = station("matrices")
-    parameters = smollm.parameters(LAYER, HEAD)
+    parameters = smollm.head_parameters(LAYER, HEAD)
     for name in ("W_q", "W_k", "W_v"):
         header, numbers = matrix(app, f"matrix {name}")
         assert np.array_equal(numbers, getattr(parameters, name).numpy())
@@ -220,20 +220,22 @@ def test_around_shows_one_token_of_one_layer(tmp_path):
     trace = entry("llama", tmp_path)
     last = len(trace.layers) - 1
     for layer, position in [(0, 3), (last, 11)]:
-        found = trace.model.around(trace.tokens.ids, trace.layers[layer], position)
+        found = trace.model.residual_stream(trace.tokens.ids, trace.layers[layer], position)
         assert torch.equal(found.embedding, trace.embedding[position])
         assert torch.equal(found.residual, trace.residual(layer)[position])
         assert torch.equal(found.input, trace.input(layer)[position])
         assert torch.equal(found.output, trace.output(layer)[position])
         assert found.added_to == "post_attention_layernorm"
         assert (found.next_residual is None) == (layer == last)
-    assert torch.equal(trace.model.around(trace.tokens.ids, trace.layers[0], 3).next_residual, trace.residual(1)[3])
+    assert torch.equal(
+        trace.model.residual_stream(trace.tokens.ids, trace.layers[0], 3).next_residual, trace.residual(1)[3]
+    )
 
 
 @pytest.mark.packaged
 def test_where_nothing_receives_the_sum_no_sum_is_drawn(monkeypatch, houston):
-    found = walkthrough.around(houston, LAYER, QUERY)
-    monkeypatch.setattr(walkthrough, "around", lambda *_: replace(found, added_to=""))
+    found = walkthrough.residual_stream(houston, LAYER, QUERY)
+    monkeypatch.setattr(walkthrough, "residual_stream", lambda *_: replace(found, added_to=""))
     results.store.clear()
     app = station("residual")
     assert list(strips(app, "residual")) == ["residual of 7 ␣problem before layer 13", "attention output"]
@@ -247,12 +249,12 @@ def test_where_nothing_receives_the_sum_no_sum_is_drawn(monkeypatch, houston):
 def test_a_sum_that_the_model_does_not_make_is_not_claimed(name, tmp_path):
     """A norm before it is added, or a feed-forward network beside it: then no part receives the sum."""
     trace = entry(name, tmp_path)
-    assert trace.model.around(trace.tokens.ids, trace.layers[0], 3).added_to == ""
+    assert trace.model.residual_stream(trace.tokens.ids, trace.layers[0], 3).added_to == ""
 
 
 def test_a_scaled_embedding_is_recognised(tmp_path):
     trace = entry("gemma2", tmp_path)
-    found = walkthrough.around(trace, 0, 3)
+    found = walkthrough.residual_stream(trace, 0, 3)
     row = walkthrough.look_up(trace, 3, found.embedding)
     width = len(found.embedding)
     assert not row.same
@@ -272,14 +274,14 @@ def test_a_matrix_that_is_not_all_of_it_is_noticed(tmp_path):
                     if parameter_name.endswith("bias"):
                         parameter.add_(0.5)
             trace = trace.model.trace(tiny.ids(12), keep=("input",))
-        received = walkthrough.around(trace, 1, 5).input
+        received = walkthrough.residual_stream(trace, 1, 5).input
         table = walkthrough.made_vectors(trace, 1, 0, 5, received)
         assert tuple(table["differing"] > 0) == differing, name
 
 
 @pytest.mark.packaged
 def test_a_changed_weight_is_noticed_in_the_output(houston):
-    library = walkthrough.around(houston, LAYER, QUERY).output
+    library = walkthrough.residual_stream(houston, LAYER, QUERY).output
     good = shares.output(houston, LAYER, QUERY, library)
     assert good.why_not == ""
     wrong = library.copy()
@@ -299,7 +301,7 @@ def test_the_rest_of_a_long_row_is_added_up(houston):
 def test_a_trace_without_its_model_says_so(tmp_path):
     trace = entry("llama", tmp_path)
     opened = inspector.open_trace(trace.save(tmp_path / "trace.safetensors"))
-    for call in (lambda: walkthrough.around(opened, 0, 1), lambda: walkthrough.matrices(opened, 0, 0)):
+    for call in (lambda: walkthrough.residual_stream(opened, 0, 1), lambda: walkthrough.matrices(opened, 0, 0)):
         with pytest.raises(InspectorError, match="opened from a file"):
             call()
     row = walkthrough.with_exponentials(score_breakdown.row(opened, 0, 0, 5))

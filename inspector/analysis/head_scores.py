@@ -90,7 +90,7 @@ def measures(
     some = None if sample is None or sample >= trace.n else spread(trace.n, trace.n, sample)
     counts = _counts(ids, torch.arange(trace.n) if some is None else torch.tensor(some))
     rows: list[dict[str, float]] = []
-    for info in trace.held:
+    for info in trace.stored_layers:
         sums: dict[str, Tensor] = {}
         for queries, keys in trace.strips(info.index) if some is None else _groups(some, info.heads, trace.n):
             weights = trace.weights(info.index, None, queries, keys).detach()

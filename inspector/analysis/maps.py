@@ -184,7 +184,7 @@ def thumbnails(
     rows = None if sample is None or sample >= trace.n else spread(trace.n, k, sample)
     layers = []
     for info in trace.layers:
-        if not trace.kept[info.index].held:
+        if not trace.stored[info.index].has_vectors:
             layers.append(_levels(torch.full((info.heads, -(-trace.n // k), -(-trace.n // k)), -1.0)))
             continue
         pooled = _all_heads(trace, info, k) if rows is None else _some_rows(trace, info, k, rows)
@@ -225,7 +225,7 @@ def thumbnail(trace: Trace, layer: int, head: int, pool: int) -> npt.NDArray[np.
     """One head's small picture from all its query rows, [side, side], as Thumbnails of this `pool` has it."""
     side = -(-trace.n // pool)
     cells = torch.full((side, side), -1.0)
-    if trace.kept[layer].held:
+    if trace.stored[layer].has_vectors:
         _pool_into(cells, trace, layer, head, pool)
     return _levels(cells).numpy()
 

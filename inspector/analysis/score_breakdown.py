@@ -79,7 +79,7 @@ def pair_steps(trace: Trace, layer: int, head: int, query: int, key: int, *, bef
     Raises InspectorError where there is no such layer, head or token.
     """
     _check(trace, query, key)
-    info, kept = trace.layers[layer], trace.kept[layer]
+    info, kept = trace.layers[layer], trace.stored[layer]
     after = _numbers(trace.query(layer, head)[query]), _numbers(trace.key(layer, head)[key])
     before, no_before = _before(trace, layer, head, query, key) if before_rope else (None, "They were not asked for.")
     frame = row(trace, layer, head, query)
@@ -178,7 +178,7 @@ def planes(trace: Trace, layer: int, head: int, query: int, key: int) -> pd.Data
     steps = pair_steps(trace, layer, head, query, key)
     if steps.query_before is None or steps.key_before is None or steps.product_before is None:
         raise InspectorError(steps.no_before)
-    eps = torch.finfo(trace.kept[layer].query.dtype).eps
+    eps = torch.finfo(trace.stored[layer].query.dtype).eps
     for before, after, position in (
         (steps.query_before, steps.query, query),
         (steps.key_before, steps.key, key),
@@ -328,7 +328,7 @@ def _before(trace: Trace, layer: int, head: int, query: int, key: int) -> tuple[
 
 
 def _no_weight(trace: Trace, layer: int) -> str:
-    why = trace.kept[layer].unexplained
+    why = trace.stored[layer].unexplained
     return f"Layer {layer}'s weights cannot be shown: {why}." if why else ""
 
 

@@ -55,7 +55,7 @@ class Output:
 
 def output(trace: Trace, layer: int, query: int, library: Numbers) -> Output:
     """All heads' shares of the attention output of the token at position `query`; `library` [m] is what the library
-    computed for it (inspector.learn.walkthrough.around has it). Raises InspectorError as `head_shares` does."""
+    computed for it (learn.walkthrough.residual_stream has it). Raises InspectorError as `head_shares` does."""
     shares, bias = head_shares(trace, layer, query), output_bias(trace, layer)
     check = output_check(trace, layer, query, shares, torch.from_numpy(library).to(trace.value(layer).dtype))
     parts = shares.double() if bias is None else torch.cat((shares.double(), bias.to(shares).double()[None]))
@@ -153,7 +153,7 @@ def _attention(trace: Trace, layer: int) -> CausalSelfAttention:
 
 
 def _tolerance(trace: Trace, layer: int, query: int, shares: Tensor, reference: Tensor) -> tuple[float, str]:
-    """The largest difference that another order of summation may explain, and why (inspector/compare.py's terms)."""
+    """The largest difference that another order of summation may explain, and why (inspector/verification/compare.py's terms)."""
     info, may = trace.layers[layer], trace.allowed(layer, queries=one_row(trace, query))
     dtype, width = reference.dtype, info.heads * info.d_value
     unit = torch.finfo(dtype).eps

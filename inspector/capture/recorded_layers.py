@@ -32,7 +32,7 @@ def refuse_unusable(layers: Sequence[Layer], n: int, model_name: str) -> None:
     that are none."""
     for layer in layers:
         shape = layer.query.shape[1], layer.key.shape[1]
-        if layer.held and shape != (n, n):
+        if layer.has_vectors and shape != (n, n):
             raise InspectorError(
                 f"{layer.info.name} of {model_name} attended from {shape[0]} to {shape[1]} positions where the "
                 f"prompt has {n} tokens; attention to anything but those is not shown yet."

@@ -15,7 +15,7 @@ from inspector.capture.recorder import Call, Enough, Recorder, recording
 from inspector.errors import InspectorError
 
 
-def replay(call: Call, *, rotate: bool = True) -> Call:
+def run_again(call: Call, *, rotate: bool = True) -> Call:
     """Run the library's own attention module again on its captured input, with its own eager function.
 
     Gives every stage: q, k, v, weights, context and output. With `rotate=False` only query and key, as they are before
@@ -23,7 +23,7 @@ def replay(call: Call, *, rotate: bool = True) -> Call:
     it does so is proven each time. Raises InspectorError where a module cannot be run again or goes on turning.
     """
     if call.entered is None:
-        raise ValueError('replay needs the attention input: capture with keep=("input",)')
+        raise ValueError('run_again needs the attention input: capture with keep=("input",)')
     if not rotate:
         return _unrotated(call)
     recorder = Recorder(keep=frozenset({"output"}), eager=True, stages=True)
@@ -33,7 +33,7 @@ def replay(call: Call, *, rotate: bool = True) -> Call:
 def turns(call: Call) -> bool | None:
     """Do positions turn this layer's queries? Measured: are they others without rotation? None: it cannot be told."""
     try:
-        plain = replay(call, rotate=False).query
+        plain = run_again(call, rotate=False).query
     except InspectorError:
         return None
     room = 4 * torch.finfo(plain.dtype).eps * float(plain.abs().max())
@@ -41,7 +41,7 @@ def turns(call: Call) -> bool | None:
 
 
 def _unrotated(call: Call) -> Call:
-    assert call.entered is not None  # noqa: S101  (replay has said so, in words)
+    assert call.entered is not None  # noqa: S101  (run_again has said so, in words)
     kind, shape = type(call.module).__name__, call.entered.hidden_states.shape
     n = shape[-2]
     module = _without_rotation(call.module, n)

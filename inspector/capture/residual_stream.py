@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Around:
+class ResidualStream:
     """One token's vectors around one layer's attention, each [d_model], None where the pass did not show it.
 
     embedding: what the model's first block receives. residual: what this block receives. input: what its attention
@@ -38,12 +38,12 @@ class Around:
     added_to: str = ""
 
 
-class AroundRecorder(Recorder):
-    """Fills an Around during one forward pass. `module` attends for `layer`; `position` is the token's."""
+class ResidualStreamRecorder(Recorder):
+    """Fills a ResidualStream during one forward pass. `module` attends for `layer`; `position` is the token's."""
 
     def __init__(self, module: nn.Module, layer: LayerInfo, position: int) -> None:
         super().__init__(record=False)
-        self.found = Around()
+        self.found = ResidualStream()
         self._module, self._position = module, position
         self._runs_to_go = layer.repeat  # of the module, before the one that is meant
         self._inside = False  # its block: attention has ended, the next block has not begun

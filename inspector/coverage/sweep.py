@@ -196,7 +196,7 @@ def _examined(entry: Entry, folder: Path) -> Row:
     except Exception as error:
         return replace(row, reason=f"The library could not run it: {_said(error)}.", broken=True)
     rope = row.rope if row.known else any(layer.rope for layer in trace.layers)
-    hidden = {kept.unexplained for kept in trace.kept if kept.unexplained}  # the seam's words for what it cannot show
+    hidden = {kept.unexplained for kept in trace.stored if kept.unexplained}  # the seam's words for what it cannot show
     row = replace(row, captured=True, layers=len(trace.layers), rope=rope, unexplained="; ".join(sorted(hidden)))
     try:
         return _judged(row, verify(model, trace))

@@ -82,7 +82,7 @@ class Sizes:
         """L · 2 · n · G · d · b; in a layer with a window only its last positions."""
         return sum(one.cached(n) * one.kv_heads * (one.d_head + one.d_value) for one in self.layers) * self.element
 
-    def kept(self, n: int) -> int:
+    def stored(self, n: int) -> int:
         """L · n · (H + 2 G) · d · b: queries, keys and values of every token, windows or not."""
         each = (one.heads * one.d_head + one.kv_heads * (one.d_head + one.d_value) for one in self.layers)
         return n * sum(each) * self.element
@@ -141,7 +141,7 @@ def parameters(model: Model) -> Parameters:
     matrices, why = None, ""
     try:
         ours = model.reimplementation
-        heads = [model.parameters(layer, head) for layer, one in enumerate(ours) for head in range(one.spec.heads)]
+        heads = [model.head_parameters(layer, head) for layer, one in enumerate(ours) for head in range(one.spec.heads)]
         matrices = _nbytes(part for one in heads for part in (one.W_q, one.W_k, one.W_v, one.W_o))
     except InspectorError as error:
         why = str(error)
@@ -207,7 +207,7 @@ def measured(trace: Trace, layer: int, progress: Progress | None = None) -> tupl
             cached: float = cache_bytes(model.cache(ids))
         except InspectorError as error:
             cached, why = float("nan"), str(error)
-        kept = [part for one in run.kept for part in (one.query, one.key, one.value)]
+        kept = [part for one in run.stored for part in (one.query, one.key, one.value)]
         counts = (
             run.weights(layer, 0).nbytes,
             run.weights(layer).nbytes,
@@ -236,7 +236,7 @@ def by_formula(found: Sizes, counted: Parameters | None, layer: int, ns: Iterabl
             found.weights_of_layer(n, layer),
             found.weights(n),
             found.cache(n),
-            found.kept(n),
+            found.stored(n),
             counted.attention if counted else found.matrices(),
             counted.whole if counted else None,
         )

@@ -46,7 +46,7 @@ def crossed(ours: Trace, theirs: Trace, layer: int, head: int) -> Crossed:
     Raises InspectorError for layers with a bias or sinks on their scores, weights that are not explained, two models,
     or more than MOST_PAIRS pairs.
     """
-    info, kept = ours.layers[layer], ours.kept[layer]
+    info, kept = ours.layers[layer], ours.stored[layer]
     if _kind(ours) != _kind(theirs):
         raise InspectorError("Both prompts have to run through the same model.")
     if ours.n * theirs.n > MOST_PAIRS:

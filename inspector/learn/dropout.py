@@ -61,7 +61,7 @@ def at_inference(trace: Trace, layer: int) -> AtInference:
     again = trace.model.trace(list(trace.tokens.ids))
     pairs = [
         (mine, new)
-        for kept, other in zip(trace.kept, again.kept, strict=True)
+        for kept, other in zip(trace.stored, again.stored, strict=True)
         for mine, new in ((kept.query, other.query), (kept.key, other.key), (kept.value, other.value))
     ]
     if trace.last_logits is not None and again.last_logits is not None:

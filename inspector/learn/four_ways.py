@@ -115,7 +115,7 @@ def _loops(
     trace: Trace, layer: int, head: int, query: int, keys: Sequence[int], values: Sequence[int] | None = None
 ) -> Tensor:
     """Context [d_value] in float64; `values`: the positions whose values go with `keys` (None: the same)."""
-    kept = trace.kept[layer]
+    kept = trace.stored[layer]
     at = _numbers(trace.query(layer, head)[query])
     offered = [_numbers(vector) for vector in trace.key(layer, head)[list(keys)]]
     passed = [_numbers(vector) for vector in trace.value(layer, head)[list(keys if values is None else values)]]
@@ -139,7 +139,7 @@ def _loops(
 def _matrices(trace: Trace, layer: int, head: int | None, rows: slice) -> Tensor:
     """Context vectors [h, t, d_value] of these query rows, of one head [1, t, d_value] or of all; from the vectors on,
     not from the weights that the trace computes."""
-    kept = trace.kept[layer]
+    kept = trace.stored[layer]
     heads = range(kept.info.heads) if head is None else (head,)
     part = slice(None) if head is None else slice(head, head + 1)
     query = torch.stack([trace.query(layer, h)[rows] for h in heads])
@@ -159,7 +159,7 @@ def _matrices(trace: Trace, layer: int, head: int | None, rows: slice) -> Tensor
 
 def _may(trace: Trace, layer: int, head: int | None, rows: slice) -> Tensor:
     """Where these queries may look, [t, s] or (where heads differ) [h, t, s]."""
-    mask = trace.kept[layer].mask
+    mask = trace.stored[layer].mask
     if isinstance(mask, Tensor) and mask.ndim == 3:
         return mask[:, rows] if head is None else mask[head : head + 1, rows]
     return trace.allowed(layer, rows)
@@ -167,7 +167,7 @@ def _may(trace: Trace, layer: int, head: int | None, rows: slice) -> Tensor:
 
 def _blockwise(trace: Trace, layer: int, head: int, block: int) -> Tensor:
     """Context vectors [t, d_value] of all queries of this head."""
-    kept = trace.kept[layer]
+    kept = trace.stored[layer]
     if kept.bias is not None:
         raise InspectorError("This layer adds a bias to its scores, which the blockwise way does not know.")
     if not isinstance(kept.mask, MaskRule):
@@ -196,7 +196,7 @@ def _spoilt(
     found: list[tuple[str, str, Sequence[int], Sequence[int] | None]] = []
     if len(keys) > 1:
         found.append(("Keys in reverse order", "control: each weight meets another token's value", keys[::-1], keys))
-    if len(keys) < trace.n and trace.kept[layer].bias is None:
+    if len(keys) < trace.n and trace.stored[layer].bias is None:
         found.append((FORGOTTEN, f"control: all {trace.n} keys instead of {len(keys)}", range(trace.n), None))
     return found
 
@@ -210,12 +210,12 @@ def _tolerance(trace: Trace, layer: int, head: int, query: int) -> tuple[float, 
 
 def _relative(trace: Trace, layer: int, head: int, query: int) -> tuple[float, str]:
     info = trace.layers[layer]
-    unit, sum_unit = _units(trace.kept[layer].query.dtype)
+    unit, sum_unit = _units(trace.stored[layer].query.dtype)
     scores = trace.scaled_scores(layer, head, queries=slice(query, query + 1))[0]
     steep = float(scores[_keys(trace, layer, head, query)].double().abs().max())
     # A score that is off by e moves all weights of its row together by at most e.
     relative = 2 * unit + sum_unit * math.sqrt(trace.n) + steep * (unit + sum_unit * math.sqrt(info.d_head))
-    name = str(trace.kept[layer].query.dtype).removeprefix("torch.")
+    name = str(trace.stored[layer].query.dtype).removeprefix("torch.")
     return relative, (
         f"{name} rounds at {unit:.1e}: √{info.d_head} roundings of a score of up to {steep:.3g}, √{trace.n} of the sum"
     )

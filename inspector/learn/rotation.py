@@ -65,6 +65,6 @@ def norms(query: Tensor, key: Tensor) -> float:
 
 
 def sum_rounding(dtype: torch.dtype, products: int) -> float:
-    """Relative error of a sum of so many products, rounded once to the dtype (inspector/compare.py)."""
+    """Relative error of a sum of so many products, rounded once to the dtype (inspector/verification/compare.py)."""
     unit = torch.finfo(dtype).eps
     return unit + (unit if dtype == torch.float64 else torch.finfo(torch.float32).eps) * math.sqrt(products)

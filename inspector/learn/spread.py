@@ -51,7 +51,7 @@ def spreads(trace: Trace, *, on_layer: Callable[[int, int], None] | None = None)
         raw, seen = _Moments(info.heads), _Moments(info.heads)
         entropies = torch.zeros(2, info.heads, dtype=torch.float64)
         choices = torch.zeros(info.heads, dtype=torch.float64)
-        explained = not trace.kept[layer].unexplained
+        explained = not trace.stored[layer].unexplained
         for strip in _strips(trace, layer):
             may = _allowed(trace, layer, strip)
             raw.add(trace.scores(layer, None, queries=strip), may)
@@ -171,7 +171,7 @@ def _strips(trace: Trace, layer: int) -> Iterator[slice]:
 def _allowed(trace: Trace, layer: int, rows: slice) -> Tensor:
     """Where these queries may look, for every head: [h, t, s]."""
     heads = trace.layers[layer].heads
-    table = trace.kept[layer].mask
+    table = trace.stored[layer].mask
     if isinstance(table, Tensor) and table.ndim == 3:  # heads differ
         return torch.stack([trace.allowed(layer, rows, head) for head in range(heads)])
     return trace.allowed(layer, rows).expand(heads, -1, -1)
@@ -179,7 +179,7 @@ def _allowed(trace: Trace, layer: int, rows: slice) -> Tensor:
 
 def _unscaled(trace: Trace, layer: int, rows: slice) -> Tensor:
     """The weights that the layer would have with a scale of 1, all else as it is: [h, t, s]."""
-    kept = trace.kept[layer]
+    kept = trace.stored[layer]
     bias, sinks = kept.bias, kept.sinks
     return masked_weights(
         kept.query[:, rows],

@@ -83,7 +83,7 @@ def word_of(tokens: Tokens, position: int) -> tuple[int, ...]:
 def visible(trace: Trace, query: int) -> list[int]:
     """The key positions that the query token may look at in some layer."""
     # Layers of one rule are asked once.
-    kinds = {kept.mask if isinstance(kept.mask, MaskRule) else at: at for at, kept in enumerate(trace.kept)}
+    kinds = {kept.mask if isinstance(kept.mask, MaskRule) else at: at for at, kept in enumerate(trace.stored)}
     tables = [trace.allowed(layer, slice(query, query + 1))[0].cpu() for layer in kinds.values()]
     found: list[int] = torch.stack(tables).any(0).nonzero().flatten().tolist()
     return found
@@ -106,7 +106,7 @@ def ranking(trace: Trace, query: int, key: int, *, on_layer: Callable[[int, int]
     for layer, info in enumerate(trace.layers):
         rows = slice(query, query + 1)
         seen = seen or bool(trace.allowed(layer, rows)[0, key])
-        if not trace.kept[layer].unexplained:
+        if not trace.stored[layer].unexplained:
             weights = trace.weights(layer, None, queries=rows)[:, 0].double().cpu()  # [h, s]
             weight = weights[:, key]
             parts.append(

@@ -47,7 +47,7 @@ def mask_on_off(trace: Trace, layer: int, head: int, *, up_to: int = UNMASKED_UP
     n = min(trace.n, up_to)
     rows = slice(0, n)
     reference = trace.weights(layer, head, queries=rows)[:, :n]  # says why where weights cannot be told
-    kept = trace.kept[layer]
+    kept = trace.stored[layer]
     if kept.bias is not None:
         raise InspectorError(
             f"Layer {layer} adds a bias to its scores that is known only where its mask allows looking, so its weights "

@@ -26,7 +26,7 @@ MATRICES = ("W_q", "W_k", "W_v", "W_o")
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class StreamNumbers:
     """The query token's vectors around a layer's attention, as capture/residual_stream.py names
     them, [d_model] each."""
 
@@ -38,16 +38,16 @@ class Surroundings:
     added_to: str = ""
 
 
-def around(trace: Trace, layer: int, query: int) -> Surroundings:
+def residual_stream(trace: Trace, layer: int, query: int) -> StreamNumbers:
     """What stands around this layer's attention for the query token, by one more forward pass."""
     one_row(trace, query)
     if trace.model is None:
         raise InspectorError(
             "This trace was opened from a file and has no model at hand, which this station needs; run the prompt."
         )
-    found = trace.model.around(trace.tokens.ids, trace.layers[layer], query)
+    found = trace.model.residual_stream(trace.tokens.ids, trace.layers[layer], query)
     arrays = {name: numbers(v) for name, v in vars(found).items() if isinstance(v, Tensor)}
-    return Surroundings(added_to=found.added_to, **arrays)
+    return StreamNumbers(added_to=found.added_to, **arrays)
 
 
 # -- from the token to its query, key and value ----------------------------------------------------------------
@@ -87,7 +87,7 @@ def matrices(trace: Trace, layer: int, head: int) -> dict[str, Numbers]:
     """This head's slices of W_q, W_k [d_head, d_model], W_v [d_value, d_model] and W_o [d_model, d_value]."""
     if trace.model is None:
         raise InspectorError("This trace was opened from a file, which holds no parameters; run the prompt.")
-    found = trace.model.parameters(layer, head)
+    found = trace.model.head_parameters(layer, head)
     return {name: numbers(getattr(found, name)) for name in MATRICES}
 
 
@@ -110,7 +110,7 @@ def made_vectors(trace: Trace, layer: int, head: int, query: int, received: Numb
     Where a model adds a bias or normalises, that is many: the matrix is not all of it then.
     """
     parameters = matrices(trace, layer, head)
-    unit = torch.finfo(trace.kept[layer].query.dtype).eps
+    unit = torch.finfo(trace.stored[layer].query.dtype).eps
     given = received.astype(np.float64)
     rows = []
     for (name, theirs), matrix in zip(own_vectors(trace, layer, head, query).items(), MATRICES, strict=False):

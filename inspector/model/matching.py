@@ -46,7 +46,7 @@ def given_to(layer: CausalSelfAttention, trace: Trace, index: int) -> Given:
 
 
 def _source(trace: Trace, place: str) -> Layer:
-    for kept in trace.kept:
+    for kept in trace.stored:
         if stands_at(kept.info.name, place):
             return kept
     raise InspectorError(f"A layer shares the keys of {place}, which did not run; its numbers cannot be compared.")
@@ -54,6 +54,6 @@ def _source(trace: Trace, place: str) -> Layer:
 
 def _table(trace: Trace, index: int) -> Tensor:
     """The model's own choice: true where a query may look at a key, or what it adds to scores, -inf elsewhere."""
-    kept = trace.kept[index]
+    kept = trace.stored[index]
     may = kept.mask if isinstance(kept.mask, Tensor) else trace.allowed(index)
     return may if kept.bias is None else torch.where(may, kept.bias.float(), -torch.inf)

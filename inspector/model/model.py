@@ -23,7 +23,7 @@ from inspector.capture import probe, recorded_layers
 from inspector.capture.hooks import asks_interface, install_hooks
 from inspector.capture.probe import Probe
 from inspector.capture.recorder import OnLayer, Recorder, install_seam, recording
-from inspector.capture.residual_stream import Around, AroundRecorder
+from inspector.capture.residual_stream import ResidualStream, ResidualStreamRecorder
 from inspector.errors import InspectorError, NotRun
 from inspector.loading import resolve
 from inspector.loading.weight_checks import refuse_broken_numbers
@@ -100,7 +100,7 @@ class Model:
         except reimpl.CheckpointError as error:
             raise InspectorError(str(error)) from error
 
-    def parameters(self, layer: int, head: int) -> HeadParameters:
+    def head_parameters(self, layer: int, head: int) -> HeadParameters:
         """This head's slices of W_q, W_k, W_v and W_o."""
         layers = self.reimplementation
         if not 0 <= layer < len(layers):
@@ -320,9 +320,9 @@ class Model:
             "transformers": transformers.__version__,
         }
 
-    def around(self, ids: Sequence[int], layer: LayerInfo, position: int) -> Around:
+    def residual_stream(self, ids: Sequence[int], layer: LayerInfo, position: int) -> ResidualStream:
         """What stands around one layer's attention for the token at `position`, by one more forward pass."""
-        recorder = AroundRecorder(self._attention[layer.name], layer, position)
+        recorder = ResidualStreamRecorder(self._attention[layer.name], layer, position)
         self._run(ids, recorder)
         return recorder.found
 

@@ -33,7 +33,7 @@ def save_trace(trace: Trace, path: Path) -> Path:
     """Write the trace's tensors and facts to `path`."""
     tensors: dict[str, Tensor] = {} if trace.last_logits is None else {"last_logits": trace.last_logits}
     rules: list[dict[str, Any]] = []
-    for layer in trace.kept:
+    for layer in trace.stored:
         place = f"layers.{layer.info.index}."
         for name in _VECTORS + _OPTIONAL:
             if getattr(layer, name) is not None:

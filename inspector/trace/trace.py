@@ -19,7 +19,7 @@ from torch import Tensor
 
 from inspector.capture.masks import Mask, masked_weights
 from inspector.capture.recorder import Call
-from inspector.capture.rerun import replay
+from inspector.capture.rerun import run_again
 from inspector.errors import InspectorError
 from inspector.trace.tokens import Tokens
 from reimpl.attention import context_vectors, scaled_scores
@@ -86,7 +86,7 @@ class Layer:
     call: Call | None = field(default=None, repr=False)
 
     @property
-    def held(self) -> bool:
+    def has_vectors(self) -> bool:
         """Whether its vectors were kept; else only `info` is known."""
         return self.query.shape[1] > 0
 
@@ -118,7 +118,7 @@ class Trace:
         self.tokens, self.prompt, self.model, self.model_name = tokens, prompt, model, model_name
         self.prompt_length = len(tokens) if prompt_length is None else prompt_length
         self.last_logits = last_logits  # [1, vocabulary], what follows the last token; None: the model has no such head
-        self.kept = layers
+        self.stored = layers
         self.source = source or {}  # model type, revision, dtype, device, library versions
         self._logits: Tensor | None = None
         self._lock = threading.Lock()
@@ -131,17 +131,17 @@ class Trace:
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
         """All attention layers of the model, also those of which nothing was kept."""
-        return tuple(layer.info for layer in self.kept)
+        return tuple(layer.info for layer in self.stored)
 
     @property
-    def held(self) -> tuple[LayerInfo, ...]:
+    def stored_layers(self) -> tuple[LayerInfo, ...]:
         """The layers whose vectors were kept: all, unless some were chosen."""
-        return tuple(layer.info for layer in self.kept if layer.held)
+        return tuple(layer.info for layer in self.stored if layer.has_vectors)
 
     @property
     def exact(self) -> bool:
         """Whether every layer's queries, keys and values are here, to the last bit."""
-        return self.precision is None and len(self.held) == len(self.kept)
+        return self.precision is None and len(self.stored_layers) == len(self.stored)
 
     @property
     def lost(self) -> str:
@@ -259,7 +259,7 @@ class Trace:
         The shares of all heads (and W_o's bias, if any) add up to the attention output.
         """
         context = self.context(layer, head)
-        w_o = self._model().parameters(layer, head).W_o  # [m, d]
+        w_o = self._model().head_parameters(layer, head).W_o  # [m, d]
         return context @ w_o.to(context).T
 
     # -- around the attention -----------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ class Trace:
     def nbytes(self) -> int:
         """Bytes of the tensors kept."""
         tensors = [self.last_logits, self._logits]
-        for kept in self.kept:
+        for kept in self.stored:
             tensors += [kept.query, kept.key, kept.value, kept.input, kept.output, kept.residual, *(kept.before or ())]
             tensors += [kept.mask if isinstance(kept.mask, Tensor) else None, kept.bias, kept.sinks]
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
@@ -336,10 +336,14 @@ class Trace:
 
     def __repr__(self) -> str:
         return (
-            f"Trace of {self.n} tokens through {self.model_name or 'a model'}: {len(self.kept)} layers, "
-            f"{self.kept[0].info.heads} heads, {self.nbytes / 2**20:.1f} MB kept"
+            f"Trace of {self.n} tokens through {self.model_name or 'a model'}: {len(self.stored)} layers, "
+            f"{self.stored[0].info.heads} heads, {self.nbytes / 2**20:.1f} MB kept"
             + (f" in {self.precision}" if self.precision else "")
-            + ("" if len(self.held) == len(self.kept) else f", vectors of {len(self.held)} layers alone")
+            + (
+                ""
+                if len(self.stored_layers) == len(self.stored)
+                else f", vectors of {len(self.stored_layers)} layers alone"
+            )
         )
 
     def _repr_html_(self) -> str:
@@ -354,11 +358,11 @@ class Trace:
         return kept if self.precision is None or self.dtype is None else kept.to(WHOLE[self.dtype])
 
     def _layer(self, layer: int) -> Layer:
-        if not 0 <= layer < len(self.kept):
-            raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(self.kept) - 1}.")
-        kept = self.kept[layer]
-        if not kept.held:
-            held = ", ".join(str(info.index) for info in self.held)
+        if not 0 <= layer < len(self.stored):
+            raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(self.stored) - 1}.")
+        kept = self.stored[layer]
+        if not kept.has_vectors:
+            held = ", ".join(str(info.index) for info in self.stored_layers)
             raise InspectorError(
                 f"Layer {layer} was not kept: this trace has layer {held}; trace again with layers=[{layer}]."
             )
@@ -415,7 +419,7 @@ class Trace:
             if kept.call is None:
                 name = kept.info.name
                 raise InspectorError(f"{name} cannot be run again, so its vectors before rotation are not shown.")
-            again = replay(kept.call, rotate=False)
+            again = run_again(kept.call, rotate=False)
             kept.before = (again.query, again.key)
         return kept.before
 
@@ -432,8 +436,8 @@ class Trace:
 
     def _fetch(self, what: str) -> None:
         """One more forward pass of the same tokens, keeping `what` of every layer."""
-        again = self._model().again(self.tokens.ids, what, [info.index for info in self.held])
-        for mine, new in zip(self.kept, again, strict=True):
+        again = self._model().again(self.tokens.ids, what, [info.index for info in self.stored_layers])
+        for mine, new in zip(self.stored, again, strict=True):
             if what == "input":
                 mine.call = new.call  # before the input: whoever sees the input finds the call
             setattr(mine, what, getattr(new, what))
@@ -455,8 +459,8 @@ class Trace:
             "precision": self.precision,
             "dtype": self.dtype,
             "tokens": asdict(self.tokens),
-            "layers": [asdict(layer.info) for layer in self.kept],
-            "unexplained": [layer.unexplained for layer in self.kept],
+            "layers": [asdict(layer.info) for layer in self.stored],
+            "unexplained": [layer.unexplained for layer in self.stored],
         }
 
 

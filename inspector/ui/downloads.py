@@ -77,7 +77,7 @@ def _save(shown: Current, chosen: Selection) -> None:
         _button(file_name(trace, what, suffix, layer, head), make, label)
 
     what = kind.replace("_", "-")
-    drawn = not trace.kept[layer].unexplained
+    drawn = not trace.stored[layer].unexplained
     st.caption(f"**Layer {layer}, head {head}**")
     with st.container(horizontal=True):
         if drawn:
@@ -91,7 +91,7 @@ def _save(shown: Current, chosen: Selection) -> None:
         one("vectors", "safetensors", lambda: _vectors(request, layer, head), "Vectors (safetensors)")
     st.caption("**All heads**")
     with st.container(horizontal=True):
-        if not any(kept.unexplained for kept in trace.kept):
+        if not any(kept.unexplained for kept in trace.stored):
             _button(file_name(trace, "all-heads", "html"), every_head, "HTML page of all heads")
         if trace.nbytes <= MOST_TRACE_BYTES:
             size = f"{trace.nbytes / 2**20:,.1f} MB"
@@ -101,7 +101,7 @@ def _save(shown: Current, chosen: Selection) -> None:
                 f"Whole trace ({size})",
             )
     if not drawn:
-        st.caption(f"No weights of this layer can be saved: {plain(trace.kept[layer].unexplained)}.")
+        st.caption(f"No weights of this layer can be saved: {plain(trace.stored[layer].unexplained)}.")
     st.caption(" ".join(_limits(trace, words=chosen.unit == "words")))
 
 

@@ -51,8 +51,8 @@ def _wrong(trace: Trace, name: str) -> str:
     """What does not fit together in this trace; empty: nothing was found."""
     tokens = trace.tokens
     texts = [*tokens.labels, *tokens.texts, trace.model_name]
-    if not trace.kept or not 1 <= trace.n <= MOST_TOKENS:
-        return f"{len(trace.kept)} layers and {trace.n} tokens; at least one and at most {MOST_TOKENS:,} can be shown"
+    if not trace.stored or not 1 <= trace.n <= MOST_TOKENS:
+        return f"{len(trace.stored)} layers and {trace.n} tokens; at least one and at most {MOST_TOKENS:,} can be shown"
     if not all(isinstance(text, str) for text in texts) or not isinstance(trace.prompt, str | None):
         return "its words are not text"
     try:
@@ -63,14 +63,14 @@ def _wrong(trace: Trace, name: str) -> str:
         return "its tokens' ids and labels differ in number"
     if not isinstance(trace.source, dict) or not 0 <= trace.prompt_length <= trace.n:
         return "it does not say where its numbers come from"
-    if len(trace.held) < len(trace.kept):
+    if len(trace.stored_layers) < len(trace.stored):
         raise InspectorError(
-            f"{name} keeps {len(trace.held)} of {len(trace.kept)} layers, and this app shows whole traces: open it in "
-            "Python, or capture the prompt again without --layers."
+            f"{name} keeps {len(trace.stored_layers)} of {len(trace.stored)} layers, and this app shows whole traces: "
+            "open it in Python, or capture the prompt again without --layers."
         )
     if trace.precision is not None and trace.precision not in HALVES:
         return "it does not say how its vectors were rounded"
-    for index, kept in enumerate(trace.kept):
+    for index, kept in enumerate(trace.stored):
         if wrong := _layer_wrong(trace, index, kept):
             return f"layer {index}: {wrong}"
     return ""

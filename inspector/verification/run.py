@@ -23,7 +23,7 @@ from torch import Tensor
 
 import reimpl
 from inspector.capture.recorder import OnLayer
-from inspector.capture.rerun import replay
+from inspector.capture.rerun import run_again
 from inspector.errors import InspectorError
 from inspector.model.cost import refuse_verification
 from inspector.model.matching import given_to, pair
@@ -160,7 +160,7 @@ def run_controls(
     kinds: dict[Any, int] = {}
     for index, layer in enumerate(ours):
         kinds.setdefault(layer.spec, index)
-    references = {index: _reference(trace.kept[index]) for index in kinds.values()}
+    references = {index: _reference(trace.stored[index]) for index in kinds.values()}
     given = {index: given_to(ours[index], trace, index) for index in references}
     for mistake in MISTAKES:
         yield _control(mistake, trace, ours, references, given)
@@ -203,7 +203,7 @@ def _control(
         if isinstance(planted, str):
             reason = reason or planted
             continue
-        x = _input(trace.kept[index])
+        x = _input(trace.stored[index])
         with torch.inference_mode():
             found = _each_from_reference(planted, x, reference, given[index])
             checks = _compare(trace.layers[index], x, found, reference)
@@ -240,7 +240,7 @@ def _input(kept: Layer) -> Tensor:
 
 
 def _references(trace: Trace) -> Iterator[tuple[AttentionTrace, Layer]]:
-    for kept in trace.kept:
+    for kept in trace.stored:
         yield _reference(kept), kept
 
 
@@ -248,7 +248,7 @@ def _reference(kept: Layer) -> AttentionTrace:
     """The library's own stages of one layer: its attention module run again on its captured input."""
     _input(kept)
     assert kept.call is not None  # noqa: S101  (_input has just said so, in words)
-    turned, plain = replay(kept.call), replay(kept.call, rotate=False)
+    turned, plain = run_again(kept.call), run_again(kept.call, rotate=False)
     if not (torch.equal(turned.query, kept.query) and torch.equal(turned.key, kept.key)):
         raise InspectorError(
             f"Layer {kept.info.index} gave other queries when run again than in the forward pass, so there is no "
@@ -370,7 +370,7 @@ def _first(checks: Sequence[Check]) -> Check | None:
 
 def _causes(trace: Trace, ours: Sequence[CausalSelfAttention], judged: OwnAttention, first: Check) -> Iterator[str]:
     """The planted mistakes that give the judged attention's numbers at its first differing stage."""
-    kept = trace.kept[first.layer]
+    kept = trace.stored[first.layer]
     reference, x = _reference(kept), _input(kept)
     with torch.inference_mode():
         found = _readable(judged(x, first.layer), reference)[first.stage]

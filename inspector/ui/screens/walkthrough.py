@@ -48,8 +48,8 @@ def show() -> None:
     query, key, row = common.pair_pickers(trace, chosen)
     _steps(chosen.station)
     st.subheader(f"{ORDER.index(chosen.station) + 1}. {STATIONS[chosen.station]}", anchor=False)
-    if trace.kept[layer].unexplained:
-        st.warning(plain(f"Weights of layer {layer} cannot be shown: {trace.kept[layer].unexplained}."))
+    if trace.stored[layer].unexplained:
+        st.warning(plain(f"Weights of layer {layer} cannot be shown: {trace.stored[layer].unexplained}."))
     DRAW[chosen.station](At(shown, layer, head, query, key, row))
 
 

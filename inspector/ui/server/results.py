@@ -355,19 +355,21 @@ def vectors(
     return result(request, ("vectors", layer, head), make, size=size, progress=progress)
 
 
-def around(request: Request, layer: int, query: int, progress: Progress | None = None) -> walkthrough.Surroundings:
+def residual_stream(
+    request: Request, layer: int, query: int, progress: Progress | None = None
+) -> walkthrough.StreamNumbers:
     """One token's vectors around one layer's attention."""
 
-    def make(traced: Trace, report: Progress) -> walkthrough.Surroundings:
+    def make(traced: Trace, report: Progress) -> walkthrough.StreamNumbers:
         report("Running the prompt once more, to see around the attention", None)
-        return walkthrough.around(traced, layer, query)
+        return walkthrough.residual_stream(traced, layer, query)
 
     return result(request, ("around", layer, query), make, progress=progress)
 
 
 def output(request: Request, layer: int, query: int, progress: Progress | None = None) -> shares.Output:
     """One token's attention output as the heads' shares, judged against the library's own."""
-    found = around(request, layer, query, progress).output
+    found = residual_stream(request, layer, query, progress).output
     if found is None:
         raise InspectorError(f"The output of layer {layer} could not be read from the model as it ran.")
     return shares.output(trace(request, progress), layer, query, found)

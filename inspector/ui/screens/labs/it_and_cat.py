@@ -241,7 +241,7 @@ def _ranked(trace: Trace, frame: pd.DataFrame, chosen: state.Selection, query: i
         st.page_link(_PAGES / "heads.py", label="This head's whole map", icon=":material/grid_on:")
         if (chosen.query, chosen.key) == (query, key):
             st.page_link(_PAGES / "pair.py", label="How this pair's weight comes about", icon=":material/swap_horiz:")
-    left_out = sum(bool(kept.unexplained) for kept in trace.kept)
+    left_out = sum(bool(kept.unexplained) for kept in trace.stored)
     if left_out:
         st.caption(f"{count(left_out, 'layer')} left out: their weights cannot be shown for this model.")
     st.info(

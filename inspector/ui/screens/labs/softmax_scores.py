@@ -109,7 +109,7 @@ def _sentences(row: pd.Series, why: spread.Variance) -> None:
 
 def _else(trace: Trace, layer: int) -> list[str]:
     """What else stands between score and softmax in this layer."""
-    kept = trace.kept[layer]
+    kept = trace.stored[layer]
     said = []
     if kept.info.softcap is not None:
         said.append(f"This layer soft-caps scaled scores at ±{kept.info.softcap:g}: what softmax sees is after that.")

@@ -16,7 +16,7 @@ from inspector.ui.server import results
 if TYPE_CHECKING:
     import pandas as pd
 
-    from inspector.learn.walkthrough import Surroundings
+    from inspector.learn.walkthrough import StreamNumbers
     from inspector.trace.trace import LayerInfo, Trace
 
 
@@ -47,9 +47,11 @@ class At:
     def key_label(self) -> str:
         return label(self.trace, self.key)
 
-    def around(self) -> Surroundings | None:
+    def residual_stream(self) -> StreamNumbers | None:
         """The query token's vectors around this layer; None, with the reason on screen, where there are none."""
-        return attempt(lambda report: results.around(self.shown.request, self.layer, self.query, report), may_lack=True)
+        return attempt(
+            lambda report: results.residual_stream(self.shown.request, self.layer, self.query, report), may_lack=True
+        )
 
     @cached_property
     def steps(self) -> score_breakdown.PairSteps:

@@ -52,7 +52,7 @@ def tokens(at: At) -> None:
             column_config={"here": st.column_config.TextColumn("", width=26)},
         )
     with right:
-        found = at.around()
+        found = at.residual_stream()
         if found is None:
             return
         if found.embedding is None:
@@ -87,7 +87,7 @@ def attention_input(at: At) -> None:
         "layer adds to it. What attention receives is, in most models, the residual after the block's norm, which "
         "brings it to a common size."
     )
-    found = at.around()
+    found = at.residual_stream()
     if found is None or found.input is None:
         return
     received = found.input
@@ -145,7 +145,7 @@ def vectors(at: At) -> None:
         "**query**, its **key**, its **value**. Every token gets all three."
     )
     trace = at.trace
-    found = at.around()
+    found = at.residual_stream()
     if found is None or found.input is None:
         return
     formula(

@@ -230,5 +230,5 @@ def _row(at: At, panels: list[Panel], key: str) -> None:
 
 
 def _d_model(at: At) -> int | None:
-    found = at.around()
+    found = at.residual_stream()
     return None if found is None or found.input is None else len(found.input)

@@ -175,7 +175,7 @@ def residual(at: At) -> None:
         "The attention output does not replace the token's vector: it is **added** to it. Attention *updates* what is "
         "known about a token with what it found at others."
     )
-    found = at.around()
+    found = at.residual_stream()
     if found is None or found.residual is None or found.output is None:
         return
     if not found.added_to:
@@ -231,7 +231,7 @@ def following(at: At) -> None:
         else "This was the last layer with attention. After the rest of its block and a last norm, what the token's "
         "vector has become is turned into a score for every token of the vocabulary: what comes next?"
     )
-    found = at.around()
+    found = at.residual_stream()
     if found is None or found.residual is None or found.output is None:
         return
     if not last and found.next_residual is not None:
