@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from inspector.analysis import head_scores as measures
     from inspector.errors import InspectorError
     from inspector.model.model import Model, load
-    from inspector.trace.file import open_trace
-    from inspector.trace.trace import Trace
+    from inspector.trace.trace import Trace, open_trace
     from inspector.verification.report import VerificationReport
     from inspector.verification.run import verify
 
@@ -37,7 +36,7 @@ _PLACES = {
     "VerificationReport": ("inspector.verification.report", "VerificationReport"),
     "load": ("inspector.model.model", "load"),
     "measures": ("inspector.analysis.head_scores", ""),
-    "open_trace": ("inspector.trace.file", "open_trace"),
+    "open_trace": ("inspector.trace.trace", "open_trace"),
     "verify": ("inspector.verification.run", "verify"),
     "views": ("inspector.views", ""),
 }

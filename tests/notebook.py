@@ -25,7 +25,9 @@ def run(notebook: Any) -> Any:
     The kernel is a process of its own on loopback; it may not ask a hub for anything.
     """
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    # One thread: how a sum is cut among threads changes its last digits, and the saved picture holds them.
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment["OMP_NUM_THREADS"] = "1"
     # No times of execution, and what was printed as one piece, however the kernel sent it: saved outputs are the same
     # whenever and wherever they were made.
     same = {"record_timing": False, "coalesce_streams": True}

@@ -15,9 +15,10 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Gemma3Conf
 import inspector
 import inspector.capture.masks
 import inspector.capture.recorder
-import inspector.capture.recorder
+from inspector.capture.attention_interface import recording
+from inspector.capture.completeness import unexplained
 from inspector.capture.hooks import block_number
-from inspector.capture.recorder import Recorder, recording, unexplained
+from inspector.capture.recorder import Recorder
 from inspector.capture.rerun import run_again, turns
 from inspector.coverage import tiny as types
 from inspector.errors import InspectorError, NotRun

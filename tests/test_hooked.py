@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import inspector
+from inspector.capture.attention_interface import recording
 from inspector.capture.hooks import install_hooks
-from inspector.capture.recorder import Recorder, recording
+from inspector.capture.recorder import Recorder
 from inspector.capture.rerun import run_again
 from inspector.capture.torch_functions import Watch, computes_attention
 from inspector.coverage import tiny as types

@@ -92,7 +92,9 @@ def test_the_spread_is_that_of_the_traces_scores_where_the_mask_allows(houston):
         bits = torch.special.entr(weights).sum(-1) / math.log(2)
         assert row["entropy unscaled"] == pytest.approx(bits.mean().item(), rel=1e-9)
     known = measures(houston)["entropy"].to_numpy()
-    assert frame["entropy"].to_numpy() == pytest.approx(known, abs=2.4e-7)  # summed in float32 there: one step of it from 2 to 4
+    assert frame["entropy"].to_numpy() == pytest.approx(
+        known, abs=2.4e-7
+    )  # summed in float32 there: one step of it from 2 to 4
     assert (frame["entropy unscaled"] < frame["entropy"]).all()
 
 

@@ -19,7 +19,8 @@ from inspector.trace.trace import STRIP_BYTES
 from reimpl.blockwise import Strip, pool_max
 
 if TYPE_CHECKING:
-    from inspector.trace.trace import LayerInfo, Trace
+    from inspector.capture.records import LayerInfo
+    from inspector.trace.trace import Trace
 
 Kind = Literal["weights", "scaled_scores", "weighted_values"]
 

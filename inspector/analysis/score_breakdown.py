@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from inspector.errors import InspectorError
+from inspector.model.model import model_of
 from reimpl.frequencies import frequencies
 from reimpl.spec import RopeSpec
 
@@ -273,11 +274,7 @@ def turning(trace: Trace, layer: int) -> Turning:
     known: no RoPE, no model at hand, a family that is not reimplemented."""
     if trace.layers[layer].rope is False:
         raise InspectorError(f"Layer {layer} does not use RoPE: nothing is turned, its score is all content.")
-    if trace.model is None:
-        raise InspectorError(
-            "This trace was opened from a file and has no model at hand, so how fast its planes turn is not known."
-        )
-    rope = trace.model.reimplementation[layer].spec.rope
+    rope = model_of(trace, "the speed at which planes turn").reimplementation[layer].spec.rope
     if rope is None:
         raise InspectorError(f"Layer {layer} does not use RoPE: nothing is turned, its score is all content.")
     first, second = _plane_dimensions(rope, trace.layers[layer].d_head)

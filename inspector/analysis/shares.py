@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from inspector.errors import InspectorError
+from inspector.model.model import model_of
 from inspector.verification.compare import Check, compare
 from reimpl.attention import context_vectors
 
@@ -142,18 +143,14 @@ def one_row(trace: Trace, query: int) -> slice:
 
 
 def _attention(trace: Trace, layer: int) -> CausalSelfAttention:
-    if trace.model is None:
-        raise InspectorError(
-            "This trace was opened from a file and has no model at hand, so its W_o is not known; run the prompt."
-        )
-    layers = trace.model.reimplementation
+    layers = model_of(trace, "W_o").reimplementation
     if not 0 <= layer < len(layers):
         raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(layers) - 1}.")
     return layers[layer]
 
 
 def _tolerance(trace: Trace, layer: int, query: int, shares: Tensor, reference: Tensor) -> tuple[float, str]:
-    """The largest difference that another order of summation may explain, and why (inspector/verification/compare.py's terms)."""
+    """The largest difference that another order of summation may explain, and why, as compare.py does."""
     info, may = trace.layers[layer], trace.allowed(layer, queries=one_row(trace, query))
     dtype, width = reference.dtype, info.heads * info.d_value
     unit = torch.finfo(dtype).eps

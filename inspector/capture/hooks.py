@@ -9,17 +9,13 @@ import inspect
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
+from inspector.capture.active import active
 from inspector.capture.torch_functions import computes_attention
 
-if TYPE_CHECKING:
-    from inspector.capture.recorder import Recorder
-
-active: ContextVar[Recorder | None] = ContextVar("attention_recorder", default=None)  # of this thread
 _install_lock = threading.Lock()
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from inspector.capture.recorder import Call, Recorder
+from inspector.capture.recorder import Recorder
+from inspector.capture.records import Call
 from inspector.capture.rerun import turns
 
 TOKENS = 8

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from inspector.capture.hooks import block_number
-from inspector.capture.recorder import Call
+from inspector.capture.records import Call, Layer, LayerInfo
 from inspector.errors import InspectorError
 from inspector.loading.weight_checks import all_finite
-from inspector.trace.trace import Layer, LayerInfo
 from reimpl.spec import MaskRule
 
 

@@ -13,11 +13,7 @@ hooks (hooked.py).
 
 from __future__ import annotations
 
-import functools
-import threading
-from collections import UserDict
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,64 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from transformers.cache_utils import Cache
-from transformers.modeling_utils import AttentionInterface
 
-from inspector.capture.hooks import active
-from inspector.capture.masks import KeptMask, Mask, additive_mask, as_additive, masked_weights, read_mask
+from inspector.capture.completeness import unexplained
+from inspector.capture.masks import KeptMask, additive_mask, as_additive, read_mask
+from inspector.capture.records import Call, Entered, OnLayer, each_item
 from inspector.capture.torch_functions import Attended, Watch
 from inspector.errors import InspectorError
-from reimpl.attention import context_vectors, scaled_scores
-from reimpl.mask import allowed
+from reimpl.attention import context_vectors
 from reimpl.spec import MaskRule
-
-OnLayer = Callable[[int, int], None]
-
-_install_lock = threading.Lock()
-
-
-@dataclass
-class Call:
-    """One attention call of one prompt, batch dimension taken off. Tensors are the library's own, by reference."""
-
-    module: nn.Module
-    query: Tensor  # [h, t, d], rotated
-    key: Tensor  # [g, s, d], rotated
-    value: Tensor  # [g, s, d]
-    scale: float
-    mask: Mask
-    softcap: float | None
-    sinks: Tensor | None  # [h], or [h, t] where they depend on the input
-    window: int | None
-    bias: Tensor | None = None  # [h or 1, t or 1, s], added to the scaled scores
-    wanted: bool = True  # whether it is one of those of which something is kept
-    ordinal: int = 0  # which of the calls that its module makes in one run of itself, from 0
-    key_of: Call | None = None  # the earlier call whose key this is, where layers share keys
-    weights: Tensor | None = None  # [h, t, s] and
-    context: Tensor | None = None  # [h, t, d]: only from the module's own eager function, when a recorder asks for it
-    input: Tensor | None = None  # [t, m]
-    output: Tensor | None = None  # [t, m]
-    residual: Tensor | None = None  # [t, m], what the block received
-    entered: Entered | None = None  # how the module was called, to run it again
-    unexplained: str = ""  # why this record does not account for what the library computed; empty: it does
-
-
-@dataclass(frozen=True)
-class Entered:
-    """The arguments an attention module was called with, by name: kept so that nothing n x n is among them and that
-    nothing the pass writes later changes them."""
-
-    hidden_states: Tensor  # [1, t, m], one of the arguments
-    kept: Mapping[str, Any]
-
-    def arguments(self) -> dict[str, Any]:
-        """The arguments as they were, ready to be given once more."""
-
-        def given(value: Any) -> Any:
-            if isinstance(value, KeptMask):
-                return value.tensor()
-            return _each(given, value)
-
-        return {name: given(value) for name, value in self.kept.items()}
 
 
 class Enough(Exception):
@@ -256,7 +202,7 @@ class Recorder:
             if id(value) not in self._masks:
                 self._masks[id(value)] = (value, KeptMask.of(value))
             return self._masks[id(value)][1]
-        return None if isinstance(value, Cache) else _each(self._kept, value)
+        return None if isinstance(value, Cache) else each_item(self._kept, value)
 
     def leave_attention(self, module: nn.Module, output: Any) -> None:
         """The attention module returned this."""
@@ -337,64 +283,6 @@ def _empty(call: Call) -> None:
         call.bias = call.bias[:, :0].clone()
 
 
-@contextmanager
-def recording(recorder: Recorder) -> Iterator[Recorder]:
-    """Within this context, and in this thread alone, attention calls go through `recorder`."""
-    install_seam()
-    token = active.set(recorder)
-    try:
-        yield recorder
-    finally:
-        active.reset(token)
-
-
-def install_seam() -> None:
-    """Wrap the library's one look-up of attention functions; once per process, safe to call again."""
-    with _install_lock:
-        original = AttentionInterface.get_interface
-        if hasattr(original, "seam_of"):
-            return
-
-        @functools.wraps(original)
-        def get_interface(self: Any, attn_implementation: str, default: Callable[..., Any]) -> Callable[..., Any]:
-            configured = original(self, attn_implementation, default)
-            recorder = active.get()
-            return configured if recorder is None else functools.partial(recorder.attend, configured, default)
-
-        get_interface.seam_of = original  # type: ignore[attr-defined]
-        AttentionInterface.get_interface = get_interface
-
-
-def unexplained(call: Call, found: Tensor, kwargs: Mapping[str, Any]) -> str:
-    """Why this record would give other weights than the library used, judged on the last query's context; else empty.
-
-    A model may do what the record does not hold (a term in its scores, keys chosen elsewhere): better no picture than a
-    wrong one. The check costs one row of weights. `found` is what the model made of the last query, [h, d].
-    """
-    t, s = call.query.shape[1], call.key.shape[1]
-    positions = torch.arange(s, device=call.key.device)
-    if isinstance(call.mask, MaskRule):
-        may = allowed(call.mask, positions[s - 1 :], positions)
-    else:
-        may = call.mask[..., t - 1 : t, :]
-    with torch.inference_mode():
-        last, bias = call.query[:, -1:], None if call.bias is None else call.bias[:, -1:]
-        sinks = call.sinks if call.sinks is None or call.sinks.ndim == 1 else call.sinks[:, -1:]
-        weights = masked_weights(last, call.key, may, scale=call.scale, softcap=call.softcap, bias=bias, sinks=sinks)
-        context = context_vectors(weights.to(call.value.dtype), call.value)[:, 0].float()
-        # Room for rounding, in half precision too; what a forgotten term changes is of the values' own size. Never less
-        # than float32's: a float64 model's softmax is computed in it, except in the fused kernels.
-        steep = 1 + float(scaled_scores(last, call.key, scale=call.scale, softcap=call.softcap).abs().max())
-        eps = max(torch.finfo(call.value.dtype).eps, torch.finfo(torch.float32).eps)
-        room = min(0.25, 16 * eps * steep) * float(call.value.abs().max())
-        if float((context - found.reshape(context.shape).float()).abs().nan_to_num(torch.inf).max()) <= room:
-            return ""
-    usual = {"dropout", "scaling", "is_causal", "sliding_window", "softcap", "s_aux", "position_ids", "use_cache"}
-    others = sorted(name for name, value in kwargs.items() if value is not None and name not in usual)
-    kind = type(call.module).__name__
-    return f"{kind} does more than query·key, mask and softmax ({', '.join(others) or 'inside its function'})"
-
-
 def _with_sinks_share(weights: Tensor, call: Call) -> Tensor:
     """Weights [h, t, s] as they multiply values. A function may return them before its sinks took their share, which it
     takes off the context instead: rows then sum to 1, and their context is too large."""
@@ -406,12 +294,3 @@ def _with_sinks_share(weights: Tensor, call: Call) -> Tensor:
         return weights
     share = (whole * call.context.float()).sum(-1, keepdim=True) / (whole * whole).sum(-1, keepdim=True)
     return (weights * share).to(weights.dtype)
-
-
-def _each(change: Callable[[Any], Any], value: Any) -> Any:
-    """The value, or a copy of a tuple or dictionary with `change` made to each of its items."""
-    if type(value) is tuple:
-        return tuple(change(item) for item in value)
-    if type(value) is dict or isinstance(value, UserDict):
-        return type(value)({name: change(item) for name, item in value.items()})
-    return value

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inspector.capture.recorder import Call, Enough, Recorder, recording
+from inspector.capture.attention_interface import recording
+from inspector.capture.recorder import Enough, Recorder
+from inspector.capture.records import Call
 from inspector.errors import InspectorError
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from inspector.capture.recorder import Recorder
 
 if TYPE_CHECKING:
-    from inspector.trace.trace import LayerInfo
+    from inspector.capture.records import LayerInfo
 
 
 @dataclass

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from inspector.errors import InspectorError
+from inspector.model.model import model_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -177,6 +178,4 @@ def at_one_position(first: Trace, at: int, second: Trace, other: int) -> tuple[p
 
 
 def _model(trace: Trace) -> Model:
-    if trace.model is None:
-        raise InspectorError("Two contexts are compared by running the model, which a trace from a file does not have.")
-    return trace.model
+    return model_of(trace, "running another text")

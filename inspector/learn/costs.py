@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import DummyLayer, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from inspector.errors import InspectorError
+from inspector.model.model import model_of, model_or_none
 
 if TYPE_CHECKING:
     from inspector.model.model import Model
@@ -121,6 +122,7 @@ def sizes(trace: Trace) -> Sizes:
         LayerSizes(info.heads, info.kv_heads, info.d_head, info.d_value, back)
         for info, back in zip(trace.layers, backs, strict=True)
     )
+    model = model_or_none(trace)
     try:
         d_model = trace.input(0).shape[-1]
     except InspectorError:
@@ -130,7 +132,7 @@ def sizes(trace: Trace) -> Sizes:
         d_model=d_model,
         element=value.element_size(),
         dtype=str(value.dtype).removeprefix("torch."),
-        limit=None if trace.model is None else trace.model.positions,
+        limit=None if model is None else model.positions,
     )
 
 
@@ -176,9 +178,10 @@ def _backs(trace: Trace) -> list[int | None]:
     """How many last positions each layer's cache keeps: what the library's own cache says of itself (it may keep all
     where the mask has a window, or nothing where a layer uses another's keys). From the masks where it cannot be asked.
     A window of w is the new token and w - 1 before it; stretches (chunks) are cached the same way."""
-    if trace.model is not None:
+    model = model_or_none(trace)
+    if model is not None:
         try:
-            layers = _cache_layers(trace.model.cache(trace.tokens.ids[:1]))
+            layers = _cache_layers(model.cache(trace.tokens.ids[:1]))
         except InspectorError:
             layers = []
         if len(layers) == len(trace.layers):
@@ -194,9 +197,7 @@ def measured(trace: Trace, layer: int, progress: Progress | None = None) -> tupl
     The prompt's tokens, repeated where they do not suffice, run through the model; `layer` is the one whose weights
     stand by themselves. Also why the cache was not counted (its column is NaN then); empty: it was.
     """
-    model = trace.model
-    if model is None:
-        raise InspectorError("Real tensors are counted by running the model, which a trace from a file does not have.")
+    model = model_of(trace, "counting real tensors")
     rows, why = [], ""
     for at, n in enumerate(lengths(trace)):
         if progress is not None:
@@ -221,7 +222,8 @@ def measured(trace: Trace, layer: int, progress: Progress | None = None) -> tupl
 
 def lengths(trace: Trace) -> list[int]:
     """For how many tokens real tensors are counted."""
-    limit = trace.model.positions if trace.model is not None else None
+    model = model_or_none(trace)
+    limit = None if model is None else model.positions
     wanted = {n for n in LENGTHS if limit is None or n <= limit}
     return sorted(wanted | ({trace.n} if trace.n <= MEASURED_UP_TO else set()))
 

@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional
 
 from inspector.errors import InspectorError
+from inspector.model.model import model_of
 
 if TYPE_CHECKING:
     from inspector.trace.trace import Trace
@@ -45,20 +46,18 @@ class AtInference:
 
 def rate(trace: Trace, layer: int) -> float:
     """What the model's config says of dropout on attention weights. InspectorError where that is not known."""
-    if trace.model is None:
-        raise InspectorError("This trace was opened from a file, without its model, so its config is not at hand.")
-    return trace.model.reimplementation[layer].spec.dropout
+    return model_of(trace, "its dropout setting").reimplementation[layer].spec.dropout
 
 
 def at_inference(trace: Trace, layer: int) -> AtInference:
     """Run the same tokens once more and compare. InspectorError where there is no model, or too long a prompt."""
     said = rate(trace, layer)
-    assert trace.model is not None  # noqa: S101  (rate has just said so, in words)
+    model = model_of(trace, "a second run")
     if trace.n > AGAIN_UP_TO:
         raise InspectorError(
             f"This prompt has {trace.n:,} tokens; up to {AGAIN_UP_TO:,} are run a second time: shorten it to compare."
         )
-    again = trace.model.trace(list(trace.tokens.ids))
+    again = model.trace(list(trace.tokens.ids))
     pairs = [
         (mine, new)
         for kept, other in zip(trace.stored, again.stored, strict=True)
@@ -68,7 +67,7 @@ def at_inference(trace: Trace, layer: int) -> AtInference:
         pairs.append((trace.last_logits, again.last_logits))
     return AtInference(
         rate=said,
-        training=trace.model.model.training,
+        training=model.model.training,
         differing=sum(int((mine != new).sum()) for mine, new in pairs),
         elements=sum(mine.numel() for mine, _ in pairs),
     )

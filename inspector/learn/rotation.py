@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inspector.analysis import score_breakdown
 from inspector.errors import InspectorError
+from inspector.model.model import model_of
 from reimpl.attention import scaled_scores
 from reimpl.frequencies import frequencies
 from reimpl.rope import rotate
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 def unrotated(trace: Trace, layer: int, head: int, rows: slice) -> tuple[Tensor, Tensor, RopeSpec]:
     """Queries and keys [rows, d] before rotation, and the rule that turns them: proven on the captured ones."""
     score_breakdown.turning(trace, layer)  # says why where nothing turns
-    assert trace.model is not None  # noqa: S101  (it has just been asked)
-    rope = trace.model.reimplementation[layer].spec.rope
+    rope = model_of(trace, "the speed at which planes turn").reimplementation[layer].spec.rope
     assert rope is not None  # noqa: S101
     positions = torch.arange(trace.n)[rows]
     found = []

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from inspector.errors import InspectorError
 from inspector.model.matching import given_to
+from inspector.model.model import model_of
 from inspector.verification.compare import Check, compare, tolerances
 from inspector.verification.mistakes.core import NoMask
 from reimpl.attention import AttentionTrace, CausalSelfAttention, Given
@@ -55,12 +56,7 @@ def shuffled(trace: Trace, layer: int, seed: int, *, up_to: int = SHUFFLED_UP_TO
     Raises InspectorError where there is one token only, the trace has no model, the family is not reimplemented, or
     the layer takes its keys from another one.
     """
-    if trace.model is None:
-        raise InspectorError(
-            "This trace was opened from a file and has no model at hand, so the layer cannot be run on shuffled "
-            "tokens; run the prompt."
-        )
-    ours = trace.model.reimplementation[layer]
+    ours = model_of(trace, "running the layer on shuffled tokens").reimplementation[layer]
     if ours.spec.shares is not None:
         raise InspectorError(
             f"Layer {layer} uses the keys and values of {ours.spec.shares}, turned there already, so its RoPE cannot "

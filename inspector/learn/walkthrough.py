@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from inspector.analysis.shares import Numbers, numbers, one_row
-from inspector.errors import InspectorError
+from inspector.errors import NoModel
+from inspector.model.model import model_of
 from reimpl.attention import attention_weights, context_vectors
 
 if TYPE_CHECKING:
@@ -41,11 +42,7 @@ class StreamNumbers:
 def residual_stream(trace: Trace, layer: int, query: int) -> StreamNumbers:
     """What stands around this layer's attention for the query token, by one more forward pass."""
     one_row(trace, query)
-    if trace.model is None:
-        raise InspectorError(
-            "This trace was opened from a file and has no model at hand, which this station needs; run the prompt."
-        )
-    found = trace.model.residual_stream(trace.tokens.ids, trace.layers[layer], query)
+    found = model_of(trace, "the residual stream").residual_stream(trace.tokens.ids, trace.layers[layer], query)
     arrays = {name: numbers(v) for name, v in vars(found).items() if isinstance(v, Tensor)}
     return StreamNumbers(added_to=found.added_to, **arrays)
 
@@ -70,8 +67,8 @@ class LookUp:
 def look_up(trace: Trace, query: int, embedding: Numbers) -> LookUp | None:
     """The token's row of the embedding table; None where the model has no such table of that width."""
     try:
-        table = trace.model.model.get_input_embeddings().weight if trace.model else None
-    except (AttributeError, NotImplementedError):
+        table = model_of(trace, "the embedding table").model.get_input_embeddings().weight
+    except (AttributeError, NotImplementedError, NoModel):
         table = None
     if table is None or table.shape[-1] != len(embedding):
         return None
@@ -85,9 +82,7 @@ def look_up(trace: Trace, query: int, embedding: Numbers) -> LookUp | None:
 
 def matrices(trace: Trace, layer: int, head: int) -> dict[str, Numbers]:
     """This head's slices of W_q, W_k [d_head, d_model], W_v [d_value, d_model] and W_o [d_model, d_value]."""
-    if trace.model is None:
-        raise InspectorError("This trace was opened from a file, which holds no parameters; run the prompt.")
-    found = trace.model.head_parameters(layer, head)
+    found = model_of(trace, "a head's matrices").head_parameters(layer, head)
     return {name: numbers(getattr(found, name)) for name in MATRICES}
 
 

@@ -11,17 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 
-from inspector.capture.recorder import Recorder
+from inspector.capture.probe import Probe
+from inspector.capture.records import LayerInfo
 from inspector.errors import InspectorError
 from inspector.model.memory import memory_budget
-
-if TYPE_CHECKING:
-    from inspector.model.model import Model
-    from inspector.trace.trace import LayerInfo
 
 FREE = 512  # tokens that are run without asking what they will cost
 LONG = 2000  # tokens from which on a run's cost is worth a word before it
@@ -60,8 +57,40 @@ class TooLarge(InspectorError):
         self.plainly = f"{needed}: {plain_step}."
 
 
+class Measurable(Protocol):
+    """What the arithmetic below asks of a model: its sizes, what a short pass has shown, and timed passes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def layers(self) -> tuple[LayerInfo, ...]: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def inner_width(self) -> int: ...
+    @property
+    def vocabulary(self) -> int: ...
+    @property
+    def positions(self) -> int | None: ...
+    @property
+    def parameter_count(self) -> int: ...
+    @property
+    def fused_attention(self) -> bool: ...
+    @property
+    def probed(self) -> Probe: ...
+    @property
+    def seconds_a_unit(self) -> float: ...
+    @property
+    def seconds_a_token(self) -> float: ...
+    def run_unrecorded(self, ids: Sequence[int]) -> None: ...
+
+
 def run_cost(
-    model: Model,
+    model: Measurable,
     prompt: int,
     *,
     keep: Collection[str] = (),
@@ -108,7 +137,7 @@ def refuse_verification(layers: Sequence[LayerInfo], tokens: int, vocabulary: in
 
 
 def refuse_run(
-    model: Model,
+    model: Measurable,
     prompt: int,
     *,
     keep: Collection[str],
@@ -148,7 +177,7 @@ def memory_limit(device: torch.device) -> int | None:
     return memory_budget() if device.type == "cpu" else None
 
 
-def _working(model: Model, tokens: int) -> int:
+def _working(model: Measurable, tokens: int) -> int:
     """What a forward pass holds at its widest: the stream and its copies, a block's widest vectors, and n x n tables
     where the model's attention makes them."""
     infos = model.layers
@@ -163,13 +192,13 @@ def _working(model: Model, tokens: int) -> int:
     return tables + numbers * model.dtype.itemsize + model.vocabulary * model.dtype.itemsize
 
 
-def _writing(model: Model, prompt: int, tokens: int) -> int:
+def _writing(model: Measurable, prompt: int, tokens: int) -> int:
     """What is held while the model writes: keys and values of all tokens, and all logits of the prompt."""
     cache = sum(info.kv_heads * (info.d_head + info.d_value) for info in model.layers) * tokens * model.dtype.itemsize
     return cache + _working(model, prompt) + model.probed.logits * prompt
 
 
-def _seconds(model: Model, prompt: int, generate: int) -> float:
+def _seconds(model: Measurable, prompt: int, generate: int) -> float:
     """A timed pass, scaled up: products with the parameters grow with n, those of queries and keys with n x n. What the
     model writes takes a pass over the prompt, a short one for each token, and the recorded one over all."""
     seconds = model.seconds_a_unit * _work(model, prompt + generate)
@@ -178,7 +207,7 @@ def _seconds(model: Model, prompt: int, generate: int) -> float:
     return seconds
 
 
-def _work(model: Model, tokens: int) -> float:
+def _work(model: Measurable, tokens: int) -> float:
     """Multiplications of one pass. A causal kernel leaves out half of the pairs, and is about half as fast as a plain
     matrix product: so all are counted."""
     embedded = model.vocabulary * model.width
@@ -187,19 +216,19 @@ def _work(model: Model, tokens: int) -> float:
     return float(tokens * parameters + tokens**2 * pairs)
 
 
-def time_a_unit(model: Model) -> float:
+def time_a_unit(model: Measurable) -> float:
     """Seconds a multiplication takes in this model on this machine now."""
     count = min(TIMED, model.positions or TIMED)
     return time_a_pass(model, count) / _work(model, count)
 
 
-def time_a_pass(model: Model, count: int) -> float:
+def time_a_pass(model: Measurable, count: int) -> float:
     """Seconds that a pass over so many tokens takes: the best of two."""
     ids = [1 + i % max(model.vocabulary - 1, 1) for i in range(count)]
     best = float("inf")
     for _ in range(2):
         start = time.perf_counter()
-        model._run(ids, Recorder(record=False))
+        model.run_unrecorded(ids)
         best = min(best, time.perf_counter() - start)
     return best
 

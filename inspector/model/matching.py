@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from inspector.capture.records import Layer, LayerInfo
 from inspector.errors import InspectorError
-from inspector.trace.trace import Layer, LayerInfo, Trace
+from inspector.trace.trace import Trace
 from reimpl.attention import CausalSelfAttention, Given
 
 

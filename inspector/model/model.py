@@ -8,7 +8,6 @@ import contextlib
 import inspect
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -20,11 +19,13 @@ from transformers import PreTrainedModel
 
 import reimpl
 from inspector.capture import probe, recorded_layers
+from inspector.capture.attention_interface import install_seam, recording
 from inspector.capture.hooks import asks_interface, install_hooks
 from inspector.capture.probe import Probe
-from inspector.capture.recorder import OnLayer, Recorder, install_seam, recording
+from inspector.capture.recorder import Recorder
+from inspector.capture.records import Layer, LayerInfo, OnLayer
 from inspector.capture.residual_stream import ResidualStream, ResidualStreamRecorder
-from inspector.errors import InspectorError, NotRun
+from inspector.errors import InspectorError, NoModel, NotRun
 from inspector.loading import resolve
 from inspector.loading.weight_checks import refuse_broken_numbers
 from inspector.model import sizes
@@ -32,22 +33,9 @@ from inspector.model.cost import HALVES, Cost, refuse_run, run_cost, time_a_pass
 from inspector.model.matching import pair
 from inspector.text import first_sentence
 from inspector.trace.tokens import Tokens, tokenize
-from inspector.trace.trace import Layer, LayerInfo, Trace
+from inspector.trace.trace import HeadParameters, Trace
 
 KEEP = frozenset({"input", "output", "residual"})
-
-
-@dataclass(frozen=True)
-class HeadParameters:
-    """One head's learned matrices, as they multiply: query = x @ W_q.T and so on.
-
-    W_q, W_k, W_v are [d_head, d_model]; W_o is [d_model, d_head]. Keys and values are those of the head's group.
-    """
-
-    W_q: Tensor
-    W_k: Tensor
-    W_v: Tensor
-    W_o: Tensor
 
 
 class Model:
@@ -368,6 +356,10 @@ class Model:
             raise InspectorError(f"What the layers of {self.name} receive could not be read from it as it ran.")
         return found
 
+    def run_unrecorded(self, ids: Sequence[int]) -> None:
+        """Run one forward pass and keep nothing of it."""
+        self._run(ids, Recorder(record=False))
+
     def _run(self, ids: Sequence[int], recorder: Recorder, *, every: bool = False) -> Tensor | None:
         """One forward pass under `recorder`: logits [1, vocabulary] after the last token, or [n, vocabulary] of `every`
         token; None where the model has no language-model head."""
@@ -420,6 +412,27 @@ def _known(keep: Iterable[str]) -> frozenset[str]:
     if unknown := kept - KEEP:
         raise InspectorError(f"keep={sorted(unknown)} is not known; choose from {', '.join(sorted(KEEP))}.")
     return kept
+
+
+def model_of(trace: Trace, needed_for: str) -> Model:
+    """Return the model that made a trace.
+
+    Args:
+        trace: any trace.
+        needed_for: what cannot be had without the model; stands in the error's sentence.
+
+    Raises:
+        NoModel: the trace was opened from a file, without its model.
+    """
+    found = model_or_none(trace)
+    if found is None:
+        raise NoModel(needed_for)
+    return found
+
+
+def model_or_none(trace: Trace) -> Model | None:
+    """Return the model that made a trace; None where it was opened from a file without one."""
+    return trace.model if isinstance(trace.model, Model) else None
 
 
 def greedy(model: PreTrainedModel, ids: Sequence[int], count: int) -> list[int]:

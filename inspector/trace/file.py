@@ -5,35 +5,55 @@ completed under another name and then renamed.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from inspector.capture.records import Layer, LayerInfo
 from inspector.errors import InspectorError
 from inspector.files import written_whole
 from inspector.trace.tokens import Tokens, readable
-from inspector.trace.trace import Layer, LayerInfo, Trace
 from reimpl.spec import MaskRule
 
-if TYPE_CHECKING:
-    from inspector.model.model import Model
-
 FORMAT = "attention-inspector trace 3"
-# 1 knew no biases and no chunks, 2 no rounded vectors and no layers left out.
-READABLE = ("attention-inspector trace 1", "attention-inspector trace 2", FORMAT)
 _VECTORS = ("query", "key", "value")
 _OPTIONAL = ("sinks", "bias", "input", "output", "residual")
 
 
-def save_trace(trace: Trace, path: Path) -> Path:
-    """Write the trace's tensors and facts to `path`."""
-    tensors: dict[str, Tensor] = {} if trace.last_logits is None else {"last_logits": trace.last_logits}
+class TraceContents(TypedDict):
+    """All of a trace but its model: the arguments of `Trace`."""
+
+    tokens: Tokens
+    layers: list[Layer]
+    last_logits: Tensor | None
+    source: dict[str, Any]
+    model_name: str
+    prompt: str | None
+    prompt_length: int | None
+    precision: str | None
+    dtype: str | None
+
+
+def write_trace(path: Path, *, facts: Mapping[str, Any], layers: Sequence[Layer], last_logits: Tensor | None) -> None:
+    """Write a trace's tensors and facts to one safetensors file, whole or not at all.
+
+    Args:
+        path: the file to write; its folder must exist.
+        facts: what a file needs beside the tensors, as `Trace.facts` gives it; numbers, strings and lists.
+        layers: what is stored of each attention layer.
+        last_logits: [1, vocabulary], what follows the last token; None where the model has no such head.
+
+    Raises:
+        InspectorError: the file could not be written.
+    """
+    tensors: dict[str, Tensor] = {} if last_logits is None else {"last_logits": last_logits}
     rules: list[dict[str, Any]] = []
-    for layer in trace.stored:
+    for layer in layers:
         place = f"layers.{layer.info.index}."
         for name in _VECTORS + _OPTIONAL:
             if getattr(layer, name) is not None:
@@ -48,31 +68,38 @@ def save_trace(trace: Trace, path: Path) -> Path:
     # Matrix products of the same numbers in another memory layout may differ in the last bit. Vectors that lie
     # token by token in memory, as most models leave them, are put back so, and give the very same weights.
     turned = sorted(name for name, tensor in tensors.items() if _token_first(tensor))
-    facts = {**trace.facts(), "masks": rules, "token_first": turned, "format": FORMAT}
+    facts = {**facts, "masks": rules, "token_first": turned, "format": FORMAT}
     whole = {}
     for name, tensor in tensors.items():
         tensor = tensor.detach().transpose(0, 1) if name in turned else tensor.detach()
         whole[name] = tensor.cpu().contiguous().clone()  # clone: files hold no two names for one memory
     with written_whole(path) as part:
         save_file(whole, part, metadata={"trace": json.dumps(facts)})
-    return path
 
 
-def open_trace(path: str | Path, model: Model | None = None) -> Trace:
-    """Read a file that `trace.save` wrote. Weights, scores and context are computed from it as before; what needs
-    the model (next tokens, shares through W_o) needs it given here as well."""
-    path = Path(path)
+def read_trace(path: Path) -> TraceContents:
+    """Read what `write_trace` wrote.
+
+    Args:
+        path: the safetensors file.
+
+    Returns:
+        The arguments that `Trace` takes, but for the model.
+
+    Raises:
+        InspectorError: there is no such file, or it is no whole trace file of a format that is read here.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["trace"])
-            if facts["format"] not in READABLE:
+            if facts["format"] != FORMAT:
                 raise InspectorError(f'{path} is in the format "{facts["format"]}"; this version reads "{FORMAT}".')
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         for name in facts["token_first"]:
             tensors[name] = tensors[name].transpose(0, 1)
         # A mapped file's tensors lie on odd addresses, which changes the last bit of some products: copy them.
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-        return _trace(facts, tensors, model)
+        return _contents(facts, tensors)
     except FileNotFoundError:
         raise InspectorError(f"{path} does not exist; give a file that trace.save wrote.") from None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -89,7 +116,7 @@ def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in names}
 
 
-def _trace(facts: dict[str, Any], tensors: dict[str, Tensor], model: Model | None) -> Trace:
+def _contents(facts: dict[str, Any], tensors: dict[str, Tensor]) -> TraceContents:
     layers: list[Layer] = []
     for info, rule in zip(facts["layers"], facts["masks"], strict=True):
         place = f"layers.{info['index']}."
@@ -114,11 +141,10 @@ def _trace(facts: dict[str, Any], tensors: dict[str, Tensor], model: Model | Non
     source = facts["source"]
     before = source.get("dtype") if isinstance(source, dict) else None  # the first files of format 3 say it there alone
     tokens = replace(tokens, labels=tuple(readable(label) for label in tokens.labels))  # whoever wrote them
-    return Trace(
+    return TraceContents(
         tokens=tokens,
         layers=layers,
         last_logits=tensors.get("last_logits"),
-        model=model,
         source=source,
         model_name=facts["model"],
         prompt=facts["prompt"],

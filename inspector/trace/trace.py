@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import html
 import threading
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from inspector.capture.masks import Mask, masked_weights
-from inspector.capture.recorder import Call
+from inspector.capture.masks import masked_weights
+from inspector.capture.records import Layer, LayerInfo
 from inspector.capture.rerun import run_again
-from inspector.errors import InspectorError
+from inspector.errors import InspectorError, NoModel
+from inspector.trace.file import read_trace, write_trace
 from inspector.trace.tokens import Tokens
 from reimpl.attention import context_vectors, scaled_scores
 from reimpl.blockwise import Strip, seen_keys, strips
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
-
-if TYPE_CHECKING:
-    from inspector.model.model import Model
 
 Rows = slice | list[int]  # some query rows: a stretch of them, or these positions
 WHOLE = {"float32": torch.float32, "float64": torch.float64}  # what vectors that are kept rounded are computed with
@@ -36,59 +34,31 @@ STRIP_BYTES = 8 * 2**20  # of float32 weights computed at once: what caches hold
 
 
 @dataclass(frozen=True)
-class LayerInfo:
-    """One attention call of the model. `index` counts calls from 0; `block` is the decoder block it stands in.
+class HeadParameters:
+    """One head's learned matrices, as they multiply: query = x @ W_q.T and so on.
 
-    name:   the attention module's. repeat: how often that module has attended before, in this pass.
-    window: how many tokens back a query may look, itself counted (None: to the first).
-    chunk:  queries look at their own stretch of so many positions only (None: there are no stretches).
-    rope:   positions turn queries here, as measured (None: it cannot be told).
-    scale multiplies scores; bias: the model adds to them. d_value is the value vectors' width.
+    W_q, W_k, W_v are [d_head, d_model]; W_o is [d_model, d_head]. Keys and values are those of the head's group.
     """
 
-    index: int
-    name: str
-    block: int
-    heads: int
-    kv_heads: int
-    d_head: int
-    d_value: int
-    window: int | None
-    scale: float
-    softcap: float | None
-    sinks: bool
-    rope: bool | None
-    chunk: int | None = None
-    bias: bool = False
-    repeat: int = 0
-
-    def kv_head(self, head: int) -> int:
-        """Which key/value head this query head uses."""
-        return head // (self.heads // self.kv_heads)
+    W_q: Tensor
+    W_k: Tensor
+    W_v: Tensor
+    W_o: Tensor
 
 
-@dataclass
-class Layer:
-    """What is kept of one layer. `before` holds query and key before rotation once they were asked for."""
+class TraceModel(Protocol):
+    """What a trace asks of the model that made it: to run the prompt again, and a head's matrices."""
 
-    info: LayerInfo
-    query: Tensor  # [h, t, d]
-    key: Tensor  # [g, s, d]
-    value: Tensor  # [g, s, d_value]
-    mask: Mask
-    sinks: Tensor | None = None  # [h], or [h, t] where they depend on the input
-    bias: Tensor | None = None  # [h or 1, t or 1, s], added to the scaled scores
-    input: Tensor | None = None  # [t, m]
-    output: Tensor | None = None  # [t, m]
-    residual: Tensor | None = None  # [t, m]
-    before: tuple[Tensor, Tensor] | None = None
-    unexplained: str = ""  # why weights computed from this would not be the library's; empty: they are
-    call: Call | None = field(default=None, repr=False)
+    tokenizer: Any
 
-    @property
-    def has_vectors(self) -> bool:
-        """Whether its vectors were kept; else only `info` is known."""
-        return self.query.shape[1] > 0
+    def again(self, ids: Sequence[int], what: str, layers: Iterable[int]) -> list[Layer]:
+        """Run the tokens once more, keeping `what` of these layers."""
+
+    def logits(self, ids: Sequence[int]) -> Tensor:
+        """Return the next-token logits after each token, [n, vocabulary]."""
+
+    def head_parameters(self, layer: int, head: int) -> HeadParameters:
+        """Return one head's learned matrices."""
 
 
 class Trace:
@@ -100,7 +70,7 @@ class Trace:
         tokens: Tokens,
         layers: list[Layer],
         last_logits: Tensor | None,
-        model: Model | None = None,
+        model: TraceModel | None = None,
         model_name: str = "",
         prompt: str | None = None,
         prompt_length: int | None = None,
@@ -259,7 +229,7 @@ class Trace:
         The shares of all heads (and W_o's bias, if any) add up to the attention output.
         """
         context = self.context(layer, head)
-        w_o = self._model().head_parameters(layer, head).W_o  # [m, d]
+        w_o = self._model("a head's share of the output").head_parameters(layer, head).W_o  # [m, d]
         return context @ w_o.to(context).T
 
     # -- around the attention -----------------------------------------------------------------------------------
@@ -290,7 +260,7 @@ class Trace:
     def logits(self) -> Tensor:
         """Next-token logits after each token, [n, vocabulary]."""
         if self._logits is None:
-            self._logits = self._model().logits(self.tokens.ids)
+            self._logits = self._model("the logits of all tokens").logits(self.tokens.ids)
         return self._logits
 
     def written_again(self) -> tuple[int, int]:
@@ -300,7 +270,7 @@ class Trace:
         if not written:
             return 0, 0
         known = self._logits  # else n × vocabulary numbers, which are not kept for this
-        logits = self._model().logits(self.tokens.ids) if known is None else known
+        logits = self._model("the logits of all tokens").logits(self.tokens.ids) if known is None else known
         chosen = logits[self.prompt_length - 1 : self.n - 1].argmax(-1).tolist()
         return sum(a == b for a, b in zip(chosen, written, strict=True)), len(written)
 
@@ -312,7 +282,7 @@ class Trace:
             raise InspectorError(f"{self.model_name} predicts no next token; load it with its language-model head.")
         probabilities = self.last_logits[-1].float().softmax(-1)
         top = probabilities.topk(min(count, probabilities.numel()))
-        tokenizer = self._model().tokenizer
+        tokenizer = self._model("naming the next tokens").tokenizer
         found = []
         for token, probability in zip(top.indices.tolist(), top.values.tolist(), strict=True):
             label = tokenize([token], tokenizer, vocabulary=probabilities.numel()).labels[0]
@@ -330,9 +300,9 @@ class Trace:
 
     def save(self, path: str | Path) -> Path:
         """Write queries, keys, values and whatever else is kept to one safetensors file."""
-        from inspector.trace.file import save_trace
-
-        return save_trace(self, Path(path))
+        path = Path(path)
+        write_trace(path, facts=self.facts(), layers=self.stored, last_logits=self.last_logits)
+        return path
 
     def __repr__(self) -> str:
         return (
@@ -412,9 +382,7 @@ class Trace:
             self._kept(kept.info.index, "input")
             if kept.call is None:
                 if self.model is None:
-                    raise InspectorError(
-                        "This trace was saved without vectors before rotation; capture the prompt again."
-                    )
+                    raise NoModel("what comes before rotation")
                 self._fetch("input")  # opened from a file with its inputs, and with its model
             if kept.call is None:
                 name = kept.info.name
@@ -436,17 +404,17 @@ class Trace:
 
     def _fetch(self, what: str) -> None:
         """One more forward pass of the same tokens, keeping `what` of every layer."""
-        again = self._model().again(self.tokens.ids, what, [info.index for info in self.stored_layers])
+        again = self._model(f"the {what} of its layers").again(
+            self.tokens.ids, what, [info.index for info in self.stored_layers]
+        )
         for mine, new in zip(self.stored, again, strict=True):
             if what == "input":
                 mine.call = new.call  # before the input: whoever sees the input finds the call
             setattr(mine, what, getattr(new, what))
 
-    def _model(self) -> Model:
+    def _model(self, needed_for: str) -> TraceModel:
         if self.model is None:
-            raise InspectorError(
-                "This trace was opened from a file and has no model at hand; capture the prompt again."
-            )
+            raise NoModel(needed_for)
         return self.model
 
     def facts(self) -> dict[str, Any]:
@@ -462,6 +430,23 @@ class Trace:
             "layers": [asdict(layer.info) for layer in self.stored],
             "unexplained": [layer.unexplained for layer in self.stored],
         }
+
+
+def open_trace(path: str | Path, model: TraceModel | None = None) -> Trace:
+    """Read a file that `trace.save` wrote.
+
+    Args:
+        path: the safetensors file.
+        model: the model that the trace was made with, for what needs it: next tokens, shares through W_o, and whatever
+            the file does not hold. Weights, scores and context need none.
+
+    Returns:
+        The trace; its weights, scores and context are computed as before.
+
+    Raises:
+        InspectorError: there is no such file, or it is no whole trace file.
+    """
+    return Trace(**read_trace(Path(path)), model=model)
 
 
 def _part(table: Tensor, head: int | None, rows: Rows) -> Tensor:

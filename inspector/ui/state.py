@@ -19,7 +19,7 @@ from inspector.ui.examples import EXAMPLES
 from inspector.ui.server.offer import offer
 
 if TYPE_CHECKING:
-    from inspector.trace.trace import LayerInfo
+    from inspector.capture.records import LayerInfo
 
 SHOWS = {
     "weights": "Attention weights",

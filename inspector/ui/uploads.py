@@ -19,7 +19,7 @@ from reimpl.spec import MaskRule
 
 if TYPE_CHECKING:
     from inspector import Trace
-    from inspector.trace.trace import Layer
+    from inspector.capture.records import Layer
 
 MOST_MB = 200  # Streamlit holds an upload in memory
 MOST_TOKENS = 32_768  # a picture of more takes minutes

@@ -20,7 +20,7 @@ from reimpl.attention import AttentionTrace, scaled_scores
 from reimpl.spec import AttentionSpec
 
 if TYPE_CHECKING:
-    from inspector.trace.trace import LayerInfo
+    from inspector.capture.records import LayerInfo
 
 BLOCK = 2**18  # numbers compared at once: the caches hold them
 

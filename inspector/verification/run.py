@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 import reimpl
-from inspector.capture.recorder import OnLayer
+from inspector.capture.records import Layer, LayerInfo, OnLayer
 from inspector.capture.rerun import run_again
 from inspector.errors import InspectorError
 from inspector.model.cost import refuse_verification
 from inspector.model.matching import given_to, pair
 from inspector.model.model import Model
-from inspector.trace.trace import Layer, LayerInfo, Trace
+from inspector.trace.trace import Trace
 from inspector.verification.compare import STAGE_NAMES, STAGES, Check, compare, distance, judge_twins, tolerances
 from inspector.verification.mistakes.core import MISTAKES, Mistake
 from inspector.verification.report import ControlResult, RoundingError, VerificationReport

@@ -30,7 +30,8 @@ from inspector.errors import InspectorError
 from inspector.files import written_whole
 
 if TYPE_CHECKING:
-    from inspector.trace.trace import LayerInfo, Trace
+    from inspector.capture.records import LayerInfo
+    from inspector.trace.trace import Trace
 
 Kind = Literal["head", "model", "neuron"]
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from inspector.analysis.maps import Kind, Picture, Thumbnails
-    from inspector.trace.trace import LayerInfo
+    from inspector.capture.records import LayerInfo
 
 WEIGHT, WEIGHTED = "weight", "weight × value length"
 SCALE_NOTES = {"linear": "", "sqrt": " (square root)", "log": " (log)"}

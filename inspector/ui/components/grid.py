@@ -17,7 +17,7 @@ from inspector.views.payload import encode, grid_header
 from inspector.views.standalone import SKELETONS
 
 if TYPE_CHECKING:
-    from inspector.trace.trace import LayerInfo
+    from inspector.capture.records import LayerInfo
 
 _HERE = files("inspector.ui.components")
 _mount = st.components.v2.component(

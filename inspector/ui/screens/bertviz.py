@@ -16,7 +16,7 @@ from inspector.views import View, head_view, model_view, neuron_view
 from inspector.views.bertviz import most_heads
 
 if TYPE_CHECKING:
-    from inspector.trace.trace import LayerInfo
+    from inspector.capture.records import LayerInfo
 
 HOW = {
     "head": "Lines run from each query token on the left to the key tokens it looks at on the right. The "

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from inspector.analysis.maps import Kind, Thumbnails
-    from inspector.trace.trace import LayerInfo, Trace
+    from inspector.capture.records import LayerInfo
+    from inspector.trace.trace import Trace
 
 
 def opening(how_to_read: str) -> tuple[Current, state.Selection] | None:

@@ -22,7 +22,7 @@ from inspector.ui.screens import common
 from inspector.ui.server import results
 
 if TYPE_CHECKING:
-    from inspector.trace.trace import LayerInfo
+    from inspector.capture.records import LayerInfo
 
 ARROW = ":material/arrow_forward:"
 BEST = 60  # heads shown when they are put in order of a measure

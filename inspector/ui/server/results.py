@@ -30,6 +30,7 @@ from inspector.analysis import maps, shares
 from inspector.errors import InspectorError
 from inspector.learn import shuffle, walkthrough
 from inspector.model import cost
+from inspector.model.model import model_or_none
 from inspector.text import Progress
 from inspector.ui import uploads
 from inspector.ui.server import background, sessions
@@ -441,7 +442,8 @@ def _key(request: Request) -> tuple[object, ...] | None:
 
 def _key_of(request: Request, traced: Trace) -> tuple[object, ...]:
     """The key of a trace that is at hand."""
-    return ("file", request.file) if traced.model is None else _trace_key(request, traced.model)
+    loaded = model_or_none(traced)
+    return ("file", request.file) if loaded is None else _trace_key(request, loaded)
 
 
 def _trace_key(request: Request, loaded: Model) -> tuple[object, ...]:

@@ -16,8 +16,9 @@ from inspector.ui.server import results
 if TYPE_CHECKING:
     import pandas as pd
 
+    from inspector.capture.records import LayerInfo
     from inspector.learn.walkthrough import StreamNumbers
-    from inspector.trace.trace import LayerInfo, Trace
+    from inspector.trace.trace import Trace
 
 
 @dataclass(frozen=True)
