@@ -21,9 +21,9 @@ from reimpl.latent import LatentProjections
 from reimpl.mask import allowed
 from reimpl.norm import head_first, make_norm
 from reimpl.project import Projected, Projections
+from reimpl.query_temperature import growing
 from reimpl.rope import rotate
 from reimpl.spec import AttentionSpec, UnsupportedError
-from reimpl.temperature import growing
 
 
 def repeat_heads(x: Tensor, heads: int) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from reimpl.attention import AttentionTrace, CausalSelfAttention, Given
 from reimpl.mask import allowed
 from reimpl.norm import Norm
+from reimpl.query_temperature import factors
 from reimpl.rope import rotate
 from reimpl.spec import (
     AttentionSpec,
@@ -24,7 +25,6 @@ from reimpl.spec import (
     UnsupportedError,
     replace,
 )
-from reimpl.temperature import factors
 
 N, H, G, D, M = 11, 4, 2, 8, 32  # tokens, query heads, key/value heads, head width, model width
 PLAIN = AttentionSpec(heads=H, kv_heads=G, d_head=D, d_model=M, scale=D**-0.5, rope=None)

@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reimpl.config import Fields, rope_spec
-from reimpl.families.bases import own_words_only
+from reimpl.families.custom import grows_by_rope_parameters
 from reimpl.families.family import At, Change, Family, every_layer
-from reimpl.families.kinds import INDEXED, OTHER, SLIDING, every, indexed
-from reimpl.families.own_ideas import grows_by_rope_parameters
+from reimpl.families.layer_types import INDEXED, OTHER, SLIDING, every, indexed
+from reimpl.families.rope_bases import own_words_only
 from reimpl.frequencies import magnitude
 from reimpl.spec import AttentionSpec, GateSpec, LatentSpec, RopeSpec
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from reimpl.config import Fields, rope_spec
-from reimpl.families.kinds import ATTENDS, CHOSEN, CHUNKED, FULL, SLIDES, SLIDING, Kind, full
+from reimpl.families.layer_types import ATTENDS, CHOSEN, CHUNKED, FULL, SLIDES, SLIDING, Kind, full
 from reimpl.spec import AttentionSpec, CheckpointError, GateSpec, MaskRule, NormSpec, RopeSpec
 
 
 class At(NamedTuple):
-    """The layer of a config that is being read: its number, and its kind as in kinds.py."""
+    """The layer of a config that is being read: its number, and its kind as in layer_types.py."""
 
     fields: Fields
     layer: int

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reimpl.config import Fields, rope_spec
-from reimpl.families.bases import two_bases
 from reimpl.families.family import At, Change, Family
-from reimpl.families.kinds import FULL, OTHER, SLIDING, every, in_turn, last_full
+from reimpl.families.layer_types import FULL, OTHER, SLIDING, every, in_turn, last_full
+from reimpl.families.rope_bases import two_bases
 from reimpl.spec import AttentionSpec, NormSpec, UnsupportedError
 
 PLUS_ONE = NormSpec(eps=0.0, plus_one=True)

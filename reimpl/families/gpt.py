@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reimpl.config import Fields
-from reimpl.families.bases import two_bases
 from reimpl.families.family import At, Family
-from reimpl.families.kinds import FULL, SLIDING, full, sliding
+from reimpl.families.layer_types import FULL, SLIDING, full, sliding
+from reimpl.families.rope_bases import two_bases
 from reimpl.spec import AttentionSpec, MaskRule, NormSpec, RopeSpec, UnsupportedError
 
 LAYER_NORM = NormSpec(eps=0.0, kind="layer", bias=True)

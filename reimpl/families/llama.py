@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reimpl.families.bases import alpha_in_base
 from reimpl.families.family import Family, all_but_full, every_layer
-from reimpl.families.kinds import FULL, OTHER, SLIDING, behind_max_window_layers, every, in_turn, sliding
+from reimpl.families.layer_types import FULL, OTHER, SLIDING, behind_max_window_layers, every, in_turn, sliding
+from reimpl.families.rope_bases import alpha_in_base
 from reimpl.spec import GateSpec, NormSpec
 
 HEAD_NORM = NormSpec(eps=0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reimpl.families.family import Family
-from reimpl.families.kinds import (
+from reimpl.families.layer_types import (
     INDEXED,
     OTHER,
     even_below_max_window_layers,

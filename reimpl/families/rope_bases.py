@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reimpl.config import rope_numbers, rope_spec, spec_of_numbers
 from reimpl.families.family import At, Rope
-from reimpl.families.kinds import SLIDING
+from reimpl.families.layer_types import SLIDING
 from reimpl.spec import RopeSpec, UnsupportedError
 
 

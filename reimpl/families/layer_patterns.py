@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reimpl.config import Fields
-from reimpl.families.kinds import CHUNKED, FULL, OTHER, SLIDING
+from reimpl.families.layer_types import CHUNKED, FULL, OTHER, SLIDING
 
 
 def rope_listed(fields: Fields, layer: int) -> bool:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reimpl.config import rope_numbers, rope_spec
-from reimpl.families.bases import own_words_only, two_bases
 from reimpl.families.family import At, Change, Family, all_but_full, every_layer, sliding_layers
-from reimpl.families.kinds import FULL, OTHER, SLIDING, every, in_turn, last_full, sliding
-from reimpl.families.llama import GRANITE, HEAD_NORM, NO_BIAS, NO_WEIGHT, WHOLE_NORM, WIDE_HEAD_NORM, WIDE_WHOLE_NORM
-from reimpl.families.patterns import (
+from reimpl.families.layer_patterns import (
     at_listed_layers,
     conv_unless_listed,
     counted_from_the_last,
@@ -21,6 +18,9 @@ from reimpl.families.patterns import (
     rope_in_chunks,
     rope_listed,
 )
+from reimpl.families.layer_types import FULL, OTHER, SLIDING, every, in_turn, last_full, sliding
+from reimpl.families.llama import GRANITE, HEAD_NORM, NO_BIAS, NO_WEIGHT, WHOLE_NORM, WIDE_HEAD_NORM, WIDE_WHOLE_NORM
+from reimpl.families.rope_bases import own_words_only, two_bases
 from reimpl.spec import AttentionSpec, GateSpec, MaskRule, NormSpec, RopeSpec, TemperatureSpec
 
 
@@ -187,7 +187,7 @@ QK_NORM_OUT_PROJ = {
     "projections.q_norm": "q_layernorm", "projections.k_norm": "k_layernorm", "o_proj": "out_proj",
 }  # fmt: skip  # fmt: skip
 
-OWN_IDEAS: dict[str, Family] = {
+CUSTOM: dict[str, Family] = {
     "bamba": Family(kinds=at_listed_layers),
     "beam": Family(
         kinds=last_full(every("", 6)), qk_norm=WIDE_HEAD_NORM, gate=GateSpec(bias=True), change=beam,
@@ -252,4 +252,4 @@ OWN_IDEAS: dict[str, Family] = {
     ),
     "unlimited_ocr_text": Family(change=all_in_view),
 }  # fmt: skip
-OWN_IDEAS["lfm2_moe"] = OWN_IDEAS["lfm2"]
+CUSTOM["lfm2_moe"] = CUSTOM["lfm2"]

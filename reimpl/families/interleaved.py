@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reimpl.config import Fields
-from reimpl.families.bases import own_words_only
 from reimpl.families.family import At, Family, all_but_full
-from reimpl.families.kinds import FULL, SLIDING, every
+from reimpl.families.layer_types import FULL, SLIDING, every
+from reimpl.families.rope_bases import own_words_only
 from reimpl.spec import NormSpec
 
 EACH_HEAD = NormSpec(eps=0.0, kind="layer", over="each")
@@ -40,7 +40,7 @@ def _sliding_or_prefix(at: At) -> bool:
     return at.kind == SLIDING or (dense and whole)
 
 
-PAIRS: dict[str, Family] = {
+INTERLEAVED: dict[str, Family] = {
     "cohere": replace(COHERE, qk_norm=EACH_HEAD, qk_norm_if="use_qk_norm"),
     "cohere2": COHERE2,
     "cohere2_moe": replace(COHERE2, kinds=_after_prefix, rope=own_words_only, rope_layers=_sliding_or_prefix),
