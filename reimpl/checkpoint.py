@@ -72,10 +72,11 @@ class TensorFiles(Mapping[str, Tensor]):
         self.files: dict[str, Any] = {}
         for path in paths:
             try:
-                opened = safe_open(path, framework="pt")
+                opened: Any = safe_open(path, framework="pt")
             except (OSError, SafetensorError) as error:
                 raise CheckpointError(f"{path} is damaged or cut short ({error}); fetch the file again.") from None
-            self.files.update(dict.fromkeys(opened.keys(), opened))
+            names: list[str] = opened.keys()
+            self.files.update(dict.fromkeys(names, opened))
 
     @staticmethod
     def _indexed(index: Path) -> list[Path]:

@@ -1,4 +1,7 @@
-"""Queries that grow with their position: queries and positions in, scaled queries out."""
+"""Query temperature: queries and their positions in, queries that grow with their position out.
+
+So attention stays sharp in long texts: Llama 4 scales the queries of its layers without RoPE this way.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,31 @@ from torch import Tensor
 from reimpl.spec import TemperatureSpec
 
 
-def growing(query: Tensor, positions: Tensor, temperature: TemperatureSpec | None) -> Tensor:
-    """query [..., t, d] times its position's factor; None: unchanged."""
-    if temperature is None:
-        return query
-    factor = factors(positions, temperature).to(query.device)[:, None]
+def apply_temperature(query: Tensor, positions: Tensor, temperature: TemperatureSpec) -> Tensor:
+    """Multiply each query by its position's factor.
+
+    Args:
+        query: [..., t, d].
+        positions: [t], in tokens from 0.
+        temperature: the rule and its numbers.
+
+    Returns:
+        The queries [..., t, d], in the dtype they came in.
+    """
+    factor = temperature_factors(positions, temperature).to(query.device)[:, None]  # [t, 1]
     return (query * factor).to(query.dtype)
 
 
-def factors(positions: Tensor, temperature: TemperatureSpec) -> Tensor:
-    """Each position's factor, [t] in float32: 1 or more."""
+def temperature_factors(positions: Tensor, temperature: TemperatureSpec) -> Tensor:
+    """Compute each position's factor, which is 1 or more.
+
+    Args:
+        positions: [t], in tokens from 0.
+        temperature: the rule and its numbers.
+
+    Returns:
+        The factors [t] in float32.
+    """
     passed = (positions.float() + temperature.first) / temperature.every
     if temperature.rule == "power":
         return torch.exp(temperature.scale * torch.log1p(passed))

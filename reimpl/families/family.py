@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from reimpl.choices import Layout, RopeStyle, refuse_unknown_choices
 from reimpl.config import Fields, rope_spec
 from reimpl.families.layer_types import ATTENDS, CHOSEN, CHUNKED, FULL, SLIDES, SLIDING, Kind, full
 from reimpl.spec import AttentionSpec, CheckpointError, GateSpec, MaskRule, NormSpec, RopeSpec
@@ -117,7 +118,7 @@ class Family:
     names: Mapping[str, str] = field(default_factory=dict)
     kinds: Kind = full
     window: str = "sliding_window"
-    layout: str = "separate"
+    layout: Layout = "separate"
     qkv_bias: bool | str = "attention_bias"
     output_bias: bool | str = "attention_bias"
     qk_norm: NormSpec | None = None
@@ -129,7 +130,7 @@ class Family:
     softcap: str | None = None
     rope: Rope = ordinary_rope
     rope_layers: Which = every_layer
-    rope_style: str = "halves"
+    rope_style: RopeStyle = "halves"
     rope_wide: bool = False
     gate: GateSpec | None = None
     sinks: Which | None = None
@@ -139,6 +140,10 @@ class Family:
     tensors: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     harmless: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuse a choice that is none of those above."""
+        refuse_unknown_choices(self)
 
     def specs(self, config: Mapping[str, Any]) -> dict[str, AttentionSpec]:
         """The AttentionSpec of each attention layer by its place ("layers.3.self_attn"), in the model's order.
