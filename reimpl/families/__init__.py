@@ -31,9 +31,16 @@ OTHER_NAMES = {"fuyu": "persimmon", "got_ocr2": "qwen2", "mllama": "mllama_text_
 
 
 def family_of(config: Mapping[str, Any]) -> tuple[Family, Mapping[str, Any]]:
-    """The row for this config's model_type and the config it reads: a multimodal model's language part.
+    """Find the row for a config's model_type, and the config it reads: a multimodal model's language part.
 
-    UnsupportedError where there is no row.
+    Args:
+        config: config.json as a dict.
+
+    Returns:
+        The row, and the part of the config that it reads.
+
+    Raises:
+        UnsupportedError: there is no row.
     """
     model_type = config.get("model_type")
     for name in TEXT_CONFIGS:
