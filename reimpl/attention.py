@@ -2,8 +2,7 @@
 
 Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), with Su et al.'s rotation and grouped key/value heads
 (Ainslie et al. 2023). `CausalSelfAttention.forward` is attention from top to bottom, for every family of models; one
-family's, Llama's, stands on a page of its own in llama.py. The functions at the top are the whole of attention once
-queries, keys and values are there; everything that draws or checks weights uses them.
+family's, Llama's, stands on a page of its own in llama.py. The pure functions that it is made of are functional.py's.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reimpl.functional import attention_weights, context_vectors, repeat_heads, scaled_scores
 from reimpl.latent import LatentProjections
 from reimpl.mask import allowed
 from reimpl.norm import head_first, make_norm
@@ -24,75 +24,16 @@ from reimpl.query_temperature import apply_temperature
 from reimpl.rope import apply_rotation, cos_sin, rotation_dtype
 from reimpl.spec import AttentionSpec, UnsupportedError
 
-
-def repeat_heads(x: Tensor, heads: int) -> Tensor:
-    """Give each query head its group's key/value head, in order 0 0 0 1 1 1 ...
-
-    Args:
-        x: keys or values [..., g, s, d].
-        heads: how many query heads there are, a multiple of g.
-
-    Returns:
-        [..., h, s, d].
-    """
-    return x.repeat_interleave(heads // x.shape[-3], dim=-3)
-
-
-def scaled_scores(query: Tensor, key: Tensor, *, scale: float, softcap: float | None = None) -> Tensor:
-    """Compute query·key for every pair, times the scale; nothing is masked.
-
-    Args:
-        query: [..., h, t, d].
-        key: [..., g, s, d].
-        scale: what each product is multiplied by, usually 1/sqrt(d).
-        softcap: bends scaled scores to softcap·tanh(score/softcap); None: as they are.
-
-    Returns:
-        The scaled scores [..., h, t, s].
-    """
-    key = repeat_heads(key, query.shape[-3])  # [..., h, s, d]
-    scores = torch.einsum("...htd,...hsd->...hts", query, key) * scale
-    return scores if softcap is None else torch.tanh(scores / softcap) * softcap
-
-
-def attention_weights(
-    scores: Tensor, mask: Tensor | None, *, sinks: Tensor | None = None, precision: torch.dtype = torch.float32
-) -> Tensor:
-    """Take the softmax over the keys a query may look at.
-
-    It is computed in float32 whatever the dtype (float64 too), as the library does. With sinks a score joins each
-    row's softmax and takes its share away: rows then sum to less than 1.
-
-    Args:
-        scores: [..., h, t, s].
-        mask: [t, s] or [h, t, s], true where looking is allowed; or, for models that add something to scores, that,
-            and -inf elsewhere; None: every query looks at every key.
-        sinks: [h].
-        precision: the dtype of the softmax.
-
-    Returns:
-        The weights [..., h, t, s], in the dtype of the scores.
-    """
-    if mask is not None:
-        boolean = mask.dtype == torch.bool
-        scores = scores.masked_fill(~mask, float("-inf")) if boolean else scores + mask.to(scores.dtype)
-    if sinks is None:
-        return torch.softmax(scores, dim=-1, dtype=precision).to(scores.dtype)
-    column = sinks.to(scores.dtype).view(-1, 1, 1).expand(*scores.shape[:-1], 1)  # [..., h, t, 1]
-    return torch.softmax(torch.cat((scores, column), dim=-1), dim=-1, dtype=precision)[..., :-1].to(scores.dtype)
-
-
-def context_vectors(weights: Tensor, value: Tensor) -> Tensor:
-    """Sum the values by their weights.
-
-    Args:
-        weights: [..., h, t, s].
-        value: [..., g, s, d_value].
-
-    Returns:
-        The context vectors [..., h, t, d_value].
-    """
-    return torch.einsum("...hts,...hsd->...htd", weights, repeat_heads(value, weights.shape[-3]))
+__all__ = [
+    "AttentionTrace",
+    "Cached",
+    "CausalSelfAttention",
+    "ExternalInputs",
+    "attention_weights",
+    "context_vectors",
+    "repeat_heads",
+    "scaled_scores",
+]
 
 
 @dataclass(frozen=True)
@@ -166,9 +107,9 @@ class CausalSelfAttention(nn.Module):
         Returns:
             The attention output [..., t, m].
         """
-        positions = count_from_zero(x) if positions is None else positions
-        new_query, new_key, value, gate = self.project(x, external.shared)  # [..., h, t, d], [..., g, t, d]
-        query, key = self.rotate(new_query, new_key, positions)
+        positions = _from_zero(x) if positions is None else positions
+        unrotated_query, unrotated_key, value, gate = self.project(x, external.shared)  # [..., h, t, d], [..., g, t, d]
+        query, key = self.rotate(unrotated_query, unrotated_key, positions)
         query, key = self.after_rotation(query, key, positions)
         query_positions = key_positions = positions
         if cache is not None:
@@ -179,7 +120,13 @@ class CausalSelfAttention(nn.Module):
         context = self.weighted_sum(weights, value)  # [..., h, t, d_value]
         output = self.output_projection(context, gate)  # [..., t, m]
         if record is not None:
-            record |= {"new_query": new_query, "new_key": new_key, "query": query, "key": key, "value": value}
+            record |= {
+                "unrotated_query": unrotated_query,
+                "unrotated_key": unrotated_key,
+                "query": query,
+                "key": key,
+                "value": value,
+            }
             record |= {"weights": weights, "context": context}
         return output
 
@@ -198,19 +145,36 @@ class CausalSelfAttention(nn.Module):
         Returns:
             Every stage, the output last.
         """
-        positions = count_from_zero(x) if positions is None else positions
+        positions = _from_zero(x) if positions is None else positions
         found: dict[str, Tensor] = {}
         output = self.forward(x, positions, external, record=found)
-        query_pre, key_pre = self.after_rotation(found.pop("new_query"), found.pop("new_key"), positions)
+        query_pre, key_pre = self.after_rotation(found.pop("unrotated_query"), found.pop("unrotated_key"), positions)
         return AttentionTrace(query_pre, key_pre, output=output, **found)
 
     def project(self, x: Tensor, shared: tuple[Tensor, Tensor] | None = None) -> Projected:
-        """Project x [..., t, m] to query [..., h, t, d], key [..., g, t, d], value [..., g, t, d_value], and a gate."""
+        """Project the attention input to queries, keys, values and a gate.
+
+        Args:
+            x: attention input [..., t, m].
+            shared: key (rotated) and value of the layer that `spec.shares` names.
+
+        Returns:
+            Query [..., h, t, d], key [..., g, t, d], value [..., g, t, d_value], and the gate, if any.
+        """
         projected: Projected = self.projections(x, shared)
         return projected
 
     def rotate(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn queries and keys by their positions [t]; values are never turned, nor keys that another layer turned."""
+        """Turn queries and keys by their positions; values are never turned, nor keys that another layer turned.
+
+        Args:
+            query: [..., h, t, d].
+            key: [..., g, t, d].
+            positions: [t].
+
+        Returns:
+            Query and key, turned.
+        """
         rope = self.spec.rope
         if rope is None:
             return query, key
@@ -219,7 +183,16 @@ class CausalSelfAttention(nn.Module):
         return turned, key if self.spec.shares is not None else apply_rotation(key, cos, sin, rope)
 
     def after_rotation(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what a few models do between rotation and scores: norms, and the queries' temperature."""
+        """Do what a few models do between rotation and scores: norms, and the queries' temperature.
+
+        Args:
+            query: [..., h, t, d], rotated.
+            key: [..., g, t, d], rotated.
+            positions: [t].
+
+        Returns:
+            Query and key, ready to be scored.
+        """
         if isinstance(self.projections, Projections) and self.projections.norms_after_rope:
             query, key = self.projections.norm_after_rope(query, key)
         if self.spec.temperature is not None:
@@ -227,24 +200,65 @@ class CausalSelfAttention(nn.Module):
         return query, key
 
     def score(self, query: Tensor, key: Tensor) -> Tensor:
-        """Compute scaled scores [..., h, t, s]."""
+        """Compare each query with each key.
+
+        Args:
+            query: [..., h, t, d].
+            key: [..., g, s, d].
+
+        Returns:
+            The scaled scores [..., h, t, s].
+        """
         return scaled_scores(query, key, scale=self.spec.scale, softcap=self.spec.softcap)
 
     def mask(self, query_positions: Tensor, key_positions: Tensor, external: Tensor | None = None) -> Tensor:
-        """Say where looking is allowed, [t, s]; `external` says it where the model chooses keys itself."""
+        """Say which keys each query may look at.
+
+        Args:
+            query_positions: [t].
+            key_positions: [s].
+            external: the mask where the model chooses keys itself.
+
+        Returns:
+            The mask [t, s], true where looking is allowed; or the one that was handed in.
+        """
         return allowed(self.spec.mask, query_positions, key_positions) if external is None else external
 
     def weigh(self, scores: Tensor, mask: Tensor) -> Tensor:
-        """Compute attention weights [..., h, t, s]; at training time some are dropped and the rest made larger."""
+        """Turn scores into weights; at training time some are dropped and the rest made larger.
+
+        Args:
+            scores: [..., h, t, s].
+            mask: [t, s] or [h, t, s].
+
+        Returns:
+            The attention weights [..., h, t, s].
+        """
         weights = attention_weights(scores, mask, sinks=self.sinks)
         return F.dropout(weights, p=self.spec.dropout, training=self.training)
 
     def weighted_sum(self, weights: Tensor, value: Tensor) -> Tensor:
-        """Sum the values by their weights: context vectors [..., h, t, d_value]."""
+        """Sum the values by their weights.
+
+        Args:
+            weights: [..., h, t, s].
+            value: [..., g, s, d_value].
+
+        Returns:
+            The context vectors [..., h, t, d_value].
+        """
         return context_vectors(weights, value)
 
     def output_projection(self, context: Tensor, gate: Tensor | None = None) -> Tensor:
-        """Join the heads' context vectors and multiply by W_o: [..., h, t, d_value] -> [..., t, m]."""
+        """Join the heads' context vectors and multiply by W_o.
+
+        Args:
+            context: [..., h, t, d_value].
+            gate: [..., t, h*d_value], what the joined vectors are multiplied by before W_o.
+
+        Returns:
+            The attention output [..., t, m].
+        """
         if self.output_norm is not None:
             context = head_first(self.output_norm, context)
         joined = context.transpose(-3, -2).flatten(-2)  # [..., t, h*d_value]
@@ -293,6 +307,6 @@ class CausalSelfAttention(nn.Module):
         return made.requires_grad_(False).train(other.training)
 
 
-def count_from_zero(x: Tensor) -> Tensor:
-    """Count the positions [t] of x [..., t, m], from 0."""
+def _from_zero(x: Tensor) -> Tensor:
+    """Count the positions [t] of x [..., t, m] from 0."""
     return torch.arange(x.shape[-2], device=x.device)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reimpl.attention import repeat_heads, scaled_scores
+from reimpl.functional import repeat_heads, scaled_scores
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
 

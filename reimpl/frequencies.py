@@ -1,6 +1,6 @@
-"""How fast each plane turns: a RopeSpec and the text's length go in; radians per position of each plane come out, and
-the factor by which the rule scales cosine and sine.
+"""How fast each plane turns: a RopeSpec and the text's length go in; radians per position of each plane come out.
 
+With them comes the factor by which the rule scales cosine and sine.
 A plain model turns plane i by theta**(-2i/dim) radians per position. To read longer texts than it was trained on, the
 rules below slow planes down. Each is computed with the operations, and in the order, of transformers'
 `modeling_rope_utils.py`, in float32: `base ** -x` or float64 would be as correct on paper, but move the cosine by 1e-4
@@ -36,7 +36,15 @@ def rope_frequencies(rope: RopeSpec, length: int) -> Frequencies:
 
 
 def plain(theta: float | Tensor, dim: int) -> Tensor:
-    """Compute theta**(-2i/dim) for every plane, [dim/2]."""
+    """Compute theta**(-2i/dim) for every plane.
+
+    Args:
+        theta: RoPE's base.
+        dim: how many dimensions turn.
+
+    Returns:
+        Radians per position [dim/2] in float32.
+    """
     return 1.0 / (theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim))
 
 
@@ -89,7 +97,15 @@ def _yarn(rope: RopeSpec, numbers: dict[str, Any], _: int) -> Frequencies:
 
 
 def magnitude(factor: float, mscale: float = 1.0) -> float:
-    """Compute YaRN's growth of scores with the stretch: 0.1·mscale·ln(factor) + 1."""
+    """Compute YaRN's growth of scores with the stretch: 0.1·mscale·ln(factor) + 1.
+
+    Args:
+        factor: how many times longer texts become.
+        mscale: how strongly scores grow.
+
+    Returns:
+        The growth, 1 or more.
+    """
     return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
 
 

@@ -35,7 +35,11 @@ class LlamaAttention(nn.Module):
         self.o_proj = nn.Linear(heads * d_head, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the attention output [b, t, m] of the attention input x [b, t, m], tokens counted from 0."""
+        """Compute the attention output [b, t, m], tokens counted from 0.
+
+        Args:
+            x: attention input [b, t, m].
+        """
         b, t, _ = x.shape
 
         # Project, and cut into heads: head 0 is the first d numbers, head 1 the next.

@@ -57,7 +57,16 @@ class Norm(nn.Module):
 
 
 def make_norm(norm: NormSpec | None, d: int, heads: int) -> Norm | None:
-    """Make the norm's module, with parameters for these widths; None where there is no norm."""
+    """Make the norm's module, with parameters for these widths.
+
+    Args:
+        norm: which norm; None where there is none.
+        d: head width.
+        heads: how many heads the norm's input has.
+
+    Returns:
+        The module; None where there is no norm.
+    """
     return None if norm is None else Norm(norm, d, heads)
 
 

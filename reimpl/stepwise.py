@@ -45,7 +45,15 @@ def attend_one(query: Vector, keys: Sequence[Vector], values: Sequence[Vector], 
 
 
 def dot(a: Vector, b: Vector) -> float:
-    """Sum the products of two vectors, entry by entry."""
+    """Sum the products of two vectors, entry by entry.
+
+    Args:
+        a: [d].
+        b: [d].
+
+    Returns:
+        The dot product.
+    """
     total = 0.0
     for left, right in zip(a, b, strict=True):
         total += left * right

@@ -41,11 +41,11 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("make", "wrong", "choices"), WRONG, ids=[wrong for _, wrong, _ in WRONG])
-def test_a_wrong_choice_is_refused_with_its_value_and_the_choices(make, wrong, choices):
+@pytest.mark.parametrize(("make", "wrong", "listed"), WRONG, ids=[wrong for _, wrong, _ in WRONG])
+def test_a_wrong_choice_is_refused_with_its_value_and_the_choices(make, wrong, listed):
     with pytest.raises(UnsupportedError) as refused:
         make()
-    assert str(refused.value).startswith(f"{wrong} is not modelled; choose one of {choices}")
+    assert str(refused.value).startswith(f"{wrong} is not modelled; choose one of {listed}")
     assert isinstance(refused.value, CheckpointError)
 
 
