@@ -120,14 +120,8 @@ class CausalSelfAttention(nn.Module):
         context = self.weighted_sum(weights, value)  # [..., h, t, d_value]
         output = self.output_projection(context, gate)  # [..., t, m]
         if record is not None:
-            record |= {
-                "unrotated_query": unrotated_query,
-                "unrotated_key": unrotated_key,
-                "query": query,
-                "key": key,
-                "value": value,
-            }
-            record |= {"weights": weights, "context": context}
+            record.update(unrotated_query=unrotated_query, unrotated_key=unrotated_key, query=query, key=key)
+            record.update(value=value, weights=weights, context=context)
         return output
 
     def stages(
