@@ -49,7 +49,15 @@ class LatentProjections(nn.Module):
         self.gate = None if spec.gate is None or latent.gated else Gate(spec.gate, spec)
 
     def forward(self, x: Tensor, _: tuple[Tensor, Tensor] | None = None) -> Projected:
-        """Project x [..., t, m] to query and key [..., h, t, d], value [..., h, t, d_value], and the gate."""
+        """Project the attention input by way of latent vectors.
+
+        Args:
+            x: attention input [..., t, m].
+            _: such layers share no keys.
+
+        Returns:
+            Query and key [..., h, t, d], value [..., h, t, d_value], and the gate, if any.
+        """
         query, gate = self.queries(x)
         key, value = self.keys_and_values(x)
         if self.gate is not None:
@@ -57,7 +65,14 @@ class LatentProjections(nn.Module):
         return Projected(query, key, value, gate)
 
     def queries(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Compute queries [..., h, t, d], and the gate [..., t, h·d_value] where the same matrix gives it."""
+        """Compute the queries.
+
+        Args:
+            x: attention input [..., t, m].
+
+        Returns:
+            Queries [..., h, t, d], and the gate [..., t, h·d_value] where the same matrix gives it.
+        """
         spec, latent, gate = self.spec, self.latent, None
         if latent.query_rank is None:
             query = self.q_proj(x)
@@ -76,7 +91,14 @@ class LatentProjections(nn.Module):
         return self._turning_last(query).transpose(-3, -2), gate
 
     def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute keys [..., h, t, d] and values [..., h, t, d_value]."""
+        """Compute keys and values, both from one latent vector a token.
+
+        Args:
+            x: attention input [..., t, m].
+
+        Returns:
+            Keys [..., h, t, d] and values [..., h, t, d_value].
+        """
         spec, latent = self.spec, self.latent
         fixed = spec.d_head - latent.rope_dim
         narrow, turning = self.kv_a_proj(x).split((latent.key_value_rank, latent.rope_dim), dim=-1)
@@ -99,7 +121,11 @@ class LatentProjections(nn.Module):
         return torch.cat((fixed, turning[..., 0::2], turning[..., 1::2]), dim=-1)
 
     def matrices(self) -> Sequence[Tensor]:
-        """Refuse: there are no single matrices to list."""
+        """Refuse: there are no single matrices to list.
+
+        Raises:
+            UnsupportedError: always.
+        """
         raise UnsupportedError(
             "A latent-attention layer has no single W_q, W_k and W_v: each is two matrices with a norm between."
         )

@@ -35,10 +35,13 @@ class LlamaAttention(nn.Module):
         self.o_proj = nn.Linear(heads * d_head, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the attention output [b, t, m], tokens counted from 0.
+        """Compute the attention output, tokens counted from 0.
 
         Args:
             x: attention input [b, t, m].
+
+        Returns:
+            The attention output [b, t, m].
         """
         b, t, _ = x.shape
 

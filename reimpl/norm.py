@@ -30,7 +30,14 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.empty(shape)) if norm.bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x; its shape and dtype stay."""
+        """Normalise x.
+
+        Args:
+            x: [..., heads, d], or [..., heads·d] where the norm is over the whole.
+
+        Returns:
+            The same shape and dtype.
+        """
         return self._layer(x) if self.norm.kind == "layer" else self._rms(x)
 
     def _rms(self, x: Tensor) -> Tensor:

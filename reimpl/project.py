@@ -83,7 +83,15 @@ class Projections(nn.Module):
         return Projected(query, key, value, gate)
 
     def project(self, x: Tensor) -> Sequence[Tensor]:
-        """Compute the matrix products alone: up to three tensors [..., t, heads·d], and a gate from the same matrix."""
+        """Compute the matrix products alone.
+
+        Args:
+            x: attention input [..., t, m].
+
+        Returns:
+            Queries, keys and values, each [..., t, heads·d], as far as the layer has its own; and a gate that stands in
+            the same matrix.
+        """
         if self.spec.layout != "separate":
             return LAYOUTS[self.spec.layout](self.qkv_proj(x), self.spec)
         if self.spec.shares is not None:
@@ -92,7 +100,17 @@ class Projections(nn.Module):
         return self.q_proj(x), key, key if self.spec.value_is_key else self.v_proj(x)
 
     def split_heads(self, x: Tensor, norm: Norm | None, factor: float = 1.0, *, width: int | None = None) -> Tensor:
-        """Split [..., t, heads·d] into [..., heads, t, d], normalised over all of it or over each head, and clipped."""
+        """Split projected numbers into heads, clipped and normalised as the layer does.
+
+        Args:
+            x: [..., t, heads·d].
+            norm: over all of it or over each head; None, or one that comes after rotation: not here.
+            factor: a constant on all numbers.
+            width: of a head, where it is not d.
+
+        Returns:
+            [..., heads, t, d].
+        """
         early = norm if norm is not None and not norm.norm.after_rope else None
         if early is not None and early.norm.over == "whole":
             x, early = early(x), None
@@ -104,7 +122,15 @@ class Projections(nn.Module):
         return (x if factor == 1.0 else x * factor).transpose(-3, -2)
 
     def norm_after_rope(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalise query [..., h, t, d] and key [..., g, s, d] where the norms come after rotation."""
+        """Normalise queries and keys where the norms come after rotation.
+
+        Args:
+            query: [..., h, t, d].
+            key: [..., g, s, d].
+
+        Returns:
+            Query and key.
+        """
         late_q, late_k = ((n if n is not None and n.norm.after_rope else None) for n in (self.q_norm, self.k_norm))
         return head_first(late_q, query), head_first(late_k, key)
 
@@ -153,14 +179,28 @@ class Gate(nn.Module):
         return query, self.activate(gate)
 
     def query_part(self, query: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Split what W_q gave into queries and, where it holds them, the gate's numbers: each head's halves."""
+        """Split what W_q gave into queries and, where it holds them, the gate's numbers: each head's halves.
+
+        Args:
+            query: [..., t, h·d], or twice as wide.
+
+        Returns:
+            The queries [..., t, h·d], and the gate's numbers [..., t, h·d] or None.
+        """
         if self.spec.source != "query":
             return query, None
         wanted, gate = torch.unflatten(query, -1, (self.heads, 2 * self.d_head)).chunk(2, dim=-1)  # [..., t, h, d]
         return wanted.flatten(-2), gate.flatten(-2)
 
     def activate(self, gate: Tensor) -> Tensor:
-        """Apply bias and activation, and repeat a number a head for each of its dimensions: [..., t, h·d_value]."""
+        """Apply bias and activation, and repeat a number a head for each of its dimensions.
+
+        Args:
+            gate: [..., t, h·d_value], or [..., t, h] with a number a head.
+
+        Returns:
+            The gate [..., t, h·d_value].
+        """
         if self.head_bias is not None:
             gate = (torch.unflatten(gate, -1, (self.heads, -1)) + self.head_bias[:, None]).flatten(-2)
         wide = gate if gate.dtype == torch.float64 else gate.float()
