@@ -1,15 +1,13 @@
 """Causal multi-head self-attention with RoPE: attention input x [..., t, m] in, attention output [..., t, m] out.
 
-    x ─project─► query, key, value ─rotate─► query, key ─score─► scaled scores ─mask─weigh─► weights
-                                                                 weights, value ─mix─► context ─blend─► output
-
 Vaswani et al. 2017 (https://arxiv.org/abs/1706.03762), with Su et al.'s rotation and grouped key/value heads
-(Ainslie et al. 2023). The functions at the top are the whole of attention once queries, keys and values are
-there; everything that draws or checks weights uses them. The class below adds a layer's parameters.
+(Ainslie et al. 2023). `CausalSelfAttention.forward` is attention from top to bottom, for every family of models; one
+family's, Llama's, stands on a page of its own in llama.py. The pure functions that it is made of are functional.py's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -17,78 +15,67 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reimpl.functional import attention_weights, context_vectors, repeat_heads, scaled_scores
 from reimpl.latent import LatentProjections
 from reimpl.mask import allowed
 from reimpl.norm import head_first, make_norm
 from reimpl.project import Projected, Projections
-from reimpl.rope import rotate
+from reimpl.query_temperature import apply_temperature
+from reimpl.rope import apply_rotation, cos_sin, rotation_dtype
 from reimpl.spec import AttentionSpec, UnsupportedError
-from reimpl.temperature import growing
 
-
-def repeat_heads(x: Tensor, heads: int) -> Tensor:
-    """Give each query head its group's key/value head: [..., g, s, d] -> [..., h, s, d], in order 0 0 0 1 1 1 ..."""
-    return x.repeat_interleave(heads // x.shape[-3], dim=-3)
-
-
-def scaled_scores(query: Tensor, key: Tensor, *, scale: float, softcap: float | None = None) -> Tensor:
-    """query·key for every pair, times the scale: [..., h, t, d], [..., g, s, d] -> [..., h, t, s]; nothing masked."""
-    key = repeat_heads(key, query.shape[-3])
-    scores = torch.einsum("...htd,...hsd->...hts", query, key) * scale
-    return scores if softcap is None else torch.tanh(scores / softcap) * softcap
-
-
-def attention_weights(
-    scores: Tensor, may: Tensor | None, *, sinks: Tensor | None = None, precision: torch.dtype = torch.float32
-) -> Tensor:
-    """Softmax over the keys a query may look at: scores [..., h, t, s], may [t, s] -> weights [..., h, t, s].
-
-    `may` is true where looking is allowed; or, for models that add something to scores, that, and -inf elsewhere.
-
-    Computed in float32 whatever the dtype (float64 too), as the library does. With sinks [h] a score joins each row's
-    softmax and takes its share away: rows then sum to less than 1.
-    """
-    if may is not None:
-        scores = scores.masked_fill(~may, float("-inf")) if may.dtype == torch.bool else scores + may.to(scores.dtype)
-    if sinks is None:
-        return torch.softmax(scores, dim=-1, dtype=precision).to(scores.dtype)
-    column = sinks.to(scores.dtype).view(-1, 1, 1).expand(*scores.shape[:-1], 1)
-    return torch.softmax(torch.cat((scores, column), dim=-1), dim=-1, dtype=precision)[..., :-1].to(scores.dtype)
-
-
-def context_vectors(weights: Tensor, value: Tensor) -> Tensor:
-    """Sum of the weighted values: weights [..., h, t, s], value [..., g, s, d] -> context [..., h, t, d]."""
-    return torch.einsum("...hts,...hsd->...htd", weights, repeat_heads(value, weights.shape[-3]))
+__all__ = [
+    "AttentionTrace",
+    "Cached",
+    "CausalSelfAttention",
+    "ExternalInputs",
+    "attention_weights",
+    "context_vectors",
+    "repeat_heads",
+    "scaled_scores",
+]
 
 
 @dataclass(frozen=True)
 class AttentionTrace:
-    """Every stage of one layer, head-first: what was computed from one attention input, in order."""
+    """Hold every stage of one layer, head-first: what was computed from one attention input, in order."""
 
     query_pre: Tensor  # [..., h, t, d] before rotation
     key_pre: Tensor  # [..., g, s, d] before rotation
     query: Tensor  # [..., h, t, d] after rotation
     key: Tensor  # [..., g, s, d] after rotation
-    value: Tensor  # [..., g, s, d]
+    value: Tensor  # [..., g, s, d_value]
     weights: Tensor  # [..., h, t, s]
-    context: Tensor  # [..., h, t, d]
+    context: Tensor  # [..., h, t, d_value]
     output: Tensor  # [..., t, m]
 
 
-class Given(NamedTuple):
-    """What a layer takes from elsewhere in the model. Most layers take nothing."""
+class ExternalInputs(NamedTuple):
+    """Hold what a layer takes from elsewhere in the model. Most layers take nothing."""
 
     shared: tuple[Tensor, Tensor] | None = None  # key (rotated) and value of the layer that `spec.shares` names
     mask: Tensor | None = None  # where the model chooses keys itself (`spec.mask.given`): [t, s] or [h, t, s]
 
 
-NOTHING = Given()
+class Cached(NamedTuple):
+    """Hold what a key/value cache hands back: the keys and values of all tokens so far, and where tokens stand."""
+
+    key: Tensor  # [..., g, s, d], rotated
+    value: Tensor  # [..., g, s, d_value]
+    query_positions: Tensor  # [t]
+    key_positions: Tensor  # [s]
+
+
+Cache = Callable[[Tensor, Tensor], Cached]  # (new rotated keys, new values) -> those of all tokens so far
+NO_EXTERNAL_INPUTS = ExternalInputs()
 
 
 class CausalSelfAttention(nn.Module):
-    """One layer. Each method is one step of the picture above, so that a planted mistake overrides just one.
+    """Compute one layer. Each step of `forward` is a method, so that a planted mistake overrides just one.
 
-    `place` is where the layer stands in its model, such as "layers.3.self_attn".
+    Args:
+        spec: what the layer does.
+        place: where it stands in its model, such as "layers.3.self_attn".
     """
 
     def __init__(self, spec: AttentionSpec, place: str = "") -> None:
@@ -99,81 +86,190 @@ class CausalSelfAttention(nn.Module):
         self.o_proj = nn.Linear(spec.heads * spec.d_value, spec.d_model, bias=spec.output_bias)
         self.sinks = nn.Parameter(torch.empty(spec.heads)) if spec.sinks else None
 
-    def forward(self, x: Tensor, positions: Tensor | None = None, given: Given = NOTHING) -> Tensor:
-        """Attention output [..., t, m] for attention input x [..., t, m] at positions [t] (from 0 unless given)."""
-        return self.stages(x, positions, given).output
-
-    def stages(self, x: Tensor, positions: Tensor | None = None, given: Given = NOTHING) -> AttentionTrace:
-        """The same, with every stage kept."""
-        if positions is None:
-            positions = torch.arange(x.shape[-2], device=x.device)
-        projected = self.project(x, given.shared)
-        query_pre, key_pre = self.finish(projected.query, projected.key, positions)
-        query, key = self.finish(*self.rotate(projected.query, projected.key, positions), positions)
-        weights, context, output = self.attend(
-            query, key, projected.value, positions, positions, projected.gate, given.mask
-        )
-        return AttentionTrace(query_pre, key_pre, query, key, projected.value, weights, context, output)
-
-    def attend(
+    def forward(
         self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        query_positions: Tensor,
-        key_positions: Tensor,
-        gate: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """From rotated queries and keys on: weights, context, output. A key/value cache sits just before this."""
-        may = self.mask(query_positions, key_positions, mask)
-        weights = self.weigh(self.score(query, key), may)
-        context = self.mix(weights, value)
-        return weights, context, self.blend(context, gate)
+        x: Tensor,
+        positions: Tensor | None = None,
+        external: ExternalInputs = NO_EXTERNAL_INPUTS,
+        *,
+        cache: Cache | None = None,
+        record: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Compute the attention output.
+
+        Args:
+            x: attention input [..., t, m].
+            positions: [t], by which queries and keys are rotated; from 0 unless told.
+            external: what this layer takes from elsewhere in the model.
+            cache: takes the new keys and values, hands back those of all tokens so far.
+            record: is given every stage by name, for `stages`.
+
+        Returns:
+            The attention output [..., t, m].
+        """
+        positions = _from_zero(x) if positions is None else positions
+        unrotated_query, unrotated_key, value, gate = self.project(x, external.shared)  # [..., h, t, d], [..., g, t, d]
+        query, key = self.rotate(unrotated_query, unrotated_key, positions)
+        query, key = self.after_rotation(query, key, positions)
+        query_positions = key_positions = positions
+        if cache is not None:
+            key, value, query_positions, key_positions = cache(key, value)  # [..., g, s, d]
+        scores = self.score(query, key)  # [..., h, t, s]
+        mask = self.mask(query_positions, key_positions, external.mask)  # [t, s]
+        weights = self.weigh(scores, mask)  # [..., h, t, s]
+        context = self.weighted_sum(weights, value)  # [..., h, t, d_value]
+        output = self.output_projection(context, gate)  # [..., t, m]
+        if record is not None:
+            record.update(unrotated_query=unrotated_query, unrotated_key=unrotated_key, query=query, key=key)
+            record.update(value=value, weights=weights, context=context)
+        return output
+
+    def stages(
+        self, x: Tensor, positions: Tensor | None = None, external: ExternalInputs = NO_EXTERNAL_INPUTS
+    ) -> AttentionTrace:
+        """Compute the attention output and keep every stage on the way.
+
+        "Before rotation" are the vectors that would be scored if nothing were rotated: made here only.
+
+        Args:
+            x: attention input [..., t, m].
+            positions: [t]; from 0 unless told.
+            external: what this layer takes from elsewhere in the model.
+
+        Returns:
+            Every stage, the output last.
+        """
+        positions = _from_zero(x) if positions is None else positions
+        found: dict[str, Tensor] = {}
+        output = self.forward(x, positions, external, record=found)
+        query_pre, key_pre = self.after_rotation(found.pop("unrotated_query"), found.pop("unrotated_key"), positions)
+        return AttentionTrace(query_pre, key_pre, output=output, **found)
 
     def project(self, x: Tensor, shared: tuple[Tensor, Tensor] | None = None) -> Projected:
-        """x [..., t, m] -> query [..., h, t, d], key [..., g, t, d], value [..., g, t, d_value]."""
+        """Project the attention input to queries, keys, values and a gate.
+
+        Args:
+            x: attention input [..., t, m].
+            shared: key (rotated) and value of the layer that `spec.shares` names.
+
+        Returns:
+            Query [..., h, t, d], key [..., g, t, d], value [..., g, t, d_value], and the gate, if any.
+        """
         projected: Projected = self.projections(x, shared)
         return projected
 
     def rotate(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn queries and keys by their positions [t]; values are never turned, nor keys that another layer turned."""
-        turned = rotate(query, positions, self.spec.rope)
-        return turned, key if self.spec.shares is not None else rotate(key, positions, self.spec.rope)
+        """Turn queries and keys by their positions; values are never turned, nor keys that another layer turned.
 
-    def finish(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """What some models do between rotation and scores: norms, and queries that grow with their position."""
-        if isinstance(self.projections, Projections):
+        Args:
+            query: [..., h, t, d].
+            key: [..., g, t, d].
+            positions: [t].
+
+        Returns:
+            Query and key, turned.
+        """
+        rope = self.spec.rope
+        if rope is None:
+            return query, key
+        cos, sin = cos_sin(positions, rope, dtype=rotation_dtype(query.dtype, rope))  # [t, dim/2], for both
+        turned = apply_rotation(query, cos, sin, rope)
+        return turned, key if self.spec.shares is not None else apply_rotation(key, cos, sin, rope)
+
+    def after_rotation(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what a few models do between rotation and scores: norms, and the queries' temperature.
+
+        Args:
+            query: [..., h, t, d], rotated.
+            key: [..., g, t, d], rotated.
+            positions: [t].
+
+        Returns:
+            Query and key, ready to be scored.
+        """
+        if isinstance(self.projections, Projections) and self.projections.norms_after_rope:
             query, key = self.projections.norm_after_rope(query, key)
-        return growing(query, positions, self.spec.temperature), key
+        if self.spec.temperature is not None:
+            query = apply_temperature(query, positions, self.spec.temperature)
+        return query, key
 
     def score(self, query: Tensor, key: Tensor) -> Tensor:
-        """Scaled scores [..., h, t, s]."""
+        """Compare each query with each key.
+
+        Args:
+            query: [..., h, t, d].
+            key: [..., g, s, d].
+
+        Returns:
+            The scaled scores [..., h, t, s].
+        """
         return scaled_scores(query, key, scale=self.spec.scale, softcap=self.spec.softcap)
 
-    def mask(self, query_positions: Tensor, key_positions: Tensor, given: Tensor | None = None) -> Tensor:
-        """True where looking is allowed, [t, s]; `given` where the model chooses keys itself."""
-        return allowed(self.spec.mask, query_positions, key_positions) if given is None else given
+    def mask(self, query_positions: Tensor, key_positions: Tensor, external: Tensor | None = None) -> Tensor:
+        """Say which keys each query may look at.
 
-    def weigh(self, scores: Tensor, may: Tensor) -> Tensor:
-        """Attention weights [..., h, t, s]; at training time some are dropped and the rest made larger."""
-        weights = attention_weights(scores, may, sinks=self.sinks)
+        Args:
+            query_positions: [t].
+            key_positions: [s].
+            external: the mask where the model chooses keys itself.
+
+        Returns:
+            The mask [t, s], true where looking is allowed; or the one that was handed in.
+        """
+        return allowed(self.spec.mask, query_positions, key_positions) if external is None else external
+
+    def weigh(self, scores: Tensor, mask: Tensor) -> Tensor:
+        """Turn scores into weights; at training time some are dropped and the rest made larger.
+
+        Args:
+            scores: [..., h, t, s].
+            mask: [t, s] or [h, t, s].
+
+        Returns:
+            The attention weights [..., h, t, s].
+        """
+        weights = attention_weights(scores, mask, sinks=self.sinks)
         return F.dropout(weights, p=self.spec.dropout, training=self.training)
 
-    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
-        """Context vectors [..., h, t, d_value]."""
+    def weighted_sum(self, weights: Tensor, value: Tensor) -> Tensor:
+        """Sum the values by their weights.
+
+        Args:
+            weights: [..., h, t, s].
+            value: [..., g, s, d_value].
+
+        Returns:
+            The context vectors [..., h, t, d_value].
+        """
         return context_vectors(weights, value)
 
-    def blend(self, context: Tensor, gate: Tensor | None = None) -> Tensor:
-        """Join the heads' context vectors and multiply by W_o: [..., h, t, d_value] -> [..., t, m]."""
-        joined = head_first(self.output_norm, context).transpose(-3, -2).flatten(-2)
+    def output_projection(self, context: Tensor, gate: Tensor | None = None) -> Tensor:
+        """Join the heads' context vectors and multiply by W_o.
+
+        Args:
+            context: [..., h, t, d_value].
+            gate: [..., t, h*d_value], what the joined vectors are multiplied by before W_o.
+
+        Returns:
+            The attention output [..., t, m].
+        """
+        if self.output_norm is not None:
+            context = head_first(self.output_norm, context)
+        joined = context.transpose(-3, -2).flatten(-2)  # [..., t, h*d_value]
         output: Tensor = self.o_proj(joined if gate is None else joined * gate)
         return output
 
     def head_matrices(self, head: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One head's W_q [d, m], W_k [d, m], W_v [d_value, m] (its group's) and W_o [m, d_value].
+        """Cut one head's own matrices out of the layer's.
 
-        Raises UnsupportedError where the layer has no such single matrices.
+        Args:
+            head: the query head, from 0; keys and values are its group's.
+
+        Returns:
+            W_q [d, m], W_k [d, m], W_v [d_value, m] and W_o [m, d_value].
+
+        Raises:
+            UnsupportedError: the layer has no such single matrices.
         """
         if self.spec.shares is not None:
             raise UnsupportedError(f"This layer has no W_k and W_v: it uses the keys and values of {self.spec.shares}.")
@@ -189,9 +285,22 @@ class CausalSelfAttention(nn.Module):
 
     @classmethod
     def like(cls, other: CausalSelfAttention, spec: AttentionSpec | None = None) -> Self:
-        """An attention of this class that shares `other`'s parameters, perhaps under another spec."""
+        """Make an attention of this class that shares the parameters of another.
+
+        Args:
+            other: whose parameters, place and mode (training or not) are taken over.
+            spec: another spec; parameters that it does not call for are left out.
+
+        Returns:
+            The new layer.
+        """
         with torch.device("meta"):
             made = cls(spec or other.spec, other.place)
         kept = {name: tensor for name, tensor in other.state_dict().items() if name in made.state_dict()}
         made.load_state_dict(kept, assign=True)
         return made.requires_grad_(False).train(other.training)
+
+
+def _from_zero(x: Tensor) -> Tensor:
+    """Count the positions [t] of x [..., t, m] from 0."""
+    return torch.arange(x.shape[-2], device=x.device)

@@ -1,9 +1,7 @@
-"""The same attention without ever holding an n x n matrix: strips of query rows, each with the keys it may look at; and
-context vectors of rotated queries, keys and values of any length.
+"""The same attention without ever holding an n x n matrix: strips of query rows, and context vectors of long texts.
 
-Context is computed with a running softmax: for each query the largest score so far, the sum of exponentials and the
-weighted values are kept; a new block of keys rescales all three. Milakov & Gimelshein 2018
-(https://arxiv.org/abs/1805.02867); the idea behind FlashAttention (Dao et al. 2022).
+The running softmax is Milakov & Gimelshein's (2018, https://arxiv.org/abs/1805.02867), the idea behind FlashAttention
+(Dao et al. 2022).
 """
 
 from __future__ import annotations
@@ -15,20 +13,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reimpl.attention import repeat_heads, scaled_scores
+from reimpl.functional import repeat_heads, scaled_scores
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
 
 
 class Strip(NamedTuple):
-    """Some query rows, and the stretch of keys outside which none of them may look."""
+    """Hold some query rows, and the stretch of keys outside which none of them may look."""
 
     rows: slice
     keys: slice
 
 
 def seen_keys(rule: MaskRule | None, positions: slice, s: int) -> slice:
-    """The stretch of s keys outside which no query at these positions may look; `rule` None: all keys."""
+    """Find the stretch of keys outside which no query at these positions may look.
+
+    Args:
+        rule: the mask; None: every query looks at every key.
+        positions: of the queries.
+        s: how many keys there are.
+
+    Returns:
+        The stretch, within 0 to s.
+    """
     if rule is None or rule.given:
         return slice(0, s)
     start = 0 if rule.window is None else max(0, positions.start - rule.window + 1)
@@ -39,10 +46,19 @@ def seen_keys(rule: MaskRule | None, positions: slice, s: int) -> slice:
 
 
 def strips(t: int, s: int, rule: MaskRule | None, *, height: int, align: int = 1) -> Iterator[Strip]:
-    """All t query rows, about `height` at a time, from the first on; queries stand at the last t of s positions.
+    """Cut all query rows into strips, from the first on; queries stand at the last t of s positions.
 
-    Under a causal mask half of all pairs lie outside the strips, and are never computed. With `align` strips of rows
-    and keys begin at its multiples, so that blocks of align x align are not cut.
+    Under a causal mask half of all pairs lie outside the strips, and are never computed.
+
+    Args:
+        t: how many queries there are.
+        s: how many keys.
+        rule: the mask; None: every query looks at every key.
+        height: of a strip, in rows, about.
+        align: strips of rows and keys begin at its multiples, so that blocks of align x align are not cut.
+
+    Yields:
+        The strips, which together hold all rows.
     """
     height = max(1, height // align) * align
     for start in range(0, t, height):
@@ -52,7 +68,15 @@ def strips(t: int, s: int, rule: MaskRule | None, *, height: int, align: int = 1
 
 
 def pool_max(values: Tensor, k: int) -> Tensor:
-    """The largest of each k x k block of [..., t, s]; the last blocks may be smaller."""
+    """Take the largest number of each k x k block; the last blocks may be smaller.
+
+    Args:
+        values: [..., t, s].
+        k: the blocks' side.
+
+    Returns:
+        [..., t/k, s/k], rounded up.
+    """
     if k == 1:
         return values
     flat = values.reshape(-1, 1, *values.shape[-2:])
@@ -71,9 +95,23 @@ def blockwise_context(
     sinks: Tensor | None = None,
     block: int = 256,
 ) -> Tensor:
-    """Context vectors [h, t, d] of query [h, t, d], key and value [g, s, d]; block x block scores a head at once.
+    """Compute context vectors with block x block scores a head at once; queries stand at the last t of s positions.
 
-    `rule` None: no mask (every query sees every key). Queries are taken to stand at the last t of s positions.
+    Context is computed with a running softmax: for each query the largest score so far, the sum of exponentials and
+    the weighted values are kept; a new block of keys rescales all three.
+
+    Args:
+        query: [h, t, d], rotated.
+        key: [g, s, d], rotated.
+        value: [g, s, d_value].
+        scale: what each product is multiplied by.
+        rule: the mask; None: every query looks at every key.
+        softcap: bends scaled scores, as in `scaled_scores`.
+        sinks: [h], as in `attention_weights`.
+        block: rows and keys at once.
+
+    Returns:
+        The context vectors [h, t, d_value], in the dtype of the queries.
     """
     heads, t = query.shape[0], query.shape[1]
     s = key.shape[1]

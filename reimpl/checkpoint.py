@@ -1,5 +1,6 @@
-"""A checkpoint on disk (config.json + safetensors, one file or shards) goes in; one CausalSelfAttention per layer,
-with its learned parameters, comes out. Loading is strict: every tensor by name, every shape, or a sentence why not.
+"""A checkpoint on disk (config.json + safetensors, one file or shards) goes in, its attention layers come out.
+
+Loading is strict: every tensor by name, every shape, or a sentence why not.
 """
 
 from __future__ import annotations
@@ -16,16 +17,26 @@ from torch import Tensor
 
 from reimpl.attention import CausalSelfAttention
 from reimpl.families import family_of
-from reimpl.families.family import Family
+from reimpl.families.family import Family, Place
 from reimpl.spec import AttentionSpec, CheckpointError
 
 
 def load_layers(
     folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> list[CausalSelfAttention]:
-    """Every attention layer of the checkpoint in `folder`, in order, ready for inference.
+    """Load every attention layer of a checkpoint, in order, ready for inference.
 
-    Raises CheckpointError (files unreadable, a tensor missing or of another shape) or UnsupportedError.
+    Args:
+        folder: holds config.json and the safetensors files.
+        dtype: of the parameters.
+        device: where they are put.
+
+    Returns:
+        The layers.
+
+    Raises:
+        CheckpointError: files cannot be read, or a tensor is missing or of another shape.
+        UnsupportedError: the config asks for something that is not modelled.
     """
     folder = Path(folder)
     return build_layers(read_config(folder), TensorFiles(folder), dtype=dtype, device=device)
@@ -38,7 +49,21 @@ def build_layers(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> list[CausalSelfAttention]:
-    """The same from a config and any mapping of tensor names to tensors (a state dict in memory, say)."""
+    """Build the layers from a config and any mapping of tensor names to tensors, such as a state dict in memory.
+
+    Args:
+        config: config.json as a dict.
+        tensors: the model's, by name.
+        dtype: of the parameters.
+        device: where they are put.
+
+    Returns:
+        The layers, in order.
+
+    Raises:
+        CheckpointError: a tensor is missing or of another shape.
+        UnsupportedError: the config asks for something that is not modelled.
+    """
     family, config = family_of(config)
     specs = family.specs(config)
     where = find_prefix(next(iter(specs)), tensors)
@@ -46,7 +71,17 @@ def build_layers(
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json as a dict."""
+    """Read config.json.
+
+    Args:
+        folder: the checkpoint's.
+
+    Returns:
+        The config as a dict.
+
+    Raises:
+        CheckpointError: there is none, or it is not readable JSON.
+    """
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -60,7 +95,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 class TensorFiles(Mapping[str, Tensor]):
-    """The tensors of a folder's safetensors files by name, read when asked for (memory-mapped)."""
+    """Hold the tensors of a folder's safetensors files by name, read when asked for (memory-mapped).
+
+    Args:
+        folder: the checkpoint's.
+    """
 
     def __init__(self, folder: Path) -> None:
         paths = sorted(folder.glob("*.safetensors"))
@@ -72,10 +111,11 @@ class TensorFiles(Mapping[str, Tensor]):
         self.files: dict[str, Any] = {}
         for path in paths:
             try:
-                opened = safe_open(path, framework="pt")
+                opened: Any = safe_open(path, framework="pt")
             except (OSError, SafetensorError) as error:
                 raise CheckpointError(f"{path} is damaged or cut short ({error}); fetch the file again.") from None
-            self.files.update(dict.fromkeys(opened.keys(), opened))
+            names: list[str] = opened.keys()
+            self.files.update(dict.fromkeys(names, opened))
 
     @staticmethod
     def _indexed(index: Path) -> list[Path]:
@@ -100,28 +140,39 @@ class TensorFiles(Mapping[str, Tensor]):
 
 
 class Where(NamedTuple):
-    """What stands before the layers' places in a checkpoint's names ("model." for most), and which of a place's
-    alternative names it uses."""
+    """Hold how a checkpoint's names begin ("model." for most), and which of a place's names it uses."""
 
     prefix: str
     alternative: int
 
 
-def find_prefix(place: str, tensors: Mapping[str, Tensor]) -> Where:
+def find_prefix(place: Place, tensors: Mapping[str, Tensor]) -> Where:
     """Find the first attention layer in the checkpoint's names.
 
     Where several parts of a model have such a place (an image encoder beside the language model), the language
     model's is the one without a word for the others in it.
+
+    Args:
+        place: of the first attention layer.
+        tensors: the checkpoint's, by name.
+
+    Returns:
+        What stands before the place, and which of its names the checkpoint uses.
+
+    Raises:
+        CheckpointError: the place is found under no prefix, or under several.
     """
     prefixes: set[Where] = set()
-    for number, name in enumerate(place.split("|")):
+    for number, name in enumerate(place):
         wanted = re.compile(rf"(?:^|(?<=\.)){re.escape(name)}\.")
         prefixes |= {Where(tensor[: at.start()], number) for tensor in tensors if (at := wanted.search(tensor))}
     if len(prefixes) > 1:
         prefixes = {where for where in prefixes if not any(word in where.prefix for word in OTHER_PARTS)}
     if len(prefixes) != 1:
         found = "none" if not prefixes else " and ".join(sorted(f'"{where.prefix}"' for where in prefixes))
-        raise CheckpointError(f"The tensors of {place}.* were looked for under one prefix, found: {found}.")
+        raise CheckpointError(
+            f"The tensors of {' or '.join(place)}.* were looked for under one prefix, found: {found}."
+        )
     return prefixes.pop()
 
 
@@ -133,18 +184,19 @@ def _layer(
     family: Family,
     spec: AttentionSpec,
     where: Where,
-    place: str,
+    place: Place,
     tensors: Mapping[str, Tensor],
     dtype: torch.dtype,
     device: torch.device | str,
 ) -> CausalSelfAttention:
     with torch.device("meta"):  # shapes without memory; the checkpoint's tensors are put in below
-        layer = CausalSelfAttention(spec, place.rpartition("|")[2])
-    within = f"{where.prefix}{place.split('|')[where.alternative]}."
+        layer = CausalSelfAttention(spec, place[-1])
+    within = f"{where.prefix}{place[where.alternative]}."
     state: dict[str, Tensor] = {}
     used: set[str] = set()
     for ours, parameter in layer.state_dict().items():
-        names = _names(_present(within, family.tensor(ours), tensors), spec, ours)
+        found = [[within + name for name in names] for names in family.tensor_names(ours, heads=parameter.shape[0])]
+        names = next((names for names in found if names[0] in tensors), found[0])
         if missing := [name for name in names if name not in tensors]:
             raise CheckpointError(f"The checkpoint has no tensor {missing[0]}, which its config.json calls for.")
         parts = [tensors[name] for name in names]
@@ -165,17 +217,3 @@ def _layer(
 
 # A layer that uses another's keys and values may still carry matrices of its own, which nothing reads.
 SHARED_LEFTOVERS = ("k_proj.", "v_proj.", "k_norm.", "v_norm.")
-
-
-def _present(within: str, alternatives: str, tensors: Mapping[str, Tensor]) -> str:
-    """The first of several names that the checkpoint has; the first of all where it has none."""
-    names = [within + name for name in alternatives.split("|")]
-    return next((name for name in names if name in tensors), names[0])
-
-
-def _names(name: str, spec: AttentionSpec, ours: str) -> list[str]:
-    """The checkpoint's tensors that make one parameter: one, or one for each head."""
-    if "{head}" not in name:
-        return [name]
-    heads = spec.kv_heads if ".k_norm." in ours else spec.heads
-    return [name.format(head=head) for head in range(heads)]

@@ -1,5 +1,6 @@
-"""Reading a config.json: its fields over a family's defaults in; values and the RopeSpec out, and a refusal of whatever
-was not read: a field that nobody read may change the numbers, so it is refused by name.
+"""Reading a config.json: its fields over a family's defaults in; values and the RopeSpec out.
+
+A field that nobody read may change the numbers, so it is refused by name.
 """
 
 from __future__ import annotations
@@ -7,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from reimpl.choices import RopeRule
 from reimpl.spec import CheckpointError, RopeSpec, UnsupportedError
 
 
 class Fields:
-    """A config's fields over their defaults, keeping count of which were read.
+    """Hold a config's fields over their defaults, keeping count of which were read.
 
-    names: this model type's own name for a standard field ("hidden_size" -> "n_embd").
+    Args:
+        defaults: for fields that the config leaves out.
+        config: config.json as a dict.
+        names: this model type's own name for a standard field ("hidden_size" -> "n_embd").
     """
 
     def __init__(
@@ -25,6 +30,7 @@ class Fields:
         self.read: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
+        """Read a field that the config or a default must have; CheckpointError where neither has."""
         self.read |= {name, self.names.get(name, name)}
         for known in (self.names.get(name, name), name):
             if known in self.values:
@@ -32,17 +38,21 @@ class Fields:
         raise CheckpointError(f"config.json has no {name}, and this model type has no default for it.")
 
     def get(self, name: str, otherwise: Any = None) -> Any:
-        """A field that may be absent."""
+        """Read a field that may be absent."""
         self.read |= {name, self.names.get(name, name)}
         return self.values.get(self.names.get(name, name), self.values.get(name, otherwise))
 
+    def count_as_read(self, *names: str) -> None:
+        """Note that these fields are understood, whether or not a layer of this config reads them."""
+        self.read |= {*names, *(self.names.get(name, name) for name in names)}
+
     def of_layer(self, layer: int) -> Fields:
-        """The same fields as layer `layer` has them: some files override fields for single layers."""
+        """Give the fields as layer `layer` has them: some files override fields for single layers."""
         listed = {int(number): fields for number, fields in (self.get("per_layer_config") or {}).items()}  # "05", too
         return self.overridden(listed.get(layer) or {})
 
     def overridden(self, overrides: Mapping[str, Any]) -> Fields:
-        """The same fields with others in some places; what is read there counts as read here."""
+        """Give the fields with others in some places; what is read there counts as read here."""
         if not overrides:
             return self
         view = Fields(self.defaults, {**self.given, **overrides}, self.names)
@@ -51,25 +61,38 @@ class Fields:
         return view
 
     def integer(self, name: str) -> int:
+        """Read a whole number of 0 or more; CheckpointError where it is none."""
         value = self[name]
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise CheckpointError(f"config.json has {name}={value!r}; a whole number is needed.")
         return value
 
     def optional_integer(self, name: str) -> int | None:
+        """Read a whole number that may be absent."""
         return None if self.get(name) is None else self.integer(name)
 
     def number(self, name: str) -> float:
+        """Read a number; CheckpointError where it is none."""
         value = self[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise CheckpointError(f"config.json has {name}={value!r}; a number is needed.")
         return float(value)
 
     def flag(self, rule: bool | str) -> bool:
+        """Read a flag: the field of this name, or the answer itself."""
         return bool(self[rule]) if isinstance(rule, str) else rule
 
     def refuse_unread(self, also: Collection[str] = ()) -> None:
-        """Every field that could matter was read, is known to be harmless, or is switched off (null, false, empty)."""
+        """Refuse fields that could matter and that nobody read.
+
+        A field may also be known to be harmless, or be switched off (null, false, empty).
+
+        Args:
+            also: fields that are harmless in this model type.
+
+        Raises:
+            UnsupportedError: names the fields.
+        """
         unread = {name for name, value in self.given.items() if value is not None and value is not False}
         unread -= self.read | set(also) | {own for name, own in self.names.items() if harmless(name)}
         unread = {name for name in unread if not harmless(name) and self.given[name] not in ([], {}, "")}
@@ -80,19 +103,26 @@ class Fields:
             )
 
 
-def rope_numbers(fields: Fields, kind: str) -> dict[str, Any] | None:
-    """What a file says of RoPE for a layer of this kind, in today's words: rope_theta, rope_type and the rule's own.
+def rope_numbers(fields: Fields, layer_type: str) -> dict[str, Any] | None:
+    """Read what a file says of RoPE for layers of a type, in today's words.
 
-    Older files have `rope_theta` and `rope_scaling` instead of `rope_parameters`. None: this kind has no RoPE.
+    Older files have `rope_theta` and `rope_scaling` instead of `rope_parameters`.
+
+    Args:
+        fields: the config's.
+        layer_type: as in families/layer_types.py.
+
+    Returns:
+        rope_theta, rope_type and the rule's own numbers; None: these layers have no RoPE.
     """
     today, scaling = fields["rope_parameters"] or {}, fields["rope_scaling"]
     base, older = fields["rope_theta"], not fields.given.get("rope_parameters")
     if older and scaling:
         return {"rope_theta": base, **scaling}
     if any(isinstance(numbers, dict) for numbers in today.values()):
-        if today.get(kind, today) is None:
+        if today.get(layer_type, today) is None:
             return None
-        today = today.get(kind, {})
+        today = today.get(layer_type, {})
     if older and fields.given.get("rope_theta"):  # alone; what that does differs from class to class (defaults.py)
         reading = fields.get("rope_theta_alone")
         if reading == "replaces":
@@ -102,14 +132,40 @@ def rope_numbers(fields: Fields, kind: str) -> dict[str, Any] | None:
     return {"rope_theta": base, **today}
 
 
-def rope_spec(fields: Fields, d_head: int, kind: str) -> RopeSpec | None:
-    """The RopeSpec of a layer of this kind, for heads of width d_head; None: it has none."""
-    numbers = rope_numbers(fields, kind)
+def rope_spec(fields: Fields, d_head: int, layer_type: str) -> RopeSpec | None:
+    """Read the RopeSpec of layers of a type.
+
+    Args:
+        fields: the config's.
+        d_head: width of a head.
+        layer_type: as in families/layer_types.py.
+
+    Returns:
+        The RopeSpec; None: these layers have none.
+
+    Raises:
+        UnsupportedError: the rule is not modelled.
+        CheckpointError: a number that the rule needs is missing.
+    """
+    numbers = rope_numbers(fields, layer_type)
     return None if numbers is None else spec_of_numbers(fields, numbers, d_head)
 
 
 def spec_of_numbers(fields: Fields, numbers: Mapping[str, Any], d_head: int) -> RopeSpec:
-    """The RopeSpec of numbers in today's words; UnsupportedError names what is not modelled."""
+    """Make the RopeSpec of numbers in today's words.
+
+    Args:
+        fields: the config's, for what stands outside the numbers.
+        numbers: rope_theta, rope_type and the rule's own.
+        d_head: width of a head.
+
+    Returns:
+        The RopeSpec.
+
+    Raises:
+        UnsupportedError: the rule, or one of its numbers, is not modelled.
+        CheckpointError: a number that the rule needs is missing.
+    """
     given = dict(numbers)
     theta, part = given.pop("rope_theta"), fields["partial_rotary_factor"]
     old_name = given.pop("type", "default")
@@ -146,7 +202,7 @@ PLAIN_NAMES = {"default", "mrope"}
 OTHER_USES = {"mrope_section", "mrope_interleaved", "llama_4_scaling_beta"}
 
 # A frequency rule's own numbers: those it needs, and those it may have.
-RULE_FIELDS: dict[str, tuple[set[str], set[str]]] = {
+RULE_FIELDS: dict[RopeRule, tuple[set[str], set[str]]] = {
     "default": (set(), set()),
     "linear": ({"factor"}, {"original_max_position_embeddings"}),
     "dynamic": ({"factor", "max_position_embeddings"}, {"original_max_position_embeddings"}),
@@ -217,4 +273,5 @@ HARMLESS_ENDS = ("_token_id", "_loss_coef", "_bos_id", "_eos_id", "_init_varianc
 
 
 def harmless(name: str) -> bool:
+    """Tell whether a field cannot change what attention computes from its input."""
     return name in HARMLESS or name.startswith(("_", *HARMLESS_STARTS)) or name.endswith(HARMLESS_ENDS)

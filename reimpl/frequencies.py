@@ -1,6 +1,6 @@
-"""How fast each plane turns: a RopeSpec and the text's length go in; radians per position of each plane come out, and
-the factor by which the rule scales cosine and sine.
+"""How fast each plane turns: a RopeSpec and the text's length go in; radians per position of each plane come out.
 
+With them comes the factor by which the rule scales cosine and sine.
 A plain model turns plane i by theta**(-2i/dim) radians per position. To read longer texts than it was trained on, the
 rules below slow planes down. Each is computed with the operations, and in the order, of transformers'
 `modeling_rope_utils.py`, in float32: `base ** -x` or float64 would be as correct on paper, but move the cosine by 1e-4
@@ -16,37 +16,50 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reimpl.spec import RopeSpec, UnsupportedError
+from reimpl.choices import RopeRule
+from reimpl.spec import RopeSpec
 
 Frequencies = tuple[Tensor, float]  # [dim/2] radians per position, factor on cosine and sine
 
 
-def frequencies(rope: RopeSpec, length: int) -> Frequencies:
-    """Radians per position [dim/2] in float32 (a plane's wavelength in tokens is 2·pi divided by it), and the factor.
+def rope_frequencies(rope: RopeSpec, length: int) -> Frequencies:
+    """Compute how fast each plane turns, and the factor on cosine and sine.
 
-    `length` is the text's: rules that adapt to it give one answer for all positions of a call.
+    Args:
+        rope: the base, how many dimensions turn, and the rule.
+        length: of the text, in tokens: rules that adapt to it give one answer for all positions of a call.
+
+    Returns:
+        Radians per position [dim/2] in float32 (a plane's wavelength in tokens is 2·pi divided by it), and the factor.
     """
-    if rope.rule not in RULES:
-        raise UnsupportedError(f'rope_type "{rope.rule}" is not modelled; known rules: {", ".join(RULES)}.')
     return RULES[rope.rule](rope, dict(rope.scaling), length)
 
 
 def plain(theta: float | Tensor, dim: int) -> Tensor:
-    """theta**(-2i/dim) for every plane, [dim/2]."""
+    """Compute theta**(-2i/dim) for every plane.
+
+    Args:
+        theta: RoPE's base.
+        dim: how many dimensions turn.
+
+    Returns:
+        Radians per position [dim/2] in float32.
+    """
     return 1.0 / (theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim))
 
 
 def _default(rope: RopeSpec, _: dict[str, Any], __: int) -> Frequencies:
+    """Turn as in RoPE's paper."""
     return plain(rope.theta, rope.dim), 1.0
 
 
 def _linear(rope: RopeSpec, numbers: dict[str, Any], _: int) -> Frequencies:
-    """Position interpolation (Chen et al. 2023): every angle divided by one factor."""
+    """Divide every angle by one factor: position interpolation (Chen et al. 2023)."""
     return plain(rope.theta, rope.dim) / numbers["factor"], 1.0
 
 
 def _dynamic(rope: RopeSpec, numbers: dict[str, Any], length: int) -> Frequencies:
-    """NTK-aware scaling by the length at hand: a larger base as soon as the text is longer than trained on."""
+    """Take a larger base as soon as the text is longer than trained on: NTK-aware scaling by the length at hand."""
     factor, trained = numbers["factor"], numbers["max_position_embeddings"]
     if length <= trained:
         return plain(rope.theta, rope.dim), 1.0
@@ -56,7 +69,7 @@ def _dynamic(rope: RopeSpec, numbers: dict[str, Any], length: int) -> Frequencie
 
 
 def _yarn(rope: RopeSpec, numbers: dict[str, Any], _: int) -> Frequencies:
-    """YaRN (Peng et al. 2023): fast planes kept, slow planes interpolated, a ramp between; scores made steeper."""
+    """Keep fast planes, interpolate slow ones, with a ramp between; scores made steeper: YaRN (Peng et al. 2023)."""
     original = numbers["original_max_position_embeddings"]
     factor = numbers.get("factor") or numbers["max_position_embeddings"] / original
     mscale, mscale_all_dim = numbers.get("mscale"), numbers.get("mscale_all_dim")
@@ -67,7 +80,7 @@ def _yarn(rope: RopeSpec, numbers: dict[str, Any], _: int) -> Frequencies:
             attention_factor = magnitude(factor, mscale) / magnitude(factor, mscale_all_dim)
 
     def plane_turning(rotations: float) -> float:
-        """The plane that turns this often within the original length."""
+        """Find the plane that turns this often within the original length."""
         return (rope.dim * math.log(original / (rotations * 2 * math.pi))) / (2 * math.log(rope.theta))
 
     low = plane_turning(numbers.get("beta_fast") or 32)
@@ -84,12 +97,20 @@ def _yarn(rope: RopeSpec, numbers: dict[str, Any], _: int) -> Frequencies:
 
 
 def magnitude(factor: float, mscale: float = 1.0) -> float:
-    """YaRN's growth of scores with the stretch: 0.1·mscale·ln(factor) + 1."""
+    """Compute YaRN's growth of scores with the stretch: 0.1·mscale·ln(factor) + 1.
+
+    Args:
+        factor: how many times longer texts become.
+        mscale: how strongly scores grow.
+
+    Returns:
+        The growth, 1 or more.
+    """
     return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
 
 
 def _longrope(rope: RopeSpec, numbers: dict[str, Any], length: int) -> Frequencies:
-    """LongRoPE (Ding et al. 2024): a searched factor for each plane, one list for short and one for long texts."""
+    """Slow each plane by a searched factor, one list for short and one for long texts: LongRoPE (Ding et al. 2024)."""
     original, trained = numbers["original_max_position_embeddings"], numbers["max_position_embeddings"]
     factor = numbers.get("factor") or trained / original
     attention_factor = numbers.get("attention_factor")
@@ -104,7 +125,7 @@ def _longrope(rope: RopeSpec, numbers: dict[str, Any], length: int) -> Frequenci
 
 
 def _llama3(rope: RopeSpec, numbers: dict[str, Any], _: int) -> Frequencies:
-    """Llama 3.1: fast planes kept, slow planes divided by the factor, a smooth blend between."""
+    """Keep fast planes, divide slow ones by the factor, with a smooth blend between: Llama 3.1."""
     factor, original = numbers["factor"], numbers["original_max_position_embeddings"]
     low, high = numbers["low_freq_factor"], numbers["high_freq_factor"]
     unscaled = plain(rope.theta, rope.dim)
@@ -117,14 +138,14 @@ def _llama3(rope: RopeSpec, numbers: dict[str, Any], _: int) -> Frequencies:
 
 
 def _proportional(rope: RopeSpec, numbers: dict[str, Any], _: int) -> Frequencies:
-    """The first part of the planes turns as if all did; the others do not turn at all."""
+    """Turn the first part of the planes as if all turned, and the others not at all."""
     turning = int(numbers.get("partial_rotary_factor", 1.0) * rope.dim // 2)
     first = 1.0 / (rope.theta ** (torch.arange(0, 2 * turning, 2, dtype=torch.int64).float() / rope.dim))
     return torch.cat((first, torch.zeros(rope.dim // 2 - turning))) / numbers.get("factor", 1.0), 1.0
 
 
 # Each rule: (spec, its own numbers, length) -> frequencies and factor. A new rule is a new line.
-RULES: dict[str, Callable[[RopeSpec, dict[str, Any], int], Frequencies]] = {
+RULES: dict[RopeRule, Callable[[RopeSpec, dict[str, Any], int], Frequencies]] = {
     "default": _default,
     "linear": _linear,
     "dynamic": _dynamic,

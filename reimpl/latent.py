@@ -21,7 +21,12 @@ from reimpl.spec import AttentionSpec, LatentSpec, NormSpec, UnsupportedError
 
 
 class LatentProjections(nn.Module):
-    """The learned matrices above; their names are those of DeepSeek's files."""
+    """Apply the learned matrices above; their names are those of DeepSeek's files.
+
+    Args:
+        spec: the layer's.
+        latent: its widths and what its family does otherwise.
+    """
 
     def __init__(self, spec: AttentionSpec, latent: LatentSpec) -> None:
         super().__init__()
@@ -44,7 +49,15 @@ class LatentProjections(nn.Module):
         self.gate = None if spec.gate is None or latent.gated else Gate(spec.gate, spec)
 
     def forward(self, x: Tensor, _: tuple[Tensor, Tensor] | None = None) -> Projected:
-        """Attention input x [..., t, m] -> query, key [..., h, t, d], value [..., h, t, d_value], and the gate."""
+        """Project the attention input by way of latent vectors.
+
+        Args:
+            x: attention input [..., t, m].
+            _: such layers share no keys.
+
+        Returns:
+            Query and key [..., h, t, d], value [..., h, t, d_value], and the gate, if any.
+        """
         query, gate = self.queries(x)
         key, value = self.keys_and_values(x)
         if self.gate is not None:
@@ -52,7 +65,14 @@ class LatentProjections(nn.Module):
         return Projected(query, key, value, gate)
 
     def queries(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """[..., h, t, d], and the gate [..., t, h·d_value] where the same matrix gives it."""
+        """Compute the queries.
+
+        Args:
+            x: attention input [..., t, m].
+
+        Returns:
+            Queries [..., h, t, d], and the gate [..., t, h·d_value] where the same matrix gives it.
+        """
         spec, latent, gate = self.spec, self.latent, None
         if latent.query_rank is None:
             query = self.q_proj(x)
@@ -62,7 +82,7 @@ class LatentProjections(nn.Module):
             if latent.factor_on_latent:
                 normed = normed * latent.query_factor
             query = self.q_b_proj(torch.cat((normed, narrow), dim=-1) if latent.gated else normed)
-        query = query.unflatten(-1, (spec.heads, -1))
+        query = query.unflatten(-1, (spec.heads, -1))  # [..., t, h, d], wider where gated
         if latent.gated:
             query, gate = query.split((spec.d_head, spec.d_value), dim=-1)
             gate = torch.sigmoid(gate.flatten(-2).float()).to(gate.dtype)
@@ -71,7 +91,14 @@ class LatentProjections(nn.Module):
         return self._turning_last(query).transpose(-3, -2), gate
 
     def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[..., h, t, d] and [..., h, t, d_value]."""
+        """Compute keys and values, both from one latent vector a token.
+
+        Args:
+            x: attention input [..., t, m].
+
+        Returns:
+            Keys [..., h, t, d] and values [..., h, t, d_value].
+        """
         spec, latent = self.spec, self.latent
         fixed = spec.d_head - latent.rope_dim
         narrow, turning = self.kv_a_proj(x).split((latent.key_value_rank, latent.rope_dim), dim=-1)
@@ -80,19 +107,25 @@ class LatentProjections(nn.Module):
         normed = self.kv_a_norm(narrow)
         if latent.key_value_factor != 1.0:
             normed = normed * latent.key_value_factor
-        expanded = self.kv_b_proj(normed).unflatten(-1, (spec.heads, -1))
+        expanded = self.kv_b_proj(normed).unflatten(-1, (spec.heads, -1))  # [..., t, h, fixed + d_value]
         key, value = expanded.split((fixed, spec.d_value), dim=-1)
         key = torch.cat((key, turning.unsqueeze(-2).expand(*key.shape[:-1], -1)), dim=-1)
         return self._turning_last(key).transpose(-3, -2), value.transpose(-3, -2)
 
     def _turning_last(self, x: Tensor) -> Tensor:
-        """The turning dimensions, last in x [..., d], read as halves where the files hold them as pairs."""
+        """Read the turning dimensions, last in x [..., d], as halves where the files hold them as pairs."""
         if not self.latent.stored_in_pairs or not self.latent.rope_dim:
             return x
-        fixed, turning = x.split((self.spec.d_head - self.latent.rope_dim, self.latent.rope_dim), dim=-1)
+        widths = [self.spec.d_head - self.latent.rope_dim, self.latent.rope_dim]
+        fixed, turning = torch.split(x, widths, dim=-1)
         return torch.cat((fixed, turning[..., 0::2], turning[..., 1::2]), dim=-1)
 
     def matrices(self) -> Sequence[Tensor]:
+        """Refuse: there are no single matrices to list.
+
+        Raises:
+            UnsupportedError: always.
+        """
         raise UnsupportedError(
             "A latent-attention layer has no single W_q, W_k and W_v: each is two matrices with a norm between."
         )

@@ -14,7 +14,13 @@ from reimpl.spec import NormSpec
 
 
 class Norm(nn.Module):
-    """x [..., heads, d], or [..., heads·d] where the norm is over the whole; computed in float32 at least."""
+    """Normalise x [..., heads, d], or [..., heads·d] where the norm is over the whole; in float32 at least.
+
+    Args:
+        norm: which norm.
+        d: head width.
+        heads: how many heads x has.
+    """
 
     def __init__(self, norm: NormSpec, d: int, heads: int) -> None:
         super().__init__()
@@ -24,6 +30,14 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.empty(shape)) if norm.bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise x.
+
+        Args:
+            x: [..., heads, d], or [..., heads·d] where the norm is over the whole.
+
+        Returns:
+            The same shape and dtype.
+        """
         return self._layer(x) if self.norm.kind == "layer" else self._rms(x)
 
     def _rms(self, x: Tensor) -> Tensor:
@@ -34,26 +48,50 @@ class Norm(nn.Module):
         if self.norm.plus_one or self.norm.wide:
             factor = self.weight.to(wide.dtype)
             return (wide * (1.0 + factor if self.norm.plus_one else factor)).to(x.dtype)
-        return self.weight * wide.to(x.dtype)
+        rounded: Tensor = self.weight * wide.to(x.dtype)
+        return rounded
 
     def _layer(self, x: Tensor) -> Tensor:
         d = x.shape[-1]
         if self.norm.over != "each":
             return F.layer_norm(x, (d,), self.weight, self.bias, self.norm.eps)
         x = F.layer_norm(x, (d,), None, None, self.norm.eps)
-        x = x if self.weight is None else x * self.weight
-        return x if self.bias is None else x + self.bias
+        if self.weight is not None:
+            x = x * self.weight
+        if self.bias is not None:
+            x = x + self.bias
+        return x
 
 
 def make_norm(norm: NormSpec | None, d: int, heads: int) -> Norm | None:
+    """Make the norm's module, with parameters for these widths.
+
+    Args:
+        norm: which norm; None where there is none.
+        d: head width.
+        heads: how many heads the norm's input has.
+
+    Returns:
+        The module; None where there is no norm.
+    """
     return None if norm is None else Norm(norm, d, heads)
 
 
 def head_first(norm: Norm | None, x: Tensor) -> Tensor:
-    """The norm of x [..., heads, t, d] laid out head-first; None: unchanged."""
+    """Apply a norm to vectors that are laid out head-first.
+
+    Args:
+        norm: the norm; None leaves x as it is.
+        x: [..., heads, t, d].
+
+    Returns:
+        [..., heads, t, d].
+    """
     if norm is None:
         return x
-    heads = x.transpose(-3, -2)  # (..., t, heads, d)
+    heads = x.transpose(-3, -2)  # [..., t, heads, d]
     if norm.norm.over == "whole":
-        return norm(heads.flatten(-2)).unflatten(-1, heads.shape[-2:]).transpose(-3, -2)
-    return norm(heads).transpose(-3, -2)
+        whole: Tensor = norm(heads.flatten(-2))  # [..., t, heads*d]
+        return torch.unflatten(whole, -1, heads.shape[-2:]).transpose(-3, -2)
+    normed: Tensor = norm(heads)
+    return normed.transpose(-3, -2)

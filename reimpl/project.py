@@ -1,4 +1,4 @@
-"""From attention input to query, key and value vectors: x [..., t, m] in, three head-first tensors out.
+"""Projections: attention input x [..., t, m] in, query, key and value vectors out, head-first.
 
 The weights are the layer's learned parameters W_q, W_k, W_v, one slice of rows per head. `F.linear` computes
 x·Wᵀ, so a slice W[h·d:(h+1)·d] of shape [d, m] is head h's own matrix.
@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reimpl.choices import FusedLayout, GateActivation
 from reimpl.norm import Norm, head_first, make_norm
 from reimpl.spec import AttentionSpec, GateSpec
 
 
 class Projected(NamedTuple):
-    """What the attention input is turned into, head-first, none of it rotated."""
+    """Hold what the attention input is projected to, head-first, none of it rotated."""
 
     query: Tensor  # [..., h, t, d]
     key: Tensor  # [..., g, t, d]
@@ -27,7 +28,11 @@ class Projected(NamedTuple):
 
 
 class Projections(nn.Module):
-    """W_q, W_k, W_v in one of five layouts, with biases, norms and a gate where the model has them."""
+    """Apply W_q, W_k, W_v, in one of five layouts, with biases, norms and a gate where the model has them.
+
+    Args:
+        spec: the layer's.
+    """
 
     def __init__(self, spec: AttentionSpec) -> None:
         super().__init__()
@@ -47,28 +52,46 @@ class Projections(nn.Module):
         self.q_norm = make_norm(spec.query_norm, d, h)
         self.k_norm = make_norm(spec.key_norm, d, g) if spec.shares is None else None
         self.v_norm = make_norm(spec.value_norm, spec.d_value, g) if spec.shares is None else None
+        norms = (spec.query_norm, spec.key_norm)
+        self.norms_after_rope = any(norm is not None and norm.after_rope for norm in norms)
         self.gate = None if spec.gate is None else Gate(spec.gate, spec)
 
     def forward(self, x: Tensor, shared: tuple[Tensor, Tensor] | None = None) -> Projected:
-        """Attention input x [..., t, m] -> query, key and value vectors, and the gate.
+        """Project the attention input to query, key and value vectors, and the gate.
 
-        `shared`: key (rotated) and value of the layer named by `spec.shares`, where there is one.
+        Args:
+            x: attention input [..., t, m].
+            shared: key (rotated) and value of the layer named by `spec.shares`, where there is one.
+
+        Returns:
+            Query [..., h, t, d], key [..., g, t, d], value [..., g, t, d_value] and the gate, if any.
+
+        Raises:
+            ValueError: the layer has no keys of its own, and none were handed in.
         """
-        raw_query, *others = self.project(x)
+        raw_query, *others = self.project(x)  # each [..., t, heads*d]
         gate = None
         if self.gate is not None:
             raw_query, gate = self.gate(x, raw_query, others[2] if len(others) > 2 else None)
-        query = self.cut(raw_query, self.q_norm, self.spec.query_factor)
+        query = self.split_heads(raw_query, self.q_norm, self.spec.query_factor)
         if self.spec.shares is not None:
             if shared is None:
                 raise ValueError(f"This layer has no keys of its own: hand it those of {self.spec.shares}.")
             return Projected(query, *shared, gate)
-        key = self.cut(others[0], self.k_norm, self.spec.key_factor)
-        value = self.cut(others[1], self.v_norm, self.spec.value_factor, width=self.spec.d_value)
+        key = self.split_heads(others[0], self.k_norm, self.spec.key_factor)
+        value = self.split_heads(others[1], self.v_norm, self.spec.value_factor, width=self.spec.d_value)
         return Projected(query, key, value, gate)
 
     def project(self, x: Tensor) -> Sequence[Tensor]:
-        """The matrix products alone: up to three tensors [..., t, heads·d]."""
+        """Compute the matrix products alone.
+
+        Args:
+            x: attention input [..., t, m].
+
+        Returns:
+            Queries, keys and values, each [..., t, heads·d], as far as the layer has its own; and a gate that stands in
+            the same matrix.
+        """
         if self.spec.layout != "separate":
             return LAYOUTS[self.spec.layout](self.qkv_proj(x), self.spec)
         if self.spec.shares is not None:
@@ -76,25 +99,43 @@ class Projections(nn.Module):
         key = self.k_proj(x)
         return self.q_proj(x), key, key if self.spec.value_is_key else self.v_proj(x)
 
-    def cut(self, x: Tensor, norm: Norm | None, factor: float = 1.0, *, width: int | None = None) -> Tensor:
-        """[..., t, heads·d] -> [..., heads, t, d], normalised over all of it or over each head, and clipped."""
+    def split_heads(self, x: Tensor, norm: Norm | None, factor: float = 1.0, *, width: int | None = None) -> Tensor:
+        """Split projected numbers into heads, clipped and normalised as the layer does.
+
+        Args:
+            x: [..., t, heads·d].
+            norm: over all of it or over each head; None, or one that comes after rotation: not here.
+            factor: a constant on all numbers.
+            width: of a head, where it is not d.
+
+        Returns:
+            [..., heads, t, d].
+        """
         early = norm if norm is not None and not norm.norm.after_rope else None
         if early is not None and early.norm.over == "whole":
             x, early = early(x), None
         if self.spec.clip is not None:
             x = x.clamp(-self.spec.clip, self.spec.clip)
-        x = x.unflatten(-1, (-1, width or self.spec.d_head))  # (..., t, heads, d)
+        x = torch.unflatten(x, -1, (-1, width or self.spec.d_head))  # [..., t, heads, d]
         if early is not None:
             x = early(x)
         return (x if factor == 1.0 else x * factor).transpose(-3, -2)
 
     def norm_after_rope(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the norms come after rotation: query [..., h, t, d] and key [..., g, s, d] normalised."""
+        """Normalise queries and keys where the norms come after rotation.
+
+        Args:
+            query: [..., h, t, d].
+            key: [..., g, s, d].
+
+        Returns:
+            Query and key.
+        """
         late_q, late_k = ((n if n is not None and n.norm.after_rope else None) for n in (self.q_norm, self.k_norm))
         return head_first(late_q, query), head_first(late_k, key)
 
     def matrices(self) -> Sequence[Tensor]:
-        """W_q [h·d, m], W_k and W_v [g·d, m]; fewer where the layer has fewer of its own."""
+        """List W_q [h·d, m], W_k and W_v [g·d, m]; fewer where the layer has fewer of its own."""
         if self.spec.layout != "separate":
             return [part.T for part in LAYOUTS[self.spec.layout](self.qkv_proj.weight.T, self.spec)[:3]]
         w_q = self.q_proj.weight
@@ -106,7 +147,12 @@ class Projections(nn.Module):
 
 
 class Gate(nn.Module):
-    """What the joined context vectors are multiplied by: from the attention input, or from W_q's second half."""
+    """Compute what the joined context vectors are multiplied by: from the attention input, or W_q's second half.
+
+    Args:
+        gate: where it comes from, and its activation.
+        spec: the layer's, for its widths.
+    """
 
     def __init__(self, gate: GateSpec, spec: AttentionSpec) -> None:
         super().__init__()
@@ -116,58 +162,83 @@ class Gate(nn.Module):
             self.proj = nn.Linear(spec.d_input, width, bias=False)
         self.head_bias = nn.Parameter(torch.empty(spec.heads)) if gate.bias else None
 
-    def forward(self, x: Tensor, query: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x [..., t, m] and W_q·x -> the queries alone [..., t, h·d] and the gate [..., t, h·d_value]."""
+    def forward(self, x: Tensor, query: Tensor, fused: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Compute the queries alone and the gate.
+
+        Args:
+            x: attention input [..., t, m].
+            query: what W_q gave, [..., t, h·d], or twice as wide where it holds the gate's numbers.
+            fused: the gate's numbers [..., t, h·d_value] where the one matrix of W_q, W_k and W_v gave them.
+
+        Returns:
+            The queries [..., t, h·d] and the gate [..., t, h·d_value].
+        """
         query, gate = self.query_part(query)
         if gate is None:
-            gate = self.proj(x) if given is None else given
+            gate = self.proj(x) if fused is None else fused
         return query, self.activate(gate)
 
     def query_part(self, query: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Split what W_q gave into queries and, where it holds them, the gate's numbers: each head's halves."""
+        """Split what W_q gave into queries and, where it holds them, the gate's numbers: each head's halves.
+
+        Args:
+            query: [..., t, h·d], or twice as wide.
+
+        Returns:
+            The queries [..., t, h·d], and the gate's numbers [..., t, h·d] or None.
+        """
         if self.spec.source != "query":
             return query, None
-        wanted, gate = query.unflatten(-1, (self.heads, 2 * self.d_head)).chunk(2, dim=-1)
+        wanted, gate = torch.unflatten(query, -1, (self.heads, 2 * self.d_head)).chunk(2, dim=-1)  # [..., t, h, d]
         return wanted.flatten(-2), gate.flatten(-2)
 
     def activate(self, gate: Tensor) -> Tensor:
+        """Apply bias and activation, and repeat a number a head for each of its dimensions.
+
+        Args:
+            gate: [..., t, h·d_value], or [..., t, h] with a number a head.
+
+        Returns:
+            The gate [..., t, h·d_value].
+        """
         if self.head_bias is not None:
-            gate = (gate.unflatten(-1, (self.heads, -1)) + self.head_bias[:, None]).flatten(-2)
+            gate = (torch.unflatten(gate, -1, (self.heads, -1)) + self.head_bias[:, None]).flatten(-2)
         wide = gate if gate.dtype == torch.float64 else gate.float()
         gate = ACTIVATIONS[self.spec.activation](wide).to(gate.dtype)
         return gate.repeat_interleave(self.d_value, dim=-1) if self.spec.per_head else gate
 
 
 def _stacked(x: Tensor, spec: AttentionSpec) -> Sequence[Tensor]:
-    """All queries, all keys, all values."""
-    return x.split((spec.heads * spec.d_head, spec.kv_heads * spec.d_head, spec.kv_heads * spec.d_value), dim=-1)
+    """Split all queries, all keys, all values."""
+    widths = [spec.heads * spec.d_head, spec.kv_heads * spec.d_head, spec.kv_heads * spec.d_value]
+    return torch.split(x, widths, dim=-1)
 
 
 def _gate_first(x: Tensor, spec: AttentionSpec) -> Sequence[Tensor]:
-    """The gate, then all queries, all keys, all values."""
+    """Split the gate, then all queries, all keys, all values; the gate is handed back last."""
     gate, rest = x.tensor_split((spec.heads * spec.d_value,), dim=-1)
     return *_stacked(rest, spec), gate
 
 
 def _grouped(x: Tensor, spec: AttentionSpec) -> Sequence[Tensor]:
-    """For each key/value head: its query heads, its key, its value."""
-    groups = x.unflatten(-1, (spec.kv_heads, spec.group + 2, spec.d_head))
-    query, key, value = groups.split((spec.group, 1, 1), dim=-2)
+    """Split, for each key/value head, its query heads, its key, its value."""
+    groups = torch.unflatten(x, -1, (spec.kv_heads, spec.group + 2, spec.d_head))  # [..., t, g, h/g + 2, d]
+    query, key, value = torch.split(groups, [spec.group, 1, 1], dim=-2)
     return query.flatten(-3), key.flatten(-3), value.flatten(-3)
 
 
 def _quarters(x: Tensor, spec: AttentionSpec) -> Sequence[Tensor]:
-    """Four blocks (one for each device it was trained on) of queries, values, keys."""
-    blocks = x.unflatten(-1, (4, -1))
-    query, value, key = blocks.split(spec.heads * spec.d_head // 4, dim=-1)
+    """Split four blocks (one for each device it was trained on) of queries, values, keys."""
+    blocks = torch.unflatten(x, -1, (4, -1))  # [..., t, 4, 3*h*d/4]
+    query, value, key = torch.split(blocks, spec.heads * spec.d_head // 4, dim=-1)
     return query.flatten(-2), key.flatten(-2), value.flatten(-2)
 
 
 # How one matrix holds W_q, W_k and W_v: [..., N] -> query, key, value [..., heads·d].
-LAYOUTS: dict[str, Callable[[Tensor, AttentionSpec], Sequence[Tensor]]] = {
+LAYOUTS: dict[FusedLayout, Callable[[Tensor, AttentionSpec], Sequence[Tensor]]] = {
     "stacked": _stacked,
     "gate first": _gate_first,
     "grouped": _grouped,
     "quarters": _quarters,
 }
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "softplus": F.softplus}
+ACTIVATIONS: dict[GateActivation, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "softplus": F.softplus}

@@ -1,6 +1,7 @@
-"""One layer's attention as frozen data: what goes in is a model's configuration, what comes out is all that
-`CausalSelfAttention` needs to know beside the weights. Defaults are Llama's attention; every other field is something
-that some family of models does differently.
+"""One layer's attention as frozen data: all that `CausalSelfAttention` needs to know beside the weights.
+
+Defaults are Llama's attention; every other field is something that some family of models does differently. A choice
+among strings is a Literal of choices.py, and a spec with another string is refused when it is made.
 
 The letters used for dimensions in all of `reimpl`:
 
@@ -10,6 +11,19 @@ The letters used for dimensions in all of `reimpl`:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
+from reimpl.choices import (
+    GateActivation,
+    GateSource,
+    Layout,
+    NormKind,
+    NormOver,
+    RopeRule,
+    RopeStyle,
+    TemperatureRule,
+    refuse_unknown_choices,
+)
+from reimpl.errors import CheckpointError, UnsupportedError
 
 __all__ = [
     "AttentionSpec",
@@ -25,17 +39,9 @@ __all__ = [
 ]
 
 
-class CheckpointError(ValueError):
-    """The files are not a checkpoint that can be read: says which file or tensor, and what was expected."""
-
-
-class UnsupportedError(CheckpointError):
-    """The checkpoint asks for something that is not modelled here: says what, by name, rather than guess."""
-
-
 @dataclass(frozen=True)
 class RopeSpec:
-    """How positions turn queries and keys (Su et al. 2021, "RoFormer", section 3.4).
+    """Say how positions turn queries and keys (Su et al. 2021, "RoFormer", section 3.4).
 
     theta: the base; plane i of `dim/2` turns by position * theta**(-2i/dim) radians.
     dim:   how many of the d dimensions turn; the rest pass unchanged.
@@ -49,17 +55,21 @@ class RopeSpec:
 
     theta: float
     dim: int
-    style: str = "halves"
+    style: RopeStyle = "halves"
     last: bool = False
     backwards: bool = False
     wide: bool = False
-    rule: str = "default"
+    rule: RopeRule = "default"
     scaling: tuple[tuple[str, float | bool | tuple[float, ...]], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a choice that is none of those above."""
+        refuse_unknown_choices(self)
 
 
 @dataclass(frozen=True)
 class NormSpec:
-    """Normalisation of queries, keys, values or context vectors.
+    """Say how queries, keys, values or context vectors are normalised.
 
     kind:       "rms" (divide by the root mean square) or "layer" (subtract the mean first).
     over:       "head" (each head by itself, one weight for all), "each" (a weight for each head) or "whole" (all
@@ -71,18 +81,22 @@ class NormSpec:
     """
 
     eps: float
-    kind: str = "rms"
-    over: str = "head"
+    kind: NormKind = "rms"
+    over: NormOver = "head"
     weight: bool = True
     bias: bool = False
     plus_one: bool = False
     wide: bool = False
     after_rope: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a choice that is none of those above."""
+        refuse_unknown_choices(self)
+
 
 @dataclass(frozen=True)
 class MaskRule:
-    """Which keys a query may look at: never later ones.
+    """Say which keys a query may look at: never later ones, unless told.
 
     window: only the last `window` tokens, the query itself counted.
     both_sides: later ones too, as far as the window reaches: not causal.
@@ -98,7 +112,7 @@ class MaskRule:
 
 @dataclass(frozen=True)
 class GateSpec:
-    """What the joined context vectors are multiplied by before W_o, computed from the attention input.
+    """Say what the joined context vectors are multiplied by before W_o, computed from the attention input.
 
     source:     "gate" (a projection of its own), "query" (the second half of each head's rows in W_q) or "matrix"
                 (the first rows of the one matrix that also holds W_q, W_k and W_v).
@@ -107,15 +121,19 @@ class GateSpec:
     bias:       a learned number a head is added before the activation.
     """
 
-    source: str = "gate"
-    activation: str = "sigmoid"
+    source: GateSource = "gate"
+    activation: GateActivation = "sigmoid"
     per_head: bool = False
     bias: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a choice that is none of those above."""
+        refuse_unknown_choices(self)
 
 
 @dataclass(frozen=True)
 class TemperatureSpec:
-    """Queries grow with their position, so that attention stays sharp in long texts: query · factor(position).
+    """Say how queries grow with their position, so that attention stays sharp in long texts: query · factor(position).
 
     rule "steps": 1 + scale · log(1 + floor((position + first) / every)) (Llama 4);
     rule "power": (1 + (position + first) / every) ** scale.
@@ -124,12 +142,16 @@ class TemperatureSpec:
     scale: float
     every: float
     first: int = 0
-    rule: str = "steps"
+    rule: TemperatureRule = "steps"
+
+    def __post_init__(self) -> None:
+        """Refuse a choice that is none of those above."""
+        refuse_unknown_choices(self)
 
 
 @dataclass(frozen=True)
 class LatentSpec:
-    """Multi-head latent attention (DeepSeek-V2, https://arxiv.org/abs/2405.04434): latent.py.
+    """Describe multi-head latent attention (DeepSeek-V2, https://arxiv.org/abs/2405.04434): latent.py.
 
     query_rank: width of the queries' latent vector (None: W_q straight from the input); key_value_rank: of the one
     that keys and values share. rope_dim: how many dimensions turn; a key's are the same for all heads.
@@ -153,7 +175,7 @@ class LatentSpec:
 
 @dataclass(frozen=True)
 class AttentionSpec:
-    """One layer's causal multi-head self-attention.
+    """Describe one layer's causal multi-head self-attention.
 
     Query head h uses key/value head h // (heads // kv_heads). `scale` multiplies each query·key product.
     `softcap` c bends scaled scores to c·tanh(score/c). `rope` None: a layer without positions.
@@ -177,7 +199,7 @@ class AttentionSpec:
     scale: float
     rope: RopeSpec | None
     mask: MaskRule = MaskRule()
-    layout: str = "separate"
+    layout: Layout = "separate"
     qkv_bias: bool = False
     output_bias: bool = False
     query_norm: NormSpec | None = None
@@ -200,6 +222,8 @@ class AttentionSpec:
     latent: LatentSpec | None = None
 
     def __post_init__(self) -> None:
+        """Refuse widths that cannot be, and fill in those that were left out."""
+        refuse_unknown_choices(self)
         if min(self.heads, self.kv_heads, self.d_head, self.d_model) < 1:
             raise CheckpointError(
                 f"heads={self.heads}, kv_heads={self.kv_heads}, d_head={self.d_head} and d_model={self.d_model} "
@@ -222,5 +246,5 @@ class AttentionSpec:
 
     @property
     def group(self) -> int:
-        """How many query heads share one key/value head."""
+        """Count the query heads that share one key/value head."""
         return self.heads // self.kv_heads

@@ -1,6 +1,7 @@
-"""Attention of one query token in plain loops over Python numbers, step by step, as a text would tell it:
-one query vector, the keys and values it may look at, in; scores, scaled scores, weights, weighted values and the
-context vector out. No tensor, no matrix product: slow, and readable. Python numbers are float64.
+"""Attention of one query token in plain loops over Python numbers, step by step, as a text would tell it.
+
+One query vector and the keys and values it may look at go in; scores, scaled scores, weights, weighted values and the
+context vector come out. No tensor, no matrix product: slow, and readable. Python numbers are float64.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Vector = Sequence[float]
 
 @dataclass(frozen=True)
 class Steps:
-    """What each step gave, one entry per key token (context: one per dimension)."""
+    """Hold what each step gave, one entry per key token (context: one per dimension)."""
 
     scores: list[float]
     scaled: list[float]
@@ -24,7 +25,17 @@ class Steps:
 
 
 def attend_one(query: Vector, keys: Sequence[Vector], values: Sequence[Vector], *, scale: float) -> Steps:
-    """Attention of one query [d] over keys and values [s][d], all of them allowed (leave masked ones out)."""
+    """Compute the attention of one query over keys and values, all of them allowed (leave masked ones out).
+
+    Args:
+        query: [d].
+        keys: [s][d].
+        values: [s][d_value].
+        scale: what each product is multiplied by.
+
+    Returns:
+        Every step's numbers.
+    """
     scores = [dot(query, key) for key in keys]
     scaled = [score * scale for score in scores]
     weights = softmax(scaled)
@@ -34,7 +45,15 @@ def attend_one(query: Vector, keys: Sequence[Vector], values: Sequence[Vector], 
 
 
 def dot(a: Vector, b: Vector) -> float:
-    """The sum of the products, entry by entry."""
+    """Sum the products of two vectors, entry by entry.
+
+    Args:
+        a: [d].
+        b: [d].
+
+    Returns:
+        The dot product.
+    """
     total = 0.0
     for left, right in zip(a, b, strict=True):
         total += left * right
@@ -42,8 +61,16 @@ def dot(a: Vector, b: Vector) -> float:
 
 
 def softmax(numbers: Sequence[float]) -> list[float]:
-    """Each number's share of the sum of exponentials. The largest is taken off first: the shares stay the same
-    and no exponential overflows."""
+    """Compute each number's share of the sum of exponentials.
+
+    The largest is taken off first: the shares stay the same and no exponential overflows.
+
+    Args:
+        numbers: at least one.
+
+    Returns:
+        Shares, which sum to 1.
+    """
     largest = max(numbers)
     exponentials = [math.exp(number - largest) for number in numbers]
     total = sum(exponentials)
@@ -51,7 +78,16 @@ def softmax(numbers: Sequence[float]) -> list[float]:
 
 
 def rotate_one(vector: Vector, position: int, *, theta: float) -> list[float]:
-    """RoPE of one vector [d], plane by plane, in Llama's layout: plane i is the dimensions i and i + d/2."""
+    """Turn one vector plane by plane, in Llama's layout: plane i is the dimensions i and i + d/2.
+
+    Args:
+        vector: [d].
+        position: the token's, from 0.
+        theta: RoPE's base.
+
+    Returns:
+        The turned vector [d].
+    """
     half = len(vector) // 2
     turned = list(vector)
     for i in range(half):

@@ -1,4 +1,4 @@
-"""Draws the plan of the house from its imports into docs/tour.md: `python -m tests.plan`. Not a test; test_docs.py uses it."""
+"""Draws the plan of the house from its imports into docs/tour.md: `python -m tests.plan`. Not a test itself."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import torch
 import reimpl.spec
 from inspector.verification.compare import STAGES
 from inspector.verification.mistakes.core import MISTAKES
-from reimpl.attention import CausalSelfAttention, Given
+from reimpl.attention import CausalSelfAttention, ExternalInputs
 from reimpl.spec import (
     AttentionSpec,
     GateSpec,
@@ -211,7 +211,7 @@ def numbers(layer: CausalSelfAttention) -> dict[str, torch.Tensor]:
     x, key, value = (torch.randn(shape, generator=generator) for shape in ((N, 32), (2, N, 8), (2, N, 8)))
     chosen = (torch.rand(N, N, generator=generator) < 0.5).tril() | torch.eye(N, dtype=torch.bool)
     shared = (key, value) if layer.spec.shares is not None else None
-    return vars(layer.stages(x, given=Given(shared, chosen if layer.spec.mask.given else None)))
+    return vars(layer.stages(x, external=ExternalInputs(shared, chosen if layer.spec.mask.given else None)))
 
 
 def planted(name: str, spec: AttentionSpec) -> CausalSelfAttention:

@@ -9,9 +9,10 @@ import math
 import pytest
 import torch
 
-from reimpl.attention import AttentionTrace, CausalSelfAttention, Given
+from reimpl.attention import AttentionTrace, CausalSelfAttention, ExternalInputs
 from reimpl.mask import allowed
 from reimpl.norm import Norm
+from reimpl.query_temperature import temperature_factors
 from reimpl.rope import rotate
 from reimpl.spec import (
     AttentionSpec,
@@ -24,7 +25,6 @@ from reimpl.spec import (
     UnsupportedError,
     replace,
 )
-from reimpl.temperature import factors
 
 N, H, G, D, M = 11, 4, 2, 8, 32  # tokens, query heads, key/value heads, head width, model width
 PLAIN = AttentionSpec(heads=H, kv_heads=G, d_head=D, d_model=M, scale=D**-0.5, rope=None)
@@ -248,7 +248,7 @@ def test_keys_that_the_model_chose(added):
     chosen = (drawn(N, N, seed=3) > 0).tril() | torch.eye(N, dtype=torch.bool)
     bias = drawn(H, N, N, seed=4)
     table = torch.where(chosen, bias, -torch.inf) if added else chosen
-    found = stages(layer, given=Given(mask=table))
+    found = stages(layer, external=ExternalInputs(mask=table))
     for h in range(H):
         for t in range(N):
             scores = [
@@ -275,12 +275,12 @@ def test_scale_soft_cap_and_sinks():
 
 def test_temperature_at_some_positions():
     llama4 = TemperatureSpec(scale=0.1, every=8192.0, first=1)
-    steps = factors(torch.tensor([0, 8190, 8191, 16382, 16383]), llama4)
+    steps = temperature_factors(torch.tensor([0, 8190, 8191, 16382, 16383]), llama4)
     assert close(steps, [1, 1, 1 + 0.1 * math.log(2), 1 + 0.1 * math.log(2), 1 + 0.1 * math.log(3)], 1e-6)
-    from_zero = factors(torch.tensor([0, 8191, 8192]), replace(llama4, first=0))
+    from_zero = temperature_factors(torch.tensor([0, 8191, 8192]), replace(llama4, first=0))
     assert close(from_zero, [1, 1, 1 + 0.1 * math.log(2)], 1e-6)
     beam = TemperatureSpec(scale=0.1, every=2048.0, first=1, rule="power")
-    power = factors(torch.tensor([0, 2047, 6143]), beam)
+    power = temperature_factors(torch.tensor([0, 2047, 6143]), beam)
     assert close(power, [(1 + 1 / 2048) ** 0.1, 2**0.1, 4**0.1], 1e-6)
 
 
@@ -431,7 +431,7 @@ def test_shared_keys_and_values_are_taken_as_they_are():
     norm = NormSpec(1e-3)
     layer = layer_of(replace(PLAIN, rope=ROPE, query_norm=norm, key_norm=norm, shares="layers.1.self_attn"))
     key, value = drawn(G, N, D, seed=7), drawn(G, N, D, seed=8)
-    found = stages(layer, given=Given(shared=(key, value)))
+    found = stages(layer, external=ExternalInputs(shared=(key, value)))
     assert torch.equal(found.key, key)
     assert torch.equal(found.value, value)
     weights, context = attended(found.query, key, value, scale=PLAIN.scale)

@@ -13,7 +13,7 @@ import inspector
 from inspector import InspectorError
 from inspector.analysis import score_breakdown
 from inspector.coverage import tiny as entries
-from reimpl.frequencies import frequencies
+from reimpl.frequencies import rope_frequencies
 
 N = 40
 
@@ -48,7 +48,7 @@ def adds_up(trace, layer, head, query, key):
 def by_hand(trace, layer, head, query, key, rope, start=0):
     """Each plane's share from the vectors *before* rotation and the angle between the two positions."""
     before = trace.query(layer, head, rope=False)[query].double(), trace.key(layer, head, rope=False)[key].double()
-    speed, factor = frequencies(rope, trace.n)
+    speed, factor = rope_frequencies(rope, trace.n)
     shares = []
     for plane, radians in enumerate(speed.double().tolist()):
         i, j = (plane, plane + rope.dim // 2) if rope.style == "halves" else (2 * plane, 2 * plane + 1)
@@ -105,7 +105,7 @@ def test_shares_add_up_for_every_way_of_turning(kind, tmp_path):
 
 def test_the_attention_factor_belongs_to_the_content(tmp_path):
     trace = traced("yarn", tmp_path)
-    factor = frequencies(trace.model.reimplementation[0].spec.rope, N)[1]
+    factor = rope_frequencies(trace.model.reimplementation[0].spec.rope, N)[1]
     assert factor > 1.1
     steps, found = adds_up(trace, 0, 1, 30, 30)
     assert found["content"].sum() == pytest.approx(factor**2 * steps.product_before.sum(), rel=1e-6)

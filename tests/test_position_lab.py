@@ -208,13 +208,13 @@ def test_a_layer_without_rope_has_two_variants_and_growing_queries_are_switched_
 def test_an_order_that_slips_in_by_another_way_is_noticed(tmp_path, monkeypatch):
     """Keys that know their place although RoPE is off: then outputs do not move with their tokens."""
     trace = traced("grouped", tmp_path)
-    right = CausalSelfAttention.finish
+    right = CausalSelfAttention.after_rotation
 
     def wrong(self, query, key, positions):
         query, key = right(self, query, key, positions)
         return query, key + 1e-3 * positions[:, None]
 
-    monkeypatch.setattr(CausalSelfAttention, "finish", wrong)
+    monkeypatch.setattr(CausalSelfAttention, "after_rotation", wrong)
     assert not shuffled(trace, 0, 0).variants[-1].check.ok
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from reimpl.frequencies import frequencies
+from reimpl.frequencies import rope_frequencies
 from reimpl.rope import cos_sin, rotate
 from reimpl.spec import RopeSpec, UnsupportedError
 from reimpl.stepwise import rotate_one
@@ -15,7 +15,7 @@ FOUR = RopeSpec(theta=100.0, dim=4)
 
 def test_frequencies_of_four_dimensions():
     # theta ** (-2i/dim): 100**0 = 1 and 100**-0.5 = 0.1 radians per position
-    assert frequencies(FOUR, 1)[0].tolist() == pytest.approx([1.0, 0.1])
+    assert rope_frequencies(FOUR, 1)[0].tolist() == pytest.approx([1.0, 0.1])
 
 
 def test_halves_turn_dimension_i_with_i_plus_half():
@@ -69,13 +69,13 @@ def test_plain_loops_agree():
 
 def test_linear_rule_divides_every_angle():
     linear = RopeSpec(theta=100.0, dim=4, rule="linear", scaling=(("factor", 4.0),))
-    assert frequencies(linear, 1)[0].tolist() == pytest.approx([0.25, 0.025])
+    assert rope_frequencies(linear, 1)[0].tolist() == pytest.approx([0.25, 0.025])
 
 
 def test_llama3_rule_keeps_fast_planes_and_slows_slow_ones():
     numbers = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64.0}
-    plain = frequencies(RopeSpec(theta=10000.0, dim=8), 1)[0]  # wavelengths 6.3, 63, 628, 6283 tokens
-    scaled = frequencies(RopeSpec(theta=10000.0, dim=8, rule="llama3", scaling=tuple(numbers.items())), 1)[0]
+    plain = rope_frequencies(RopeSpec(theta=10000.0, dim=8), 1)[0]  # wavelengths 6.3, 63, 628, 6283 tokens
+    scaled = rope_frequencies(RopeSpec(theta=10000.0, dim=8, rule="llama3", scaling=tuple(numbers.items())), 1)[0]
     assert scaled[0] == plain[0]  # wavelength under 64/4: kept
     assert scaled[1] == pytest.approx(0.1 * (1 - (s := (64 * 0.1 / (2 * math.pi) - 1) / 3)) / 8 + s * 0.1)  # between
     assert (scaled[2:] * 8).tolist() == pytest.approx(plain[2:].tolist())  # over 64: divided by 8
@@ -83,9 +83,9 @@ def test_llama3_rule_keeps_fast_planes_and_slows_slow_ones():
 
 def test_unknown_rule_is_named():
     with pytest.raises(UnsupportedError, match='"spiral" is not modelled'):
-        frequencies(RopeSpec(theta=100.0, dim=4, rule="spiral"), 1)
+        rope_frequencies(RopeSpec(theta=100.0, dim=4, rule="spiral"), 1)
 
 
 def test_float64_keeps_the_float32_frequencies():
     cos, _ = cos_sin(torch.tensor([1000]), FOUR, dtype=torch.float64, angles=torch.float64)
-    assert cos[0, 1].item() == math.cos(1000 * float(frequencies(FOUR, 1)[0][1]))
+    assert cos[0, 1].item() == math.cos(1000 * float(rope_frequencies(FOUR, 1)[0][1]))

@@ -16,7 +16,7 @@ import torch
 
 from inspector.errors import InspectorError
 from inspector.model.model import model_of
-from reimpl.frequencies import frequencies
+from reimpl.frequencies import rope_frequencies
 from reimpl.spec import RopeSpec
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def turning(trace: Trace, layer: int) -> Turning:
     if rope is None:
         raise InspectorError(f"Layer {layer} does not use RoPE: nothing is turned, its score is all content.")
     first, second = _plane_dimensions(rope, trace.layers[layer].d_head)
-    per_position, factor = frequencies(rope, length=trace.n)
+    per_position, factor = rope_frequencies(rope, length=trace.n)
     speed = per_position.detach().cpu().numpy().astype(np.float32)
     turns = speed != 0
     return Turning(

@@ -15,7 +15,7 @@ from inspector.analysis import score_breakdown
 from inspector.errors import InspectorError
 from inspector.model.model import model_of
 from reimpl.attention import scaled_scores
-from reimpl.frequencies import frequencies
+from reimpl.frequencies import rope_frequencies
 from reimpl.rope import rotate
 from reimpl.spec import RopeSpec
 
@@ -55,7 +55,7 @@ def dot(query: Tensor, key: Tensor) -> Tensor:
 
 def same_speeds(rope: RopeSpec, n: int, length: int) -> bool:
     """Does a text of this length turn as one of n tokens does?"""
-    here, there = frequencies(rope, n), frequencies(rope, max(n, length))
+    here, there = rope_frequencies(rope, n), rope_frequencies(rope, max(n, length))
     return torch.equal(here[0], there[0]) and here[1] == there[1]
 
 

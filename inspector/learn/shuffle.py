@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from inspector.errors import InspectorError
-from inspector.model.matching import given_to
+from inspector.model.matching import external_inputs
 from inspector.model.model import model_of
 from inspector.verification.compare import Check, compare, tolerances
 from inspector.verification.mistakes.core import NoMask
-from reimpl.attention import AttentionTrace, CausalSelfAttention, Given
+from reimpl.attention import AttentionTrace, CausalSelfAttention, ExternalInputs
 
 if TYPE_CHECKING:
     from inspector.trace.trace import Trace
@@ -65,15 +65,15 @@ def shuffled(trace: Trace, layer: int, seed: int, *, up_to: int = SHUFFLED_UP_TO
     if trace.n < 2:
         raise InspectorError("One token cannot be shuffled; use a prompt of at least 2 tokens.")
     n = min(trace.n, up_to)
-    x, table = trace.input(layer)[:n], given_to(ours, trace, layer).mask
-    given = Given(mask=None if table is None else table[..., :n, :n])
+    x, table = trace.input(layer)[:n], external_inputs(ours, trace, layer).mask
+    external = ExternalInputs(mask=None if table is None else table[..., :n, :n])
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     if bool((order == torch.arange(n)).all()):  # a shuffle that leaves all in place would show nothing
         order = order.roll(1)
     variants = []
     for rope, mask, variant in _variants(ours):
         with torch.inference_mode():
-            straight, mixed = variant.stages(x, given=given), variant.forward(x[order], given=given)
+            straight, mixed = variant.stages(x, external=external), variant.forward(x[order], external=external)
             back = torch.empty_like(mixed)
             back[order] = mixed
             check = _check(trace, layer, back, straight)

@@ -12,7 +12,7 @@ from torch import Tensor
 from inspector.capture.records import Layer, LayerInfo
 from inspector.errors import InspectorError
 from inspector.trace.trace import Trace
-from reimpl.attention import CausalSelfAttention, Given
+from reimpl.attention import CausalSelfAttention, ExternalInputs
 
 
 def pair(ours: Sequence[CausalSelfAttention], calls: Sequence[LayerInfo], model: str) -> list[CausalSelfAttention]:
@@ -36,14 +36,14 @@ def stands_at(name: str, place: str) -> bool:
     return name == place or name.endswith("." + place)
 
 
-def given_to(layer: CausalSelfAttention, trace: Trace, index: int) -> Given:
+def external_inputs(layer: CausalSelfAttention, trace: Trace, index: int) -> ExternalInputs:
     """What our layer takes from elsewhere for call `index`: another layer's keys and values, the model's choice of
     keys."""
     shared = None
     if layer.spec.shares is not None:
         source = _source(trace, layer.spec.shares)
         shared = (source.key, source.value)
-    return Given(shared, _table(trace, index) if layer.spec.mask.given else None)
+    return ExternalInputs(shared, _table(trace, index) if layer.spec.mask.given else None)
 
 
 def _source(trace: Trace, place: str) -> Layer:

@@ -26,14 +26,14 @@ from inspector.capture.records import Layer, LayerInfo, OnLayer
 from inspector.capture.rerun import run_again
 from inspector.errors import InspectorError
 from inspector.model.cost import refuse_verification
-from inspector.model.matching import given_to, pair
+from inspector.model.matching import external_inputs, pair
 from inspector.model.model import Model
 from inspector.trace.trace import Trace
 from inspector.verification.compare import STAGE_NAMES, STAGES, Check, compare, distance, judge_twins, tolerances
 from inspector.verification.mistakes.core import MISTAKES, Mistake
 from inspector.verification.report import ControlResult, RoundingError, VerificationReport
 from inspector.verification.splice import Unspliceable, compare_spliced
-from reimpl.attention import AttentionTrace, CausalSelfAttention, Given, attention_weights
+from reimpl.attention import AttentionTrace, CausalSelfAttention, ExternalInputs, attention_weights
 from reimpl.rope import rotate
 
 # Somebody's attention: (attention input [n, d_model], layer) -> any of the stages by name, head-first.
@@ -94,15 +94,17 @@ def verify(
 
     checks: list[Check] = []
     rounding: list[RoundingError] = []
-    given = [given_to(layer, trace, index) for index, layer in enumerate(ours)]
-    judged: OwnAttention = attention or (lambda x, layer: vars(ours[layer].stages(x, given=given[layer])))
+    external = [external_inputs(layer, trace, index) for index, layer in enumerate(ours)]
+    judged: OwnAttention = attention or (lambda x, layer: vars(ours[layer].stages(x, external=external[layer])))
     for index, (reference, kept) in enumerate(_references(trace)):
         x = _input(kept)
         with torch.inference_mode():
             chained = _readable(judged(x, index), reference)
-            found = chained if attention is not None else _each_from_reference(ours[index], x, reference, given[index])
+            found = (
+                chained if attention is not None else _each_from_reference(ours[index], x, reference, external[index])
+            )
         checks += _compare(kept.info, x, found, reference, chained=attention is not None)
-        rounding += _rounding(chained, reference, ours[index], x, given[index]) if ours else []
+        rounding += _rounding(chained, reference, ours[index], x, external[index]) if ours else []
         step()
     if attention is None:
         checks = judge_twins(checks, [layer.spec for layer in ours])
@@ -161,9 +163,9 @@ def run_controls(
     for index, layer in enumerate(ours):
         kinds.setdefault(layer.spec, index)
     references = {index: _reference(trace.stored[index]) for index in kinds.values()}
-    given = {index: given_to(ours[index], trace, index) for index in references}
+    external = {index: external_inputs(ours[index], trace, index) for index in references}
     for mistake in MISTAKES:
-        yield _control(mistake, trace, ours, references, given)
+        yield _control(mistake, trace, ours, references, external)
     if splice_too:
         mistake = MISTAKES[0] if ours[0].spec.rope is not None else next(m for m in MISTAKES if m.name == "no mask")
         planted = [mistake.plant(layer, trace.n) for layer in ours]
@@ -195,7 +197,7 @@ def _control(
     trace: Trace,
     ours: Sequence[CausalSelfAttention],
     references: Mapping[int, AttentionTrace],
-    given: Mapping[int, Given],
+    external: Mapping[int, ExternalInputs],
 ) -> ControlResult:
     reason = ""
     for index, reference in references.items():
@@ -205,7 +207,7 @@ def _control(
             continue
         x = _input(trace.stored[index])
         with torch.inference_mode():
-            found = _each_from_reference(planted, x, reference, given[index])
+            found = _each_from_reference(planted, x, reference, external[index])
             checks = _compare(trace.layers[index], x, found, reference)
         first = _first(checks)
         seen = first or max(checks, key=lambda check: check.max_abs)
@@ -288,7 +290,7 @@ def _readable(stages: Mapping[str, Tensor], reference: AttentionTrace) -> dict[s
 
 
 def _each_from_reference(
-    ours: CausalSelfAttention, x: Tensor, reference: AttentionTrace, given: Given
+    ours: CausalSelfAttention, x: Tensor, reference: AttentionTrace, external: ExternalInputs
 ) -> dict[str, Tensor]:
     """Every stage computed by `ours` from the library's numbers of the stage before, so that none hides another.
 
@@ -296,17 +298,17 @@ def _each_from_reference(
     no rotation), so rotation starts from our own: they have just been compared.
     """
     positions = torch.arange(x.shape[-2], device=x.device)
-    raw_query, raw_key, value, gate = ours.project(x, given.shared)
-    query_pre, key_pre = ours.finish(raw_query, raw_key, positions)
+    raw_query, raw_key, value, gate = ours.project(x, external.shared)
+    query_pre, key_pre = ours.after_rotation(raw_query, raw_key, positions)
     plain = query_pre is raw_query and key_pre is raw_key
     start = (reference.query_pre, reference.key_pre) if plain else (raw_query, raw_key)
-    query, key = ours.finish(*ours.rotate(*start, positions), positions)
-    weights = ours.weigh(ours.score(reference.query, reference.key), ours.mask(positions, positions, given.mask))
-    context = ours.mix(reference.weights, reference.value)
-    output = ours.blend(reference.context, gate)
+    query, key = ours.after_rotation(*ours.rotate(*start, positions), positions)
+    weights = ours.weigh(ours.score(reference.query, reference.key), ours.mask(positions, positions, external.mask))
+    context = ours.weighted_sum(reference.weights, reference.value)
+    output = ours.output_projection(reference.context, gate)
     stages = vars(AttentionTrace(query_pre, key_pre, query, key, value, weights, context, output))
-    if given.shared is not None:  # handed in rotated: there is nothing before it
-        return {**stages, "key": given.shared[0], "key_pre": reference.key_pre}
+    if external.shared is not None:  # handed in rotated: there is nothing before it
+        return {**stages, "key": external.shared[0], "key_pre": reference.key_pre}
     return stages
 
 
@@ -325,14 +327,18 @@ def _compare(
 
 
 def _rounding(
-    found: Mapping[str, Tensor], reference: AttentionTrace, ours: CausalSelfAttention, x: Tensor, given: Given
+    found: Mapping[str, Tensor],
+    reference: AttentionTrace,
+    ours: CausalSelfAttention,
+    x: Tensor,
+    external: ExternalInputs,
 ) -> list[RoundingError]:
     """Both implementations' distance from the same layer computed in float64."""
     if x.dtype == torch.float64 or x.device.type == "mps":  # nothing more exact at hand
         return []
     with torch.inference_mode():
-        shared = None if given.shared is None else (given.shared[0].double(), given.shared[1].double())
-        exact = _Exact.like(ours).double().stages(x.double(), given=Given(shared, given.mask))
+        shared = None if external.shared is None else (external.shared[0].double(), external.shared[1].double())
+        exact = _Exact.like(ours).double().stages(x.double(), external=ExternalInputs(shared, external.mask))
 
     def error(tensor: Tensor, stage: str) -> float:
         truth: Tensor = getattr(exact, stage)
@@ -353,8 +359,8 @@ class _Exact(CausalSelfAttention):
         turned = rotate(query, positions, rope, angles=torch.float64)
         return turned, key if shares else rotate(key, positions, rope, angles=torch.float64)
 
-    def weigh(self, scores: Tensor, may: Tensor) -> Tensor:
-        return attention_weights(scores, may, sinks=self.sinks, precision=torch.float64)
+    def weigh(self, scores: Tensor, mask: Tensor) -> Tensor:
+        return attention_weights(scores, mask, sinks=self.sinks, precision=torch.float64)
 
 
 def _worst(rounding: list[RoundingError]) -> Iterator[RoundingError]:
@@ -378,8 +384,8 @@ def _causes(trace: Trace, ours: Sequence[CausalSelfAttention], judged: OwnAttent
             planted = mistake.plant(ours[first.layer], trace.n)
             if isinstance(planted, str):
                 continue
-            given = given_to(ours[first.layer], trace, first.layer)
-            wrong = getattr(planted.stages(x, given=given), first.stage)
+            external = external_inputs(ours[first.layer], trace, first.layer)
+            wrong = getattr(planted.stages(x, external=external), first.stage)
             same = compare(first.layer, first.stage, found, wrong, tolerance=first.tolerance, reason="")
             if same.ok and not torch.equal(wrong, getattr(reference, first.stage)):
                 yield f"your {STAGE_NAMES[first.stage]} equals ours with {mistake.meaning}"

@@ -20,7 +20,7 @@ from transformers import Cache, PreTrainedModel
 from inspector.errors import InspectorError
 from inspector.model.model import Model, greedy
 from inspector.verification.compare import distance
-from reimpl.attention import CausalSelfAttention
+from reimpl.attention import Cached, CausalSelfAttention
 
 GENERATED = 40  # tokens compared after the prompt
 
@@ -90,15 +90,14 @@ class SplicedAttention(nn.Module):
         told = bound.get("position_ids", bound.get("kwargs", {}).get("position_ids"))
         # What the library counts is what it turns by, though with some caches it counts otherwise than we would.
         turned_by = told.reshape(-1, t)[0] if isinstance(told, Tensor) else positions
-        projected = self.ours.project(x)
-        turned = self.ours.rotate(projected.query, projected.key, turned_by)
-        query, key = self.ours.finish(*turned, turned_by)
-        value = projected.value
-        if cache is not None:
-            key, value = cache.update(key, value, self.layer_idx)
-        # A sliding cache hands back only its last keys: count their positions from the end.
-        key_positions = torch.arange(seen + t - key.shape[-2], seen + t, device=x.device)
-        _, _, output = self.ours.attend(query, key, value, positions, key_positions, projected.gate)
+
+        def through_cache(key: Tensor, value: Tensor) -> Cached:
+            if cache is not None:
+                key, value = cache.update(key, value, self.layer_idx)
+            # A sliding cache hands back only its last keys: count their positions from the end.
+            return Cached(key, value, positions, torch.arange(seen + t - key.shape[-2], seen + t, device=x.device))
+
+        output = self.ours(x, turned_by, cache=through_cache)
         return output if self.others is None else (output, *[None] * self.others)
 
 

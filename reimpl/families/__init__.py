@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from reimpl.families.custom import CUSTOM
 from reimpl.families.deepseek import DEEPSEEK
 from reimpl.families.defaults import DEFAULTS
 from reimpl.families.family import Family
 from reimpl.families.gemma import GEMMA
 from reimpl.families.gpt import GPT
+from reimpl.families.interleaved import INTERLEAVED
 from reimpl.families.llama import LLAMA_LIKE
-from reimpl.families.own_ideas import OWN_IDEAS
-from reimpl.families.pairs import PAIRS
 from reimpl.families.qwen import QWEN
 from reimpl.spec import UnsupportedError
 
 FAMILIES: dict[str, Family] = {
     name: replace(family, defaults={**DEFAULTS.get(name, {}), **family.defaults})
-    for name, family in sorted({**LLAMA_LIKE, **OWN_IDEAS, **GEMMA, **QWEN, **PAIRS, **GPT, **DEEPSEEK}.items())
+    for name, family in sorted({**LLAMA_LIKE, **CUSTOM, **GEMMA, **QWEN, **INTERLEAVED, **GPT, **DEEPSEEK}.items())
 }
 
 # Where a multimodal model's config.json keeps its language model's, in the order of looking.
@@ -31,9 +31,16 @@ OTHER_NAMES = {"fuyu": "persimmon", "got_ocr2": "qwen2", "mllama": "mllama_text_
 
 
 def family_of(config: Mapping[str, Any]) -> tuple[Family, Mapping[str, Any]]:
-    """The row for this config's model_type and the config it reads: a multimodal model's language part.
+    """Find the row for a config's model_type, and the config it reads: a multimodal model's language part.
 
-    UnsupportedError where there is no row.
+    Args:
+        config: config.json as a dict.
+
+    Returns:
+        The row, and the part of the config that it reads.
+
+    Raises:
+        UnsupportedError: there is no row.
     """
     model_type = config.get("model_type")
     for name in TEXT_CONFIGS:

@@ -1,5 +1,6 @@
-"""Families with multi-head latent attention (latent.py), DeepSeek's and those who took it over; some choose the keys
-that a query may look at by a part of their own, the indexer, whose table is then given from outside.
+"""Families with multi-head latent attention (latent.py): DeepSeek's, and those who took it over.
+
+Some choose the keys that a query may look at by a part of their own, the indexer, whose table comes from outside then.
 """
 
 from __future__ import annotations
@@ -7,18 +8,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reimpl.config import Fields, rope_spec
-from reimpl.families.bases import own_words_only
+from reimpl.families.custom import grows_by_rope_parameters
 from reimpl.families.family import At, Change, Family, every_layer
-from reimpl.families.kinds import INDEXED, OTHER, SLIDING, every, indexed
-from reimpl.families.own_ideas import grows_by_rope_parameters
+from reimpl.families.layer_types import ALL_INDEXED, INDEXED, OTHER, SLIDING, LayerTypes, every
+from reimpl.families.rope_bases import own_words_only
+from reimpl.families.tensor_names import Renamed
 from reimpl.frequencies import magnitude
 from reimpl.spec import AttentionSpec, GateSpec, LatentSpec, RopeSpec
 
 
 def latent(*, interleaved: bool | str = True, steeper: bool = True, **differs: object) -> Change:
-    """Widths of the latent vectors from the standard fields; `interleaved`: whether the files hold pairs.
+    """Read the widths of the latent vectors from the standard fields.
 
-    steeper: YaRN's mscale_all_dim also multiplies the scale, squared.
+    Args:
+        interleaved: whether the files hold pairs, or the field that says so.
+        steeper: YaRN's mscale_all_dim also multiplies the scale, squared.
+        differs: fields of LatentSpec in which the family differs.
+
+    Returns:
+        The change of a layer's spec.
     """
 
     def change(spec: AttentionSpec, at: At) -> AttentionSpec:
@@ -44,13 +52,15 @@ def latent(*, interleaved: bool | str = True, steeper: bool = True, **differs: o
 
 
 def _steeper(rope: RopeSpec | None) -> float:
-    """YaRN's magnitude, squared: once for queries, once for keys."""
+    """Square YaRN's magnitude: once for queries, once for keys."""
     numbers = dict(rope.scaling) if rope is not None else {}
     all_dim, factor = numbers.get("mscale_all_dim", 0), numbers.get("factor")
     return magnitude(float(factor), float(all_dim)) ** 2 if all_dim and factor else 1.0  # type: ignore[arg-type]
 
 
 def _also(*changes: Change) -> Change:
+    """Apply several changes in order."""
+
     def change(spec: AttentionSpec, at: At) -> AttentionSpec:
         for each in changes:
             spec = each(spec, at)
@@ -60,7 +70,7 @@ def _also(*changes: Change) -> Change:
 
 
 def _scaled_latents(spec: AttentionSpec, _: At) -> AttentionSpec:
-    """LongCat: queries and key/value latents times sqrt(d_model / rank)."""
+    """Multiply queries and key/value latents by sqrt(d_model / rank) (LongCat)."""
     if spec.latent is None:
         return spec
     queries = (spec.d_model / (spec.latent.query_rank or spec.d_model)) ** 0.5
@@ -68,7 +78,8 @@ def _scaled_latents(spec: AttentionSpec, _: At) -> AttentionSpec:
     return replace(spec, latent=replace(spec.latent, query_factor=queries, key_value_factor=keys_values))
 
 
-def _dots_kinds(_: Fields, layer: int) -> str:
+def _dots_types(_: Fields, layer: int) -> str:
+    """Choose keys in the first two layers and every fourth; slide in the others."""
     return INDEXED if layer < 2 or layer % 4 == 1 else SLIDING
 
 
@@ -79,10 +90,10 @@ SLIDING_DOTS = {
 
 
 def _dots(spec: AttentionSpec, at: At) -> AttentionSpec:
-    """Dots 3: sliding layers have widths of their own, `swa_*` in files that do not list them by layer."""
-    widths = {name: at.fields.get(f"swa_{name}", usual) for name, usual in SLIDING_DOTS.items()}
-    turning = at.fields.get("swa_qk_rope_head_dim", widths["head_dim"] - widths["qk_nope_head_dim"])
-    if at.kind == SLIDING and at.fields.get("per_layer_config") is None:
+    """Give Dots 3's sliding layers widths of their own, `swa_*` in files that do not list them by layer."""
+    if at.layer_type == SLIDING and at.fields.get("per_layer_config") is None:
+        widths = {name: at.fields.get(f"swa_{name}", usual) for name, usual in SLIDING_DOTS.items()}
+        turning = at.fields.get("swa_qk_rope_head_dim", widths["head_dim"] - widths["qk_nope_head_dim"])
         at = at._replace(fields=at.fields.overridden({**widths, "qk_rope_head_dim": turning}))
         heads = widths["num_attention_heads"]
         spec = replace(spec, heads=heads, kv_heads=heads, rope=_rope_dims(at, 0))
@@ -91,37 +102,44 @@ def _dots(spec: AttentionSpec, at: At) -> AttentionSpec:
 
 
 def _dots_rope(at: At, d_head: int) -> RopeSpec | None:
+    """Turn `qk_rope_head_dim` dimensions; older words for RoPE are refused."""
     own_words_only(at, d_head)
     return _rope_dims(at, d_head)
 
 
 def _eps_of_config(spec: AttentionSpec, at: At) -> AttentionSpec:
-    """The norms of latents have the file's eps, not the class's."""
+    """Give the norms of latents the file's eps, not the class's."""
     eps = at.fields.number("rms_norm_eps")
     return spec if spec.latent is None else replace(spec, latent=replace(spec.latent, eps=eps))
 
 
 def _rope_dims(at: At, _: int) -> RopeSpec | None:
-    rope = rope_spec(at.fields, at.fields.integer("qk_rope_head_dim"), at.kind)
+    """Turn `qk_rope_head_dim` dimensions."""
+    rope = rope_spec(at.fields, at.fields.integer("qk_rope_head_dim"), at.layer_type)
     return None if rope is None else replace(rope, dim=at.fields.integer("qk_rope_head_dim"))
 
 
 MLA = Family(rope=_rope_dims, change=latent(interleaved="rope_interleave"))
-INDEXED_MLA = replace(MLA, kinds=indexed, change=latent(), ignored=("indexer.",))
+INDEXED_MLA = replace(MLA, layer_types=ALL_INDEXED, change=latent(), ignored=("indexer.",))
 
 DEEPSEEK: dict[str, Family] = {
     "axk1": MLA,
-    "axk2": replace(INDEXED_MLA, change=latent(gated=True), tensors={"projections.q_b_proj": "q_b_proj|q_gate_proj"}),
+    "axk2": replace(
+        INDEXED_MLA, change=latent(gated=True), tensors={"projections.q_b_proj": Renamed("q_b_proj", "q_gate_proj")},
+    ),
     "bailing_hybrid": replace(
-        MLA, kinds=every("layer_group_size", 6, otherwise=OTHER), names={"max_position_embeddings": "model_max_length"},
-        change=latent(), gate=GateSpec(per_head=True), attention="layers.{i}.attention|layers.{i}.self_attn",
-        tensors={"o_proj": "dense|o_proj", "projections.gate.proj": "g_proj"},
+        MLA, layer_types=every("layer_group_size", 6, otherwise=OTHER),
+        names={"max_position_embeddings": "model_max_length"},
+        change=latent(), gate=GateSpec(per_head=True),
+        attention=(Renamed("layers.{i}.attention", "layers.{i}.self_attn"),),
+        tensors={"o_proj": Renamed("dense", "o_proj"), "projections.gate.proj": "g_proj"},
     ),
     "deepseek_v2": replace(MLA, change=latent(interleaved=False), rope_style="pairs", rope_wide=True),
     "deepseek_v3": MLA,
     "deepseek_v32": INDEXED_MLA,
     "dots3_note_text": replace(
-        INDEXED_MLA, kinds=_dots_kinds, rope=_dots_rope,
+        INDEXED_MLA, reads=tuple(f"swa_{name}" for name in (*SLIDING_DOTS, "qk_rope_head_dim")),
+        layer_types=LayerTypes(_dots_types), rope=_dots_rope,
         change=_dots,
         gate=GateSpec(per_head=True), tensors={"projections.gate.proj": "g_proj"},
     ),
@@ -129,7 +147,10 @@ DEEPSEEK: dict[str, Family] = {
     "glm_moe_dsa": INDEXED_MLA,
     "hy_v4": replace(
         INDEXED_MLA, change=latent(interleaved=False), gate=GateSpec(), sinks=every_layer,
-        tensors={"projections.gate.proj": "linear_gate|gate_proj", "sinks": "learnable_sink_param|sinks"},
+        tensors={
+            "projections.gate.proj": Renamed("linear_gate", "gate_proj"),
+            "sinks": Renamed("learnable_sink_param", "sinks"),
+        },
     ),
     "longcat_flash": replace(
         MLA,

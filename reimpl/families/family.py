@@ -1,4 +1,4 @@
-"""How one model type's config.json becomes one AttentionSpec per attention layer, and where its tensors lie.
+"""A family: how a model type's config.json becomes one AttentionSpec per attention layer, and where its tensors lie.
 
 `Family()` is Llama's reading of the standard field names; a row of the tables beside this file states only where a
 model type differs, its class's defaults included, since files on the hub leave defaults out. What a row does not read
@@ -11,19 +11,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from reimpl.choices import Layout, RopeStyle, refuse_unknown_choices
 from reimpl.config import Fields, rope_spec
-from reimpl.families.kinds import ATTENDS, CHOSEN, CHUNKED, FULL, SLIDES, SLIDING, Kind, full
+from reimpl.families.layer_types import ALL_FULL, ATTENDS, CHOSEN, CHUNKED, FULL, SLIDES, SLIDING, LayerTypes
+from reimpl.families.tensor_names import PerHead, Renamed, alternatives, tensor_names
 from reimpl.spec import AttentionSpec, CheckpointError, GateSpec, MaskRule, NormSpec, RopeSpec
 
 
 class At(NamedTuple):
-    """The layer of a config that is being read: its number, and its kind as in kinds.py."""
+    """Hold the layer of a config that is being read: its number, and its type as in layer_types.py."""
 
     fields: Fields
     layer: int
-    kind: str
+    layer_type: str
 
 
+Place = tuple[str, ...]  # where an attention module stands: its name, or the checkpoint's and then the library's
 Which = Callable[[At], bool]  # does this hold for the layer?
 Rope = Callable[[At, int], RopeSpec | None]  # the layer's RoPE, for heads of this width
 Change = Callable[[AttentionSpec, At], AttentionSpec]  # the spec so far -> the spec
@@ -46,7 +49,7 @@ STANDARD_DEFAULTS: dict[str, Any] = {
     "layer_types": None,
 }
 
-# Our parameter's module -> the checkpoint's, within the attention module. `{head}`: one tensor for each head.
+# Our parameter's module -> the checkpoint's, within the attention module.
 STANDARD_TENSORS: dict[str, str] = {
     "projections.q_proj": "q_proj",
     "projections.k_proj": "k_proj",
@@ -71,32 +74,39 @@ STANDARD_TENSORS: dict[str, str] = {
 
 
 def every_layer(_: At) -> bool:
+    """Hold for all layers."""
     return True
 
 
 def sliding_layers(at: At) -> bool:
-    return at.kind == SLIDING
+    """Hold for layers with a sliding window."""
+    return at.layer_type == SLIDING
 
 
 def all_but_full(at: At) -> bool:
-    return at.kind != FULL
+    """Hold for all layers but those of full attention."""
+    return at.layer_type != FULL
 
 
 def ordinary_rope(at: At, d_head: int) -> RopeSpec | None:
-    return rope_spec(at.fields, d_head, at.kind)
+    """Read RoPE as the standard fields say it."""
+    return rope_spec(at.fields, d_head, at.layer_type)
 
 
 def unchanged(spec: AttentionSpec, _: At) -> AttentionSpec:
+    """Leave the spec as the standard fields say it."""
     return spec
 
 
 @dataclass(frozen=True)
 class Family:
-    """One model type, or several alike.
+    """Say how one model type, or several alike, are read.
 
     defaults:    values of the library's config class for fields that a file may leave out.
     names:       this type's own names for standard fields.
-    kinds:       what each layer is where the file has no layer_types: full, sliding or chunked attention, or none.
+    reads:       fields that are understood but decide nothing in some files: those that a function below reads in some
+                 layers only, and those that the type's class ignores. What nobody reads is refused.
+    layer_types: what each layer is where the file does not list them: full, sliding or chunked attention, or none.
     window:      the field that holds the sliding window.
     qkv_bias:    True, False, or the name of the config field that says so; `output_bias` likewise.
     qk_norm:     the norm of queries and keys, its eps taken from the field `norm_eps`; only where the flag
@@ -106,18 +116,20 @@ class Family:
     rope, rope_layers: the RopeSpec of a layer, and which layers have one at all.
     rope_style:  "halves" or "pairs"; rope_wide: rotated in float32, then rounded.
     change:      a function for what only this type does, applied to each layer's spec last.
-    attention:   the attention module's place, {i} the layer's number; several where a layer has several. Where the
-                 checkpoint's name is not the library's, "checkpoint's|library's"; likewise in `tensors`.
-    tensors:     our parameter's module -> the checkpoint's, where it is not the standard name.
+    attention:   the attention modules of a layer by their place, {i} the layer's number; most have one. `Renamed` where
+                 the checkpoint's name is not the library's; likewise in `tensors`.
+    tensors:     our parameter's module -> the checkpoint's, where it is not the standard name; `PerHead` where a
+                 checkpoint has one tensor for each head.
     ignored:     tensors within the attention module that attention does not use, such as those that choose keys.
     harmless:    fields of this type that cannot change what attention computes from its input.
     """
 
     defaults: Mapping[str, Any] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
-    kinds: Kind = full
+    reads: tuple[str, ...] = ()
+    layer_types: LayerTypes = ALL_FULL
     window: str = "sliding_window"
-    layout: str = "separate"
+    layout: Layout = "separate"
     qkv_bias: bool | str = "attention_bias"
     output_bias: bool | str = "attention_bias"
     qk_norm: NormSpec | None = None
@@ -129,39 +141,51 @@ class Family:
     softcap: str | None = None
     rope: Rope = ordinary_rope
     rope_layers: Which = every_layer
-    rope_style: str = "halves"
+    rope_style: RopeStyle = "halves"
     rope_wide: bool = False
     gate: GateSpec | None = None
     sinks: Which | None = None
     clip: str | None = None
     change: Change = unchanged
-    attention: str | tuple[str, ...] = "layers.{i}.self_attn"
-    tensors: Mapping[str, str] = field(default_factory=dict)
+    attention: tuple[str | Renamed, ...] = ("layers.{i}.self_attn",)
+    tensors: Mapping[str, str | Renamed | PerHead] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     harmless: frozenset[str] = frozenset()
 
-    def specs(self, config: Mapping[str, Any]) -> dict[str, AttentionSpec]:
-        """The AttentionSpec of each attention layer by its place ("layers.3.self_attn"), in the model's order.
+    def __post_init__(self) -> None:
+        """Refuse a choice that is none of those above."""
+        refuse_unknown_choices(self)
 
-        UnsupportedError names any field that is not understood.
+    def specs(self, config: Mapping[str, Any]) -> dict[Place, AttentionSpec]:
+        """Read a config: the AttentionSpec of each attention layer by its place, in the model's order.
+
+        Args:
+            config: config.json as a dict, the language model's part of it.
+
+        Returns:
+            Place -> spec. A place is a name, ("layers.3.self_attn",), or the checkpoint's name and then the library's.
+
+        Raises:
+            CheckpointError: a field is missing or has an impossible value, or no layer attends.
+            UnsupportedError: names any field that is not understood.
         """
         fields = Fields({**STANDARD_DEFAULTS, **self.defaults}, config, self.names)
-        places = (self.attention,) if isinstance(self.attention, str) else self.attention
-        specs = {}
+        fields.count_as_read(*self.reads, *self.layer_types.reads)
+        specs: dict[Place, AttentionSpec] = {}
         for layer in range(fields.integer("num_hidden_layers")):
-            kind = self._kind(fields, layer)
-            if kind in ATTENDS:
-                spec = self._spec(At(fields.of_layer(layer), layer, kind))
-                specs.update({place.format(i=layer): spec for place in places})
+            layer_type = self._layer_type(fields, layer)
+            if layer_type in ATTENDS:
+                spec = self._spec(At(fields.of_layer(layer), layer, layer_type))
+                for name in self.attention:
+                    specs[tuple(each.format(i=layer) for each in alternatives(name))] = spec
         if not specs:
             raise CheckpointError("config.json describes no layer with attention; check its layer types.")
         fields.refuse_unread(self.harmless)
         return specs
 
-    def _kind(self, fields: Fields, layer: int) -> str:
-        default = self.kinds(fields, layer)  # read in any case: what decides is not an unread field
+    def _layer_type(self, fields: Fields, layer: int) -> str:
         types = fields["layer_types"]
-        return str(types[layer]) if types is not None else default
+        return str(types[layer]) if types is not None else self.layer_types.of(fields, layer)
 
     def _spec(self, at: At) -> AttentionSpec:
         fields = at.fields
@@ -201,18 +225,26 @@ class Family:
     def _mask(self, at: At) -> MaskRule:
         window, chunk = at.fields.get(self.window), at.fields["attention_chunk_size"]
         return MaskRule(
-            window=window if at.kind in SLIDES else None,
-            chunk=chunk if at.kind == CHUNKED else None,
-            given=at.kind in CHOSEN,
+            window=window if at.layer_type in SLIDES else None,
+            chunk=chunk if at.layer_type == CHUNKED else None,
+            given=at.layer_type in CHOSEN,
         )
 
     def _norm(self, norm: NormSpec | None, fields: Fields) -> NormSpec | None:
         return None if norm is None else replace(norm, eps=fields.number(self.norm_eps) if self.norm_eps else norm.eps)
 
-    def tensor(self, ours: str) -> str:
-        """The checkpoint's name for one of our parameters ("projections.q_proj.weight"), within the module."""
+    def tensor_names(self, ours: str, heads: int) -> list[tuple[str, ...]]:
+        """List the checkpoint's names, within the attention module, for one of our parameters.
+
+        Args:
+            ours: its name here, such as "projections.q_proj.weight".
+            heads: how many heads it has, where a checkpoint has one tensor for each.
+
+        Returns:
+            Alternatives; each is the tensors that, stacked, are the parameter.
+        """
         names = {**STANDARD_TENSORS, **self.tensors}
         if ours in names:
-            return names[ours]
+            return tensor_names(names[ours], "", heads)
         module, _, kind = ours.rpartition(".")
-        return "|".join(f"{name}.{kind}" for name in names[module].split("|"))
+        return tensor_names(names[module], kind, heads)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from reimpl.families.bases import alpha_in_base
 from reimpl.families.family import Family, all_but_full, every_layer
-from reimpl.families.kinds import FULL, OTHER, SLIDING, behind_max_window_layers, every, in_turn, sliding
+from reimpl.families.layer_types import ALL_SLIDING, BEHIND_MAX_WINDOW_LAYERS, FULL, OTHER, SLIDING, every, in_turn
+from reimpl.families.rope_bases import alpha_in_base
+from reimpl.families.tensor_names import Renamed
 from reimpl.spec import GateSpec, NormSpec
 
 HEAD_NORM = NormSpec(eps=0.0)
@@ -13,13 +14,14 @@ WIDE_HEAD_NORM = NormSpec(eps=0.0, wide=True)
 WIDE_WHOLE_NORM = NormSpec(eps=0.0, over="whole", wide=True)
 NO_WEIGHT = NormSpec(eps=0.0, weight=False)
 GRANITE = Family(scale=("attention_multiplier", 1.0))
-MISTRAL = Family(qkv_bias=False, output_bias=False, kinds=sliding)
+MISTRAL = Family(qkv_bias=False, output_bias=False, layer_types=ALL_SLIDING)
 NO_BIAS = Family(qkv_bias=False, output_bias=False)
 
 LLAMA_LIKE: dict[str, Family] = {
     "llama": Family(),
     "afmoe": Family(
-        kinds=every("global_attn_every_n_layers", 4), rope_layers=all_but_full, qk_norm=WIDE_HEAD_NORM, gate=GateSpec()
+        layer_types=every("global_attn_every_n_layers", 4), rope_layers=all_but_full, qk_norm=WIDE_HEAD_NORM,
+        gate=GateSpec(),
     ),
     "apertus": Family(qk_norm=HEAD_NORM),
     "arcee": Family(),
@@ -27,16 +29,16 @@ LLAMA_LIKE: dict[str, Family] = {
     "bitnet": Family(output_norm=WHOLE_NORM, tensors={"output_norm": "attn_sub_norm"}),
     "cosmos3_edge_text": Family(),
     "csm": Family(),
-    "cwm": Family(qkv_bias=False, output_bias=False, kinds=in_turn(FULL, SLIDING, SLIDING, SLIDING)),
+    "cwm": Family(qkv_bias=False, output_bias=False, layer_types=in_turn(FULL, SLIDING, SLIDING, SLIDING)),
     "deepseek_ocr2_text": Family(),
-    "dots1": Family(qk_norm=HEAD_NORM, kinds=behind_max_window_layers),
+    "dots1": Family(qk_norm=HEAD_NORM, layer_types=BEHIND_MAX_WINDOW_LAYERS),
     "emu3_text_model": Family(),
     "flex_olmo": Family(qk_norm=WIDE_WHOLE_NORM),
     "glm4_moe": Family(output_bias=False, qk_norm=HEAD_NORM, qk_norm_if="use_qk_norm"),
     "evolla": Family(harmless=frozenset({"protein_encoder_config"})),
     "glm4v_moe_text": Family(output_bias=False),
     "glm_image_text": Family(output_bias=False),
-    "gpt_oss": Family(kinds=in_turn(SLIDING, FULL), sinks=every_layer),
+    "gpt_oss": Family(layer_types=in_turn(SLIDING, FULL), sinks=every_layer),
     "granite": GRANITE,
     "granite4_vision_text": GRANITE,
     "granite_docling_text": GRANITE,
@@ -45,7 +47,10 @@ LLAMA_LIKE: dict[str, Family] = {
     "higgs_audio_v2": Family(),
     "hrm_text": Family(
         names={"num_hidden_layers": "num_layers_per_stack"}, layout="gate first", gate=GateSpec("matrix"),
-        attention=tuple(f"{part}_module.layers.{{i}}.attn|{part}_module.layers.{{i}}.self_attn" for part in "LH"),
+        attention=(
+            Renamed("L_module.layers.{i}.attn", "L_module.layers.{i}.self_attn"),
+            Renamed("H_module.layers.{i}.attn", "H_module.layers.{i}.self_attn"),
+        ),
         tensors={"projections.qkv_proj": "gqkv_proj"},
     ),
     "hunyuan_v1_dense": Family(
@@ -69,12 +74,12 @@ LLAMA_LIKE: dict[str, Family] = {
     "nemotron": Family(),
     "olmo": Family(clip="clip_qkv"),
     "olmo2": Family(qk_norm=WIDE_WHOLE_NORM, rope_wide=True),
-    "olmo_hybrid": Family(kinds=every("", 4, otherwise=OTHER), qk_norm=WIDE_WHOLE_NORM, rope_wide=True),
+    "olmo_hybrid": Family(layer_types=every("", 4, otherwise=OTHER), qk_norm=WIDE_WHOLE_NORM, rope_wide=True),
     "olmoe": Family(qk_norm=WHOLE_NORM, clip="clip_qkv", rope_wide=True),
     "seed_oss": Family(output_bias="attention_out_bias"),
     "solar_open": Family(),
     "starcoder2": Family(
-        qkv_bias="use_bias", output_bias="use_bias", kinds=sliding,
+        qkv_bias="use_bias", output_bias="use_bias", layer_types=ALL_SLIDING,
         harmless=frozenset({"scale_attn_weights"}),  # the class does, whatever a file says
     ),
     "voxtral_realtime_text": MISTRAL,

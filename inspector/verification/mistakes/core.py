@@ -162,42 +162,42 @@ class _ValuesTurned(CausalSelfAttention):
         return right._replace(value=rotate(right.value, positions, self.spec.rope))
 
 
-def permitted(may: Tensor) -> Tensor:
+def permitted(mask: Tensor) -> Tensor:
     """True where looking is allowed, of a table that says so or that adds -inf elsewhere."""
-    return may if may.dtype == torch.bool else may > -torch.inf
+    return mask if mask.dtype == torch.bool else mask > -torch.inf
 
 
 class NoMask(CausalSelfAttention):
     """Every query may look at every key."""
 
-    def mask(self, query_positions: Tensor, key_positions: Tensor, given: Tensor | None = None) -> Tensor:
-        return torch.ones_like(super().mask(query_positions, key_positions, given))
+    def mask(self, query_positions: Tensor, key_positions: Tensor, external: Tensor | None = None) -> Tensor:
+        return torch.ones_like(super().mask(query_positions, key_positions, external))
 
 
 class _SeesNext(CausalSelfAttention):
-    def mask(self, query_positions: Tensor, key_positions: Tensor, given: Tensor | None = None) -> Tensor:
-        if given is not None:  # each query with the table of the next
-            return torch.cat((given[..., 1:, :], given[..., -1:, :]), dim=-2)
+    def mask(self, query_positions: Tensor, key_positions: Tensor, external: Tensor | None = None) -> Tensor:
+        if external is not None:  # each query with the table of the next
+            return torch.cat((external[..., 1:, :], external[..., -1:, :]), dim=-2)
         return super().mask(query_positions + 1, key_positions)
 
 
 class _NotItself(CausalSelfAttention):
-    def mask(self, query_positions: Tensor, key_positions: Tensor, given: Tensor | None = None) -> Tensor:
+    def mask(self, query_positions: Tensor, key_positions: Tensor, external: Tensor | None = None) -> Tensor:
         itself = query_positions[:, None] == key_positions[None, :]
-        may = super().mask(query_positions, key_positions, given)
-        others = permitted(may) & ~itself
+        mask = super().mask(query_positions, key_positions, external)
+        others = permitted(mask) & ~itself
         alone = ~others.any(-1, keepdim=True)  # a token with nobody else keeps itself
-        return may & (others | alone) if may.dtype == torch.bool else may.masked_fill(~(others | alone), -torch.inf)
+        return mask & (others | alone) if mask.dtype == torch.bool else mask.masked_fill(~(others | alone), -torch.inf)
 
 
 class _MaskedAfterwards(CausalSelfAttention):
-    def weigh(self, scores: Tensor, may: Tensor) -> Tensor:
-        return scores.float().softmax(-1).to(scores.dtype) * permitted(may)
+    def weigh(self, scores: Tensor, mask: Tensor) -> Tensor:
+        return scores.float().softmax(-1).to(scores.dtype) * permitted(mask)
 
 
 class _SoftmaxOverQueries(CausalSelfAttention):
-    def weigh(self, scores: Tensor, may: Tensor) -> Tensor:
-        return scores.masked_fill(~permitted(may), float("-inf")).float().softmax(-2).to(scores.dtype)
+    def weigh(self, scores: Tensor, mask: Tensor) -> Tensor:
+        return scores.masked_fill(~permitted(mask), float("-inf")).float().softmax(-2).to(scores.dtype)
 
 
 class _ScaledTwice(CausalSelfAttention):
@@ -214,7 +214,7 @@ class _GroupsTiled(CausalSelfAttention):
     def score(self, query: Tensor, key: Tensor) -> Tensor:
         return super().score(query, _tiled(key, self.spec.heads))
 
-    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+    def weighted_sum(self, weights: Tensor, value: Tensor) -> Tensor:
         return context_vectors(weights, _tiled(value, self.spec.heads))
 
 
@@ -222,7 +222,7 @@ class _FirstGroupForAll(CausalSelfAttention):
     def score(self, query: Tensor, key: Tensor) -> Tensor:
         return super().score(query, key[..., :1, :, :])
 
-    def mix(self, weights: Tensor, value: Tensor) -> Tensor:
+    def weighted_sum(self, weights: Tensor, value: Tensor) -> Tensor:
         return context_vectors(weights, value[..., :1, :, :])
 
 
@@ -244,13 +244,13 @@ class _HeadsCutWrongly(CausalSelfAttention):
 
 
 class _HeadsNotPutBack(CausalSelfAttention):
-    def blend(self, context: Tensor, gate: Tensor | None = None) -> Tensor:
+    def output_projection(self, context: Tensor, gate: Tensor | None = None) -> Tensor:
         t = context.shape[-2]
         return self.o_proj(context.flatten(-3).unflatten(-1, (t, -1)))
 
 
 class _NoBlend(CausalSelfAttention):
-    def blend(self, context: Tensor, gate: Tensor | None = None) -> Tensor:
+    def output_projection(self, context: Tensor, gate: Tensor | None = None) -> Tensor:
         return context.transpose(-3, -2).flatten(-2)
 
 
@@ -268,8 +268,8 @@ class _NormMoved(CausalSelfAttention):
         query, key = super().rotate(query, key, positions)
         return (query, key) if self._late() else (self._normed(query, "q"), self._normed(key, "k"))
 
-    def finish(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        return (query, key) if self._late() else super().finish(query, key, positions)
+    def after_rotation(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        return (query, key) if self._late() else super().after_rotation(query, key, positions)
 
     def _late(self) -> bool:
         return self.spec.query_norm is not None and self.spec.query_norm.after_rope

@@ -59,9 +59,9 @@ def _chunk_as_window(layer: CausalSelfAttention, n: int) -> Planted:
 
 
 class _KeysNotChosen(CausalSelfAttention):
-    def mask(self, query_positions: Tensor, key_positions: Tensor, given: Tensor | None = None) -> Tensor:
-        may = super().mask(query_positions, key_positions)
-        return may if given is None else may.expand_as(given)
+    def mask(self, query_positions: Tensor, key_positions: Tensor, external: Tensor | None = None) -> Tensor:
+        mask = super().mask(query_positions, key_positions)
+        return mask if external is None else mask.expand_as(external)
 
 
 def _not_given(spec: AttentionSpec) -> str | None:
@@ -73,8 +73,8 @@ def _no_sinks(spec: AttentionSpec) -> AttentionSpec | str:
 
 
 class _NoGate(CausalSelfAttention):
-    def blend(self, context: Tensor, _: Tensor | None = None) -> Tensor:
-        return super().blend(context)
+    def output_projection(self, context: Tensor, _: Tensor | None = None) -> Tensor:
+        return super().output_projection(context)
 
 
 class _RawGate(CausalSelfAttention):

@@ -5,51 +5,55 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reimpl.config import rope_numbers, rope_spec
-from reimpl.families.bases import own_words_only, two_bases
 from reimpl.families.family import At, Change, Family, all_but_full, every_layer, sliding_layers
-from reimpl.families.kinds import FULL, OTHER, SLIDING, every, in_turn, last_full, sliding
-from reimpl.families.llama import GRANITE, HEAD_NORM, NO_BIAS, NO_WEIGHT, WHOLE_NORM, WIDE_HEAD_NORM, WIDE_WHOLE_NORM
-from reimpl.families.patterns import (
-    at_listed_layers,
-    conv_unless_listed,
-    counted_from_the_last,
-    flint_kinds,
-    lfm3_kinds,
-    mimo_kinds,
-    no_rope_slides,
-    not_across,
-    rope_in_chunks,
+from reimpl.families.layer_patterns import (
+    AT_LISTED_LAYERS,
+    CONV_UNLESS_LISTED,
+    COUNTED_FROM_THE_LAST,
+    FLINT,
+    LFM3,
+    MIMO,
+    NO_ROPE_SLIDES,
+    NOT_ACROSS,
+    ROPE_IN_CHUNKS,
     rope_listed,
 )
+from reimpl.families.layer_types import ALL_SLIDING, FULL, OTHER, SLIDING, every, in_turn, last_full
+from reimpl.families.llama import GRANITE, HEAD_NORM, NO_BIAS, NO_WEIGHT, WHOLE_NORM, WIDE_HEAD_NORM, WIDE_WHOLE_NORM
+from reimpl.families.rope_bases import own_words_only, two_bases
+from reimpl.families.tensor_names import Renamed
 from reimpl.spec import AttentionSpec, GateSpec, MaskRule, NormSpec, RopeSpec, TemperatureSpec
 
 
 def has_rope(at: At) -> bool:
+    """Hold for layers that have RoPE, as the file lists them."""
     return rope_listed(at.fields, at.layer)
 
 
 def base_per_layer(at: At, d_head: int) -> RopeSpec | None:
-    """`layer_rope_theta` lists each layer's base, 0 for no RoPE."""
+    """Read each layer's base from `layer_rope_theta`, 0 for no RoPE."""
     bases = at.fields.get("layer_rope_theta")
-    rope = rope_spec(at.fields, d_head, at.kind)
+    rope = rope_spec(at.fields, d_head, at.layer_type)
     if bases is None or rope is None:
         return rope
     return replace(rope, theta=float(bases[at.layer])) if bases[at.layer] else None
 
 
 def listed_or_sliding(at: At, d_head: int) -> RopeSpec | None:
-    """The same; where a file has no such list, sliding layers have RoPE and full layers none."""
+    """Read `layer_rope_theta`; where a file has no such list, sliding layers have RoPE and full layers none."""
     listed = at.fields.get("layer_rope_theta") is not None
-    return base_per_layer(at, d_head) if listed or at.kind != FULL else None
+    return base_per_layer(at, d_head) if listed or at.layer_type != FULL else None
 
 
 def rope_if_said(at: At, d_head: int) -> RopeSpec | None:
-    """Granite's hybrids have RoPE only where position_embedding_type says so."""
-    rope = rope_spec(at.fields, d_head, at.kind)
+    """Read RoPE only where position_embedding_type says so (Granite's hybrids)."""
+    rope = rope_spec(at.fields, d_head, at.layer_type)
     return rope if at.fields.get("position_embedding_type") == "rope" else None
 
 
 def factor(key: str, field: str) -> Change:
+    """Take a spec's constant factor `key` from a field."""
+
     def change(spec: AttentionSpec, at: At) -> AttentionSpec:
         factor = at.fields.get(field)
         return spec if factor is None else replace(spec, **{key: float(factor)})  # type: ignore[arg-type]
@@ -58,18 +62,17 @@ def factor(key: str, field: str) -> Change:
 
 
 def normed_after_rope(spec: AttentionSpec, at: At) -> AttentionSpec:
-    """Norms only where RoPE is, and only if the file says so; elsewhere queries grow with their position (Llama 4)."""
-    grows = at.fields.get("attn_temperature_tuning", True)
-    scale, every_n = at.fields.number("attn_scale"), at.fields.number("floor_scale")
+    """Normalise only where RoPE is, and if the file says so; elsewhere queries grow with their position (Llama 4)."""
     if spec.rope is not None:
         return spec
-    temperature = TemperatureSpec(scale, every_n, first=1) if grows else None
-    return replace(spec, query_norm=None, key_norm=None, temperature=temperature)
+    temperature = TemperatureSpec(at.fields.number("attn_scale"), at.fields.number("floor_scale"), first=1)
+    grows = at.fields.get("attn_temperature_tuning", True)
+    return replace(spec, query_norm=None, key_norm=None, temperature=temperature if grows else None)
 
 
 def grows_by_rope_parameters(spec: AttentionSpec, at: At) -> AttentionSpec:
-    """`llama_4_scaling_beta` among the RoPE parameters: queries grow with their position (Ministral 3)."""
-    numbers = rope_numbers(at.fields, at.kind) or {}
+    """Let queries grow with their position by `llama_4_scaling_beta`, one of the RoPE parameters (Ministral 3)."""
+    numbers = rope_numbers(at.fields, at.layer_type) or {}
     beta = numbers.get("llama_4_scaling_beta")
     if beta is None:
         return spec
@@ -77,11 +80,14 @@ def grows_by_rope_parameters(spec: AttentionSpec, at: At) -> AttentionSpec:
 
 
 def beam(spec: AttentionSpec, at: At) -> AttentionSpec:
-    """Full layers have no positions but queries that grow with theirs: the constants are the library's."""
-    return replace(spec, temperature=TemperatureSpec(0.1, 2048, first=1, rule="power") if at.kind == FULL else None)
+    """Let queries of full layers, which have no RoPE, grow with their position: the constants are the library's."""
+    return replace(
+        spec, temperature=TemperatureSpec(0.1, 2048, first=1, rule="power") if at.layer_type == FULL else None
+    )
 
 
 def laguna(spec: AttentionSpec, at: At) -> AttentionSpec:
+    """Gate by a softplus, for each head or dimension; layers may have other numbers of heads."""
     heads, gating = at.fields.get("num_attention_heads_per_layer"), at.fields.get("gating", True)
     per_head = gating is True or gating == "per-head"
     spec = replace(spec, gate=GateSpec("gate", "softplus", per_head=per_head))
@@ -89,35 +95,36 @@ def laguna(spec: AttentionSpec, at: At) -> AttentionSpec:
 
 
 def mimo(spec: AttentionSpec, at: At) -> AttentionSpec:
-    """Sliding layers have twice the key/value heads; values are narrower than keys."""
+    """Give sliding layers twice the key/value heads; values are narrower than keys."""
     values = {"d_value": at.fields.integer("v_head_dim"), "value_factor": at.fields.get("attention_value_scale") or 1.0}
-    return replace(spec, kv_heads=spec.kv_heads * (2 if at.kind != FULL else 1), **values)  # type: ignore[arg-type]
+    return replace(spec, kv_heads=spec.kv_heads * (2 if at.layer_type != FULL else 1), **values)  # type: ignore[arg-type]
 
 
 def lfm3_gate(spec: AttentionSpec, at: At) -> AttentionSpec:
+    """Gate by a number a head, unless the file says no."""
     return replace(spec, gate=GateSpec("gate", per_head=True) if at.fields.get("use_attention_gate", True) else None)
 
 
 def windowed(spec: AttentionSpec, at: At) -> AttentionSpec:
-    """MiniMax: a window, where one is set, holds in its full layers."""
+    """Let a window, where one is set, hold in full layers (MiniMax)."""
     return replace(spec, mask=MaskRule(window=at.fields.get("sliding_window")))
 
 
 def all_unless_windowed(at: At) -> bool:
-    """EXAONE 4: full layers have no RoPE where others slide; without a window every layer has it."""
+    """Hold for all but full layers where others slide; without a window for every layer (EXAONE 4)."""
     return all_but_full(at) or at.fields.get("sliding_window") is None
 
 
 def scaled_where_listed(at: At, d_head: int) -> RopeSpec | None:
-    """Molmo 2: the frequency rule holds in `rope_scaling_layers` only."""
-    rope, listed = rope_spec(at.fields, d_head, at.kind), at.fields.get("rope_scaling_layers")
+    """Scale frequencies in `rope_scaling_layers` only (Molmo 2)."""
+    rope, listed = rope_spec(at.fields, d_head, at.layer_type), at.fields.get("rope_scaling_layers")
     if rope is None or listed is None or at.layer in listed:
         return rope
     return replace(rope, rule="default", scaling=())
 
 
 def molmo_norm(spec: AttentionSpec, at: At) -> AttentionSpec:
-    """qk_norm_type: "qwen3" norms each head, "olmo" all heads together."""
+    """Normalise each head where qk_norm_type is "qwen3", all heads together where it is "olmo"."""
     if at.fields.get("qk_norm_type", "olmo") == "qwen3" or spec.query_norm is None:
         return spec
     whole = replace(spec.query_norm, over="whole")
@@ -125,8 +132,8 @@ def molmo_norm(spec: AttentionSpec, at: At) -> AttentionSpec:
 
 
 def short_factors(at: At, d_head: int) -> RopeSpec | None:
-    """Phi-3.5-MoE's class asks for frequencies without telling the length: always LongRoPE's short list."""
-    rope = rope_spec(at.fields, d_head, at.kind)
+    """Take LongRoPE's short list always: Phi-3.5-MoE's class asks for frequencies without telling the length."""
+    rope = rope_spec(at.fields, d_head, at.layer_type)
     if rope is None or rope.rule != "longrope":
         return rope
     numbers = dict(rope.scaling)
@@ -134,24 +141,24 @@ def short_factors(at: At, d_head: int) -> RopeSpec | None:
 
 
 def backwards(at: At, d_head: int) -> RopeSpec | None:
-    rope = rope_spec(at.fields, d_head, at.kind)
+    """Turn in the opposite direction."""
+    rope = rope_spec(at.fields, d_head, at.layer_type)
     return None if rope is None else replace(rope, backwards=True)
 
 
 def some_dimensions(at: At, d_head: int) -> RopeSpec | None:
-    """The first `rotary_dim` dimensions turn, where the RoPE parameters do not say which part does."""
-    rope, dim = rope_spec(at.fields, d_head, at.kind), at.fields.get("rotary_dim")
+    """Turn the first `rotary_dim` dimensions, where the RoPE parameters do not say which part turns."""
+    rope, dim = rope_spec(at.fields, d_head, at.layer_type), at.fields.get("rotary_dim")
     return replace(rope, dim=dim) if rope is not None and dim and rope.dim == d_head else rope
 
 
-def keys_chosen(spec: AttentionSpec, at: At) -> AttentionSpec:
-    """A part that is not attention says how much each query may look at each key."""
-    at.fields.get("keep_window_size")
+def keys_chosen(spec: AttentionSpec, _: At) -> AttentionSpec:
+    """Leave to a part that is not attention how much each query may look at each key."""
     return replace(spec, mask=MaskRule(given=True))
 
 
 def privacy_filter(spec: AttentionSpec, at: At) -> AttentionSpec:
-    """Both queries and keys are scaled; each looks `sliding_window` tokens to both sides."""
+    """Scale both queries and keys; each query looks `sliding_window` tokens to both sides."""
     factor = spec.d_head**-0.25
     window = at.fields.integer("sliding_window") + 1
     return replace(
@@ -160,24 +167,25 @@ def privacy_filter(spec: AttentionSpec, at: At) -> AttentionSpec:
 
 
 def step(spec: AttentionSpec, at: At) -> AttentionSpec:
-    """Sliding layers may have another number of heads; the scale may be stated apart from the head width."""
+    """Give sliding layers their number of heads; the scale may be stated apart from the head width."""
     other = (at.fields.get("attention_other_setting") or {}).get("num_attention_heads")
     heads = at.fields.get("num_sliding_attention_heads") or other
-    if at.kind != FULL and heads and at.fields.get("per_layer_config") is None:
+    if at.layer_type != FULL and heads and at.fields.get("per_layer_config") is None:
         spec = replace(spec, heads=heads)
     return replace(spec, scale=float(at.fields.get("query_pre_attn_scalar") or spec.d_head) ** -0.5)
 
 
-def all_in_view(spec: AttentionSpec, at: At) -> AttentionSpec:
-    """Unlimited-OCR: the whole prompt stays in view; only what it writes itself slides out."""
-    at.fields.get("sliding_window")
+def all_in_view(spec: AttentionSpec, _: At) -> AttentionSpec:
+    """Keep the whole prompt in view: only what Unlimited-OCR writes itself slides out."""
     return replace(spec, mask=MaskRule())
 
 
-GRANITE_SWA = replace(GRANITE, kinds=in_turn(FULL, SLIDING, SLIDING, SLIDING), rope=base_per_layer, sinks=every_layer)
+GRANITE_SWA = replace(
+    GRANITE, layer_types=in_turn(FULL, SLIDING, SLIDING, SLIDING), rope=base_per_layer, sinks=every_layer
+)
 OLMO3_ROPE = two_bases(("", 5e5), ("rope_theta", 5e5))
 MUSE = Family(
-    kinds=counted_from_the_last,
+    layer_types=COUNTED_FROM_THE_LAST,
     qk_norm=NO_WEIGHT,
     rope=listed_or_sliding,
     gate=GateSpec(),
@@ -187,51 +195,54 @@ QK_NORM_OUT_PROJ = {
     "projections.q_norm": "q_layernorm", "projections.k_norm": "k_layernorm", "o_proj": "out_proj",
 }  # fmt: skip  # fmt: skip
 
-OWN_IDEAS: dict[str, Family] = {
-    "bamba": Family(kinds=at_listed_layers),
+CUSTOM: dict[str, Family] = {
+    "bamba": Family(layer_types=AT_LISTED_LAYERS),
     "beam": Family(
-        kinds=last_full(every("", 6)), qk_norm=WIDE_HEAD_NORM, gate=GateSpec(bias=True), change=beam,
+        layer_types=last_full(every("", 6)), qk_norm=WIDE_HEAD_NORM, gate=GateSpec(bias=True), change=beam,
     ),
-    "doge": Family(qk_norm=HEAD_NORM, change=keys_chosen, ignored=("A", "dt_proj.")),
+    "doge": Family(
+        reads=("keep_window_size",), qk_norm=HEAD_NORM, change=keys_chosen, ignored=("A", "dt_proj."),
+    ),
     "exaone4": Family(
-        qkv_bias=False, output_bias=False, kinds=every("sliding_window_pattern", 4), rope_layers=all_unless_windowed,
-        qk_norm=HEAD_NORM,
+        qkv_bias=False, output_bias=False, layer_types=every("sliding_window_pattern", 4),
+        rope_layers=all_unless_windowed, qk_norm=HEAD_NORM,
     ),
     "exaone_moe": Family(
-        qkv_bias=False, output_bias=False, kinds=every("sliding_window_pattern", 4), rope_layers=all_unless_windowed,
-        qk_norm=HEAD_NORM,
+        qkv_bias=False, output_bias=False, layer_types=every("sliding_window_pattern", 4),
+        rope_layers=all_unless_windowed, qk_norm=HEAD_NORM,
     ),
     "falcon_h1": Family(change=factor("key_factor", "key_multiplier")),
     "flint": Family(
-        kinds=flint_kinds, rope_layers=all_but_full, qk_norm=WIDE_HEAD_NORM, sinks=every_layer,
-        tensors={"sinks": "softmax_offset|sinks"},
+        layer_types=FLINT, rope_layers=all_but_full, qk_norm=WIDE_HEAD_NORM, sinks=every_layer,
+        tensors={"sinks": Renamed("softmax_offset", "sinks")},
     ),
     "granite_swa": GRANITE_SWA,
     "granitemoe_swa": GRANITE_SWA,
-    "granitemoehybrid": replace(GRANITE, kinds=in_turn(OTHER), rope=rope_if_said),
-    "kolibri1": Family(kinds=every("", 5), rope_layers=all_unless_windowed, qk_norm=HEAD_NORM),
+    "granitemoehybrid": replace(GRANITE, layer_types=in_turn(OTHER), rope=rope_if_said),
+    "kolibri1": Family(layer_types=every("", 5), rope_layers=all_unless_windowed, qk_norm=HEAD_NORM),
     "laguna": Family(qk_norm=HEAD_NORM, change=laguna, tensors={"projections.gate.proj": "g_proj"}),
     "lfm2": Family(
-        qkv_bias=False, output_bias=False, kinds=conv_unless_listed, qk_norm=HEAD_NORM, norm_eps="norm_eps",
+        qkv_bias=False, output_bias=False, layer_types=CONV_UNLESS_LISTED, qk_norm=HEAD_NORM, norm_eps="norm_eps",
         tensors=QK_NORM_OUT_PROJ,
     ),
     "lfm3": Family(
-        kinds=lfm3_kinds, qk_norm=HEAD_NORM, norm_eps="norm_eps", change=lfm3_gate,
-        tensors={"projections.gate.proj": "gate_proj|g_proj"},
+        layer_types=LFM3, qk_norm=HEAD_NORM, norm_eps="norm_eps", change=lfm3_gate,
+        tensors={"projections.gate.proj": Renamed("gate_proj", "g_proj")},
     ),
     "llama4_text": Family(
-        kinds=rope_in_chunks,
+        reads=("attn_temperature_tuning", "attn_scale", "floor_scale"),  # in layers without RoPE
+        layer_types=ROPE_IN_CHUNKS,
         rope_layers=has_rope, rope_style="pairs", rope_wide=True,
         qk_norm=replace(NO_WEIGHT, after_rope=True), qk_norm_if="use_qk_norm", change=normed_after_rope,
     ),
     "mimo_v2_flash": Family(
-        kinds=mimo_kinds, rope=own_words_only, output_bias=False, change=mimo, sinks=sliding_layers,
-        tensors={"sinks": "attention_sink_bias|sinks"},
+        layer_types=MIMO, rope=own_words_only, output_bias=False, change=mimo, sinks=sliding_layers,
+        tensors={"sinks": Renamed("attention_sink_bias", "sinks")},
     ),
-    "minimax": Family(qkv_bias=False, output_bias=False, kinds=in_turn(FULL, OTHER), change=windowed),
+    "minimax": Family(qkv_bias=False, output_bias=False, layer_types=in_turn(FULL, OTHER), change=windowed),
     "minimax_m2": Family(qkv_bias=False, output_bias=False, qk_norm=WHOLE_NORM, rope=some_dimensions),
-    "ministral3": Family(qkv_bias=False, output_bias=False, kinds=sliding, change=grows_by_rope_parameters),
-    "mllama_text_model": replace(NO_BIAS, kinds=not_across),
+    "ministral3": Family(qkv_bias=False, output_bias=False, layer_types=ALL_SLIDING, change=grows_by_rope_parameters),
+    "mllama_text_model": replace(NO_BIAS, layer_types=NOT_ACROSS),
     "molmo2_text": Family(
         output_bias=False, layout="stacked", qk_norm=HEAD_NORM, rope=scaled_where_listed, change=molmo_norm,
         tensors={"projections.qkv_proj": "att_proj", "o_proj": "attn_out"},
@@ -242,14 +253,16 @@ OWN_IDEAS: dict[str, Family] = {
     "openai_privacy_filter": Family(
         rope_style="pairs", sinks=every_layer, change=privacy_filter,
     ),
-    "olmo3": Family(kinds=every("", 4), rope=OLMO3_ROPE, qk_norm=WIDE_WHOLE_NORM, rope_wide=True),
-    "phimoe": Family(kinds=sliding, rope=short_factors),
-    "smollm3": Family(kinds=no_rope_slides, rope_layers=has_rope),
+    "olmo3": Family(
+        reads=("rope_theta",), layer_types=every("", 4), rope=OLMO3_ROPE, qk_norm=WIDE_WHOLE_NORM, rope_wide=True,
+    ),
+    "phimoe": Family(layer_types=ALL_SLIDING, rope=short_factors),
+    "smollm3": Family(layer_types=NO_ROPE_SLIDES, rope_layers=has_rope),
     "step3p5": Family(
         rope=own_words_only,
         qk_norm=NormSpec(eps=0.0, plus_one=True), gate=GateSpec(per_head=True), change=step,
         tensors={"projections.gate.proj": "g_proj"},
     ),
-    "unlimited_ocr_text": Family(change=all_in_view),
+    "unlimited_ocr_text": Family(reads=("sliding_window",), change=all_in_view),
 }  # fmt: skip
-OWN_IDEAS["lfm2_moe"] = OWN_IDEAS["lfm2"]
+CUSTOM["lfm2_moe"] = CUSTOM["lfm2"]
