@@ -17,9 +17,11 @@ import inspector.capture.masks
 import inspector.capture.recorder
 from inspector.capture.attention_interface import recording
 from inspector.capture.completeness import unexplained
+from inspector.capture.eager import StageRecorder
 from inspector.capture.hooks import block_number
 from inspector.capture.recorder import Recorder
-from inspector.capture.rerun import run_again, turns
+from inspector.capture.rerun import rotates, run_again
+from inspector.capture.storage import Storage
 from inspector.coverage import tiny as types
 from inspector.errors import InspectorError, NotRun
 from inspector.model.model import sizes
@@ -37,7 +39,7 @@ def library_logits(model, ids):
 def test_logits_are_bit_equal_with_and_without_capture(tiny_model):
     ids = tiny.ids(40)
     alone = library_logits(tiny_model, ids)
-    recorder = Recorder(keep=frozenset({"input", "output", "residual"}))
+    recorder = Recorder(Storage(keep=frozenset({"input", "output", "residual"})))
     with recording(recorder):
         watched = library_logits(tiny_model, ids)
     assert torch.equal(alone, watched)
@@ -68,7 +70,7 @@ def test_weights_of_the_real_model_are_its_own_eager_weights(houston):
 @pytest.mark.packaged
 def test_a_separate_eager_pass_differs_by_rounding_only(smollm, houston):
     """Not the reference, for scale: SDPA's rounding in one layer moves the next layers' inputs."""
-    recorder = Recorder(keep=frozenset({"input"}), eager=True, stages=True)
+    recorder = StageRecorder(Storage(keep=frozenset({"input"})))
     with torch.inference_mode(), recording(recorder):
         smollm.model(torch.tensor([houston.tokens.ids]), use_cache=False)
     largest = max(
@@ -217,7 +219,7 @@ def library_model(folder, model_type, **changes):
 def test_a_bias_that_comes_with_the_mask_is_held(tmp_path):
     """Other numbers than 0 and the lowest in a float mask are added to the scores, head by head."""
     model = tiny.load("grouped", tmp_path)
-    recorder = Recorder(keep=frozenset({"input"}))
+    recorder = Recorder(Storage(keep=frozenset({"input"})))
     bias = torch.randn(1, 4, 6, 6)
     lowest = torch.finfo(torch.float32).min
     mask = bias.masked_fill(~torch.ones(6, 6, dtype=torch.bool).tril(), lowest)
@@ -358,7 +360,7 @@ def test_rotation_that_cannot_be_switched_off_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("inspector.capture.rerun._still", lambda arguments, n, *, also_ids: arguments)
     with pytest.raises(InspectorError, match="rotation cannot be switched off from outside"):
         trace.query(0, 0, rope=False)
-    assert turns(trace.stored[0].call) is None
+    assert rotates(trace.stored[0].call) is None
 
 
 def test_switching_rotation_off_disturbs_nobody(tmp_path):

@@ -265,7 +265,7 @@ def test_options_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(InspectorError, match='precision="int8" is not known'):
         model.trace("w1", precision="int8")
     assert model.trace("w1", precision="bfloat16").exact  # its own
-    from inspector.capture.recorder import rounded
+    from inspector.capture.storage import rounded
 
     with pytest.raises(InspectorError, match=r"7e\+04, beyond float16's largest, 6.55e\+04"):
         rounded(torch.tensor([7e4]), torch.float16, "A key of attention layer 3")

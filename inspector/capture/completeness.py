@@ -1,4 +1,4 @@
-"""Does a record account for what the library computed? A recorded call goes in; what it leaves out comes out."""
+"""Check that a record accounts for what the library computed, and say what it leaves out."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ from reimpl.spec import MaskRule
 
 
 def unexplained(call: Call, found: Tensor, kwargs: Mapping[str, Any]) -> str:
-    """Why this record would give other weights than the library used, judged on the last query's context; else empty.
+    """Say why this record would give other weights than the library used; empty where it gives the same.
 
     A model may do what the record does not hold (a term in its scores, keys chosen elsewhere): better no picture than a
-    wrong one. The check costs one row of weights. `found` is what the model made of the last query, [h, d].
+    wrong one. The check costs one row of weights.
+
+    Args:
+        call: the record, with all of its vectors.
+        found: the model's own context vectors of the last query, [h, d_value].
+        kwargs: what the module handed to its attention function by name, to name what may be the cause.
+
+    Returns:
+        The reason, as part of a sentence.
     """
     t, s = call.query.shape[1], call.key.shape[1]
     positions = torch.arange(s, device=call.key.device)
