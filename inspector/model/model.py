@@ -36,7 +36,8 @@ from inspector.model.cost import HALVES, Cost, refuse_run, run_cost, time_a_pass
 from inspector.model.matching import pair
 from inspector.text import first_sentence
 from inspector.trace.tokens import Tokens, tokenize
-from inspector.trace.trace import HeadParameters, Trace
+from inspector.trace.trace import Trace
+from inspector.trace.trace_model import HeadParameters
 
 KEEP = frozenset({"input", "output", "residual"})
 
