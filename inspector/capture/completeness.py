@@ -32,13 +32,13 @@ def unexplained(call: Call, found: Tensor, kwargs: Mapping[str, Any]) -> str:
     t, s = call.query.shape[1], call.key.shape[1]
     positions = torch.arange(s, device=call.key.device)
     if isinstance(call.mask, MaskRule):
-        may = allowed(call.mask, positions[s - 1 :], positions)
+        mask = allowed(call.mask, positions[s - 1 :], positions)
     else:
-        may = call.mask[..., t - 1 : t, :]
+        mask = call.mask[..., t - 1 : t, :]
     with torch.inference_mode():
         last, bias = call.query[:, -1:], None if call.bias is None else call.bias[:, -1:]
         sinks = call.sinks if call.sinks is None or call.sinks.ndim == 1 else call.sinks[:, -1:]
-        weights = masked_weights(last, call.key, may, scale=call.scale, softcap=call.softcap, bias=bias, sinks=sinks)
+        weights = masked_weights(last, call.key, mask, scale=call.scale, softcap=call.softcap, bias=bias, sinks=sinks)
         context = context_vectors(weights.to(call.value.dtype), call.value)[:, 0].float()
         # Room for rounding, in half precision too; what a forgotten term changes is of the values' own size. Never less
         # than float32's: a float64 model's softmax is computed in it, except in the fused kernels.

@@ -35,8 +35,8 @@ def install_hooks(model: nn.Module) -> dict[str, nn.Module]:
     modules = dict(model.named_modules())
     asking = {name: module for name, module in modules.items() if asks_interface(module)}
     # Neither what is inside a module that asks the interface (it may choose keys by a softmax) nor what is around one.
-    around = {place for name in asking for place in _places(name)}
-    apart = [name for name in modules if name not in around and not any(place in asking for place in _places(name))]
+    outer = {place for name in asking for place in _places(name)}
+    apart = [name for name in modules if name not in outer and not any(place in asking for place in _places(name))]
     own = {name: modules[name] for name in apart if computes_attention(modules[name])}
     with _install_lock:
         if getattr(model, "_attention_inspector_hooks", False):
@@ -60,12 +60,12 @@ def _hook_blocks(model: nn.Module, attention: set[nn.Module]) -> None:
     modules = dict(model.named_modules(remove_duplicate=False))  # one attention may serve several blocks
     blocks: dict[str, nn.Module] = {}
     for name, module in modules.items():
-        around = _above(name)
-        if module not in attention or isinstance(modules.get(around), nn.ModuleList):
+        parent = _above(name)
+        if module not in attention or isinstance(modules.get(parent), nn.ModuleList):
             continue  # one of several in a block: not each receives what the block does
-        inner = list(_places(around))  # from the module around the attention outwards
+        inner = list(_places(parent))  # from the module around the attention outwards
         items = [place for place in inner if place and isinstance(modules[_above(place)], nn.ModuleList)]
-        block = items[0] if items else around
+        block = items[0] if items else parent
         blocks[block] = modules[block]
         modules[block].register_forward_pre_hook(functools.partial(_before_block, module), with_kwargs=True)
         for place in inner[: inner.index(block) + 1]:

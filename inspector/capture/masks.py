@@ -1,7 +1,7 @@
 """Turn a mask tensor of the library's into the rule behind it, so that no n x n table is stored; and back again.
 
 Libraries add masks to scores: 0 where a query may look, a very low number elsewhere. Some add other numbers by the
-same tensor, a bias on scores (by distance, or learned); what is neither 0 nor very low is kept as that.
+same tensor, a bias on scores (by distance, or learned); what is neither 0 nor very low is stored as that.
 """
 
 from __future__ import annotations

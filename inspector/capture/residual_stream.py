@@ -3,7 +3,7 @@
 That is the token's embedding, what the block and the attention receive, what the attention returns, and where that is
 added.
 
-Only this token's vectors are kept, so that a prompt of any length costs no more than the pass.
+Only this token's vectors are stored, so that a prompt of any length costs no more than the pass.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A module's forward pass is watched for query·key products that become weights by a softmax and meet values.
 
 Every torch function the module calls passes through a TorchFunctionMode, in this thread alone and only while a
-recorder is active. A product of two stacks of matrices may be scores: it is followed by reference through whatever is
+listener is active. A product of two stacks of matrices may be scores: it is followed by reference through whatever is
 done to it (scaled, masked, cast, reshaped) to a softmax, and from there to the product with the values. What was added
 on the way is found by comparing the softmax's input with scale · query·key. Nothing here knows a family by name.
 """
@@ -84,7 +84,7 @@ class Watch(TorchFunctionMode):
     def __init__(self, found: Callable[[Attended], None] | None, *, shown: bool = False) -> None:
         super().__init__()
         self._found, self._shown = found, shown
-        # By identity; the tensor is held, so that no other takes its place. Only the end of each chain is here.
+        # By identity; the tensor is stored too, so that no other takes its place. Only the end of each chain is here.
         self._followed: dict[int, tuple[Tensor, _Scores | _Weights]] = {}
 
     def __torch_function__(
@@ -131,9 +131,9 @@ class Watch(TorchFunctionMode):
             pair = [*args, *kwargs.values()][:2]
         if len(pair) != 2 or not all(isinstance(x, Tensor) for x in pair):
             return
-        query, turned = _stack(pair[0]), _stack(pair[1])
-        if query is not None and turned is not None:
-            scores = _Scores(query, turned.transpose(-1, -2), float(kwargs.get("alpha", 1.0)))
+        query, transposed = _stack(pair[0]), _stack(pair[1])
+        if query is not None and transposed is not None:
+            scores = _Scores(query, transposed.transpose(-1, -2), float(kwargs.get("alpha", 1.0)))
             self._followed[id(result)] = (result, scores)
 
     def _attended(self, seen: _Weights, *, weights: Tensor, value: Tensor, context: Tensor) -> None:

@@ -61,11 +61,11 @@ def write_trace(path: Path, *, facts: Mapping[str, Any], layers: Sequence[Layer]
         rules.append({"rule": asdict(layer.mask) if isinstance(layer.mask, MaskRule) else None})
     # Matrix products of the same numbers in another memory layout may differ in the last bit. Vectors that lie
     # token by token in memory, as most models leave them, are put back so, and give the very same weights.
-    turned = sorted(name for name, tensor in tensors.items() if _token_first(tensor))
-    facts = {**facts, "masks": rules, "token_first": turned, "format": FORMAT}
+    token_first = sorted(name for name, tensor in tensors.items() if _token_first(tensor))
+    facts = {**facts, "masks": rules, "token_first": token_first, "format": FORMAT}
     whole = {}
     for name, tensor in tensors.items():
-        tensor = tensor.detach().transpose(0, 1) if name in turned else tensor.detach()
+        tensor = tensor.detach().transpose(0, 1) if name in token_first else tensor.detach()
         whole[name] = tensor.cpu().contiguous().clone()  # clone: files hold no two names for one memory
     with written_whole(path) as part:
         save_file(whole, part, metadata={"trace": json.dumps(facts)})

@@ -258,7 +258,7 @@ class Trace(ModelTrace):
             InspectorError: as `weights`, or the layer has no W_o with a slice for each head.
             NoModel: the trace was opened from a file, without its model.
         """
-        model, heads = self._model("a head's share of the output"), self._select(layer, head).layer.info.heads
+        heads, model = self._select(layer, head).layer.info.heads, self._model("a head's share of the output")
         context = self.context(layer, head, queries=queries)
         if head is not None:
             return context @ model.head_parameters(layer, head).W_o.to(context).T
@@ -283,7 +283,7 @@ class Trace(ModelTrace):
         """Yield the selected query positions, as many at once as STRIP_BYTES allow, each time with all keys."""
         rows = list(range(*chosen.rows.indices(self.n))) if isinstance(chosen.rows, slice) else chosen.rows
         height = max(1, self._height(chosen.layer.info.index, chosen.head))
-        for start in range(0, len(rows), height):
+        for start in range(0, max(1, len(rows)), height):  # none: refused by `weights`, in a sentence
             yield rows[start : start + height], None
 
     def _before(self, chosen: Selection) -> tuple[Tensor, Tensor]:
