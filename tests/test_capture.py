@@ -17,8 +17,9 @@ import inspector.capture.masks
 import inspector.capture.recorder
 from inspector.capture.attention_interface import recording
 from inspector.capture.completeness import unexplained
-from inspector.capture.eager import StageRecorder
+from inspector.capture.eager import EagerListener, StageRecorder
 from inspector.capture.hooks import block_number
+from inspector.capture.listener import Listener
 from inspector.capture.recorder import Recorder
 from inspector.capture.rerun import rotates, run_again
 from inspector.capture.storage import Storage
@@ -45,6 +46,44 @@ def test_logits_are_bit_equal_with_and_without_capture(tiny_model):
     assert torch.equal(alone, watched)
     assert torch.equal(tiny_model.trace(ids).logits, alone)
     assert len(recorder.calls) == 3
+
+
+def test_a_listener_reports_each_call_and_changes_nothing(tmp_path):
+    model, ids, seen = tiny.load("grouped", tmp_path), tiny.ids(12), []
+    alone = library_logits(model, ids)
+    with recording(Listener(on_layer=lambda done, total: seen.append((done, total)), total=3)):
+        assert torch.equal(library_logits(model, ids), alone)
+    assert seen == [(0, 3)] * 3  # none of them is recorded
+
+
+def test_an_eager_listener_runs_the_models_own_eager_attention(tmp_path):
+    model, ids = tiny.load("grouped", tmp_path), tiny.ids(12)
+    with recording(EagerListener()):
+        found = library_logits(model, ids)
+    assert model.model.config._attn_implementation == "sdpa"
+    model.model.set_attn_implementation("eager")
+    assert torch.equal(library_logits(model, ids), found)
+
+
+def test_a_listener_can_change_one_heads_context(tmp_path):
+    """The place where edits come in: what `compute` returns is what the model goes on with."""
+
+    class WithoutHead(Recorder):
+        def compute(self, inputs):
+            context, weights = super().compute(inputs)  # [1, t, h, d]
+            context = context.clone()
+            context[:, :, 2] = 0
+            return context, weights
+
+    model, ids = tiny.load("grouped", tmp_path), tiny.ids(12)
+    with recording(WithoutHead(Storage(keep=frozenset({"input"})))) as edited:
+        found = library_logits(model, ids)
+    whole = model.trace(ids, keep=("input",))
+    for block in model.model.model.layers:  # the same by the weights: this head's slice of W_o
+        block.self_attn.o_proj.weight.data[:, 32:48] = 0
+    torch.testing.assert_close(found, library_logits(model, ids), atol=1e-5, rtol=0)
+    assert torch.equal(edited.calls[0].query, whole.stored[0].query)
+    assert not torch.equal(edited.calls[1].input, whole.stored[1].input)
 
 
 @EVERY_KIND
