@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -52,6 +54,31 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def duplicate_keys(path: Path) -> list[str]:
+    """Name what stands twice in a safetensors file's header, which the library's `safe_open` does not refuse.
+
+    Args:
+        path: a safetensors file that `safe_open` has opened.
+
+    Returns:
+        The names, of tensors or within one's entry, in the file's order; empty in a sound file.
+    """
+    found: list[str] = []
+
+    def each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                found.append(name)
+            seen.add(name)
+        return dict(pairs)
+
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        json.loads(file.read(length), object_pairs_hook=each)
+    return found
 
 
 def cache_dir() -> Path:

@@ -17,9 +17,12 @@ import inspector.capture.masks
 import inspector.capture.recorder
 from inspector.capture.attention_interface import recording
 from inspector.capture.completeness import unexplained
+from inspector.capture.eager import EagerListener, StageRecorder
 from inspector.capture.hooks import block_number
+from inspector.capture.listener import Listener
 from inspector.capture.recorder import Recorder
-from inspector.capture.rerun import run_again, turns
+from inspector.capture.rerun import rotates, run_again
+from inspector.capture.storage import Storage
 from inspector.coverage import tiny as types
 from inspector.errors import InspectorError, NotRun
 from inspector.model.model import sizes
@@ -37,12 +40,50 @@ def library_logits(model, ids):
 def test_logits_are_bit_equal_with_and_without_capture(tiny_model):
     ids = tiny.ids(40)
     alone = library_logits(tiny_model, ids)
-    recorder = Recorder(keep=frozenset({"input", "output", "residual"}))
+    recorder = Recorder(Storage(keep=frozenset({"input", "output", "residual"})))
     with recording(recorder):
         watched = library_logits(tiny_model, ids)
     assert torch.equal(alone, watched)
     assert torch.equal(tiny_model.trace(ids).logits, alone)
     assert len(recorder.calls) == 3
+
+
+def test_a_listener_reports_each_call_and_changes_nothing(tmp_path):
+    model, ids, seen = tiny.load("grouped", tmp_path), tiny.ids(12), []
+    alone = library_logits(model, ids)
+    with recording(Listener(on_layer=lambda done, total: seen.append((done, total)), total=3)):
+        assert torch.equal(library_logits(model, ids), alone)
+    assert seen == [(0, 3)] * 3  # none of them is recorded
+
+
+def test_an_eager_listener_runs_the_models_own_eager_attention(tmp_path):
+    model, ids = tiny.load("grouped", tmp_path), tiny.ids(12)
+    with recording(EagerListener()):
+        found = library_logits(model, ids)
+    assert model.model.config._attn_implementation == "sdpa"
+    model.model.set_attn_implementation("eager")
+    assert torch.equal(library_logits(model, ids), found)
+
+
+def test_a_listener_can_change_one_heads_context(tmp_path):
+    """The place where edits come in: what `compute` returns is what the model goes on with."""
+
+    class WithoutHead(Recorder):
+        def compute(self, inputs):
+            context, weights = super().compute(inputs)  # [1, t, h, d]
+            context = context.clone()
+            context[:, :, 2] = 0
+            return context, weights
+
+    model, ids = tiny.load("grouped", tmp_path), tiny.ids(12)
+    with recording(WithoutHead(Storage(keep=frozenset({"input"})))) as edited:
+        found = library_logits(model, ids)
+    whole = model.trace(ids, keep=("input",))
+    for block in model.model.model.layers:  # the same by the weights: this head's slice of W_o
+        block.self_attn.o_proj.weight.data[:, 32:48] = 0
+    torch.testing.assert_close(found, library_logits(model, ids), atol=1e-5, rtol=0)
+    assert torch.equal(edited.calls[0].query, whole.stored[0].query)
+    assert not torch.equal(edited.calls[1].input, whole.stored[1].input)
 
 
 @EVERY_KIND
@@ -68,7 +109,7 @@ def test_weights_of_the_real_model_are_its_own_eager_weights(houston):
 @pytest.mark.packaged
 def test_a_separate_eager_pass_differs_by_rounding_only(smollm, houston):
     """Not the reference, for scale: SDPA's rounding in one layer moves the next layers' inputs."""
-    recorder = Recorder(keep=frozenset({"input"}), eager=True, stages=True)
+    recorder = StageRecorder(Storage(keep=frozenset({"input"})))
     with torch.inference_mode(), recording(recorder):
         smollm.model(torch.tensor([houston.tokens.ids]), use_cache=False)
     largest = max(
@@ -134,7 +175,7 @@ def test_masks_are_kept_as_rules(tmp_path):
     assert [kept.mask for kept in trace.stored] == [MaskRule(), MaskRule(window=5), MaskRule(window=5)]
     short = tiny.load("mistral", tmp_path / "m").trace(tiny.ids(4))  # shorter than the window: no mask tensor is made
     assert trace.layers[1].window == 5
-    assert not short.allowed(0)[0, 1]
+    assert not short.allowed(0, 0)[0, 1]
 
 
 def test_a_mask_that_fits_no_rule_is_kept_as_it_is(tmp_path):
@@ -217,7 +258,7 @@ def library_model(folder, model_type, **changes):
 def test_a_bias_that_comes_with_the_mask_is_held(tmp_path):
     """Other numbers than 0 and the lowest in a float mask are added to the scores, head by head."""
     model = tiny.load("grouped", tmp_path)
-    recorder = Recorder(keep=frozenset({"input"}))
+    recorder = Recorder(Storage(keep=frozenset({"input"})))
     bias = torch.randn(1, 4, 6, 6)
     lowest = torch.finfo(torch.float32).min
     mask = bias.masked_fill(~torch.ones(6, 6, dtype=torch.bool).tril(), lowest)
@@ -311,7 +352,7 @@ def test_every_mechanism_is_captured_with_the_librarys_own_numbers(tmp_path, nam
         rows = trace.weights(layer, 0, queries=slice(5, 9))
         torch.testing.assert_close(rows, eager.weights[0, 5:9], atol=1e-5, rtol=0)
         assert torch.equal(trace.query(layer, 0, rope=False), kept.query[0]) == (not kept.info.rope)
-        assert not (trace.weights(layer).sum((0, 1)) > 0)[~trace.allowed(layer).any(0)].any()
+        assert not (trace.weights(layer).sum((0, 1)) > 0)[~trace.allowed(layer).flatten(0, 1).any(0)].any()
     trace.save(tmp_path / "t.safetensors")
     again = inspector.open_trace(tmp_path / "t.safetensors")
     assert all(torch.equal(again.weights(layer), trace.weights(layer)) for layer in range(len(trace.stored)))
@@ -330,7 +371,8 @@ def test_masks_of_every_kind(tmp_path):
     heads = type_of_the_library("minimax_m3_vl_text", tmp_path / "m").trace(tiny.ids(30))
     assert heads.stored[1].mask.shape == (4, 30, 30)
     assert torch.equal(heads.allowed(1, head=2), heads.stored[1].mask[2])
-    assert heads.allowed(1).sum() > heads.allowed(1, head=2).sum()  # in any head
+    assert torch.equal(heads.allowed(1), heads.stored[1].mask)
+    assert heads.allowed(1).any(0).sum() > heads.allowed(1, head=2).sum()
 
 
 def test_a_module_that_attends_again_is_told_apart(tmp_path):
@@ -358,7 +400,7 @@ def test_rotation_that_cannot_be_switched_off_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("inspector.capture.rerun._still", lambda arguments, n, *, also_ids: arguments)
     with pytest.raises(InspectorError, match="rotation cannot be switched off from outside"):
         trace.query(0, 0, rope=False)
-    assert turns(trace.stored[0].call) is None
+    assert rotates(trace.stored[0].call) is None
 
 
 def test_switching_rotation_off_disturbs_nobody(tmp_path):

@@ -13,6 +13,7 @@ from inspector.capture.attention_interface import recording
 from inspector.capture.hooks import install_hooks
 from inspector.capture.recorder import Recorder
 from inspector.capture.rerun import run_again
+from inspector.capture.storage import Storage
 from inspector.capture.torch_functions import Watch, computes_attention
 from inspector.coverage import tiny as types
 from reimpl.spec import MaskRule
@@ -61,7 +62,7 @@ def test_it_is_captured_with_the_librarys_own_numbers(loaded, name):
 def test_nothing_changes_by_being_watched(loaded, name):
     model, ids = loaded(name), tiny.ids(30)
     alone = library_logits(model, ids)
-    with recording(Recorder(keep=frozenset({"input", "output", "residual"}))):
+    with recording(Recorder(Storage(keep=frozenset({"input", "output", "residual"})))):
         assert torch.equal(library_logits(model, ids), alone)
     assert torch.equal(model.trace(ids).logits, alone)
 

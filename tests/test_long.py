@@ -98,7 +98,7 @@ def test_strips_of_a_trace_equal_the_dense_form(kind, tmp_path, monkeypatch):
     for (layer, head), (weights, mixed) in dense.items():
         for rows, keys in trace.strips(layer, head):
             found = torch.zeros(rows.stop - rows.start, 61)
-            found[:, keys] = trace.weights(layer, head, rows, keys)
+            found[:, keys] = trace.weights(layer, head, queries=rows, keys=keys)
             torch.testing.assert_close(found, weights[rows], atol=2e-6, rtol=0)  # scores near 10 in another order
         largest = float(mixed.abs().max())
         torch.testing.assert_close(trace.context(layer, head), mixed, atol=3e-6 * max(1, largest), rtol=0)
@@ -110,7 +110,7 @@ def test_strips_of_a_trace_equal_the_dense_form(kind, tmp_path, monkeypatch):
 def test_weights_over_too_few_keys_are_refused(tmp_path):
     trace = tiny.load("grouped", tmp_path).trace(tiny.ids(20))
     with pytest.raises(InspectorError, match=r"query tokens 5 to 9 may look at keys 0 to 9; ask for those"):
-        trace.weights(0, 0, slice(5, 10), slice(3, 10))
+        trace.weights(0, 0, queries=slice(5, 10), keys=slice(3, 10))
 
 
 def test_sampled_pictures_are_exact_rows_and_can_be_made_whole(tmp_path):
@@ -121,7 +121,7 @@ def test_sampled_pictures_are_exact_rows_and_can_be_made_whole(tmp_path):
     assert found.said() == "drawn from 20 of 200 query tokens"
     for block in (0, 4, 9):
         some = [t for t in rows if t // 20 == block]
-        weights = trace.weights(1, 2, some)[:, 20 * block : 20 * (block + 1)].max().item()
+        weights = trace.weights(1, 2, queries=some)[:, 20 * block : 20 * (block + 1)].max().item()
         assert found.pixels[4 + 2, block, block] == 1 + round(254 * weights**0.5)
     exact = maps.thumbnails(trace, side=10)
     assert (exact.pixels.astype(int) - found.pixels >= -1).all()  # no row can hold more than all of them
@@ -170,7 +170,7 @@ def test_rounded_vectors_are_half_the_size_and_said_to_be_rounded(tmp_path, prec
     whole, half = model.trace(tiny.ids(50)), model.trace(tiny.ids(50), precision=precision)
     assert whole.exact
     assert not half.exact
-    assert f"kept in {precision}" in repr(half)
+    assert f"stored in {precision}" in repr(half)
     dtype = getattr(torch, precision)
     assert torch.equal(half.query(1, 2), whole.query(1, 2).to(dtype).float())
     assert half.weights(1, 2).dtype == torch.float32
@@ -234,7 +234,7 @@ def test_some_layers_alone(tmp_path):
     assert part.nbytes < 0.5 * whole.nbytes
     assert torch.equal(part.weights(2, 1), whole.weights(2, 1))
     assert torch.equal(part.input(2), whole.input(2))
-    with pytest.raises(InspectorError, match=r"Layer 1 was not kept: .* trace again with layers=\[1\]"):
+    with pytest.raises(InspectorError, match=r"Layer 1 is not stored: .* trace again with layers=\[1\]"):
         part.weights(1, 1)
     assert set(head_scores.measures(part)["layer"]) == {2}
     assert (maps.thumbnails(part).pixels[:8] == maps.MASKED).all()
@@ -265,7 +265,7 @@ def test_options_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(InspectorError, match='precision="int8" is not known'):
         model.trace("w1", precision="int8")
     assert model.trace("w1", precision="bfloat16").exact  # its own
-    from inspector.capture.recorder import rounded
+    from inspector.capture.storage import rounded
 
     with pytest.raises(InspectorError, match=r"7e\+04, beyond float16's largest, 6.55e\+04"):
         rounded(torch.tensor([7e4]), torch.float16, "A key of attention layer 3")

@@ -29,7 +29,7 @@ def test_pool_max_keeps_the_largest_of_each_block():
 def test_an_exact_picture_is_the_weights_with_masked_cells_nan(traces, kind):
     trace = traces[kind]
     found = picture(trace, 1, 2)
-    allowed = trace.allowed(1).numpy()
+    allowed = trace.allowed(1, 2).numpy()
     assert (found.pool, found.n) == (1, 40)
     assert np.array_equal(found.values[allowed], trace.weights(1, 2).numpy()[allowed])
     assert np.isnan(found.values[~allowed]).all()
@@ -45,7 +45,7 @@ def test_a_pooled_picture_holds_the_largest_allowed_number_of_each_block(traces,
     assert found.pool == 3
     assert found.values.shape == (14, 14)
     whole = trace.weights(0, 1) if kind == "weights" else trace.scaled_scores(0, 1)
-    allowed = trace.allowed(0)
+    allowed = trace.allowed(0, 1)
     for row in range(14):
         for column in range(14):
             block = (slice(3 * row, 3 * row + 3), slice(3 * column, 3 * column + 3))
@@ -84,7 +84,7 @@ def test_strongest_pairs_in_order_with_and_without_the_first_token(traces, monke
     trace = traces["grouped"]
     weights = trace.weights(2, 3)
     frame = strongest_pairs(trace, 2, 3, count=10)
-    expected = weights[trace.allowed(2)].sort(descending=True).values[:10]
+    expected = weights[trace.allowed(2, 3)].sort(descending=True).values[:10]
     assert frame["weight"].to_list() == expected.double().tolist()
     for row in frame.to_dict("records"):
         assert row["weight"] == weights[row["query position"], row["key position"]].item()

@@ -103,7 +103,7 @@ def test_windows_and_soft_caps_are_minded(tiny_model):
     trace = tiny_model.trace(tiny.ids(40))
     frame = spread.spreads(trace)
     for layer, info in enumerate(trace.layers):
-        may = trace.allowed(layer)
+        may = trace.allowed(layer, 0)
         rows = frame[frame["layer"] == layer]
         assert (rows["pairs"] == int(may.sum())).all()
         assert rows["scaled max"].to_list() == trace.scaled_scores(layer)[:, may].amax(-1).double().tolist()
@@ -123,7 +123,7 @@ def test_of_a_long_prompt_a_sample_of_rows_is_measured(tiny_model, monkeypatch):
     assert np.allclose(
         spread.spreads(trace), whole, rtol=2e-6
     )  # float32 products of another height sum in another order
-    scores = trace.scores(1, 2)[rows][trace.allowed(1)[rows]]
+    scores = trace.scores(1, 2)[rows][trace.allowed(1, 2)[rows]]
     row = whole[(whole["layer"] == 1) & (whole["head"] == 2)].iloc[0]
     assert row["score max"] == pytest.approx(scores.max().item(), rel=1e-6)
     assert row["pairs"] == scores.numel()

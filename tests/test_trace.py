@@ -1,13 +1,18 @@
 """What a Trace gives: shapes, sums, and that its parts add up to the library's own numbers."""
 
+import json
 import math
 
+import numpy as np
 import pytest
 import tiny
 import torch
 
 import inspector
 from inspector.errors import InspectorError
+from inspector.files import duplicate_keys
+from inspector.trace.tokens import Tokens
+from inspector.trace.trace import Trace
 
 pytestmark = pytest.mark.packaged
 
@@ -31,7 +36,7 @@ def test_rows_of_weights_sum_to_one_and_see_no_later_token(houston):
 
 
 def test_weights_are_the_softmax_of_masked_scores(houston):
-    scores = houston.scaled_scores(4, 2).masked_fill(~houston.allowed(4), -math.inf)
+    scores = houston.scaled_scores(4, 2).masked_fill(~houston.allowed(4, 2), -math.inf)
     torch.testing.assert_close(scores.softmax(-1), houston.weights(4, 2), atol=1e-7, rtol=0)
 
 
@@ -129,6 +134,129 @@ def test_damaged_trace_files_give_one_sentence(houston, tmp_path):
         inspector.open_trace(tmp_path / "other.safetensors")
     with pytest.raises(InspectorError, match="not a folder that exists"):
         houston.save(tmp_path / "no" / "t.safetensors")
+
+
+def test_a_name_that_stands_twice_in_a_trace_file_is_refused(houston, tmp_path):
+    """The library's reader takes the last of the two."""
+    path = houston.save(tmp_path / "t.safetensors")
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length].rstrip()
+    entry = json.dumps(json.loads(header)["last_logits"]).encode()
+    again = header[:-1] + b',"last_logits":' + entry + b"}"
+    again += b" " * (-len(again) % 8)
+    path.write_bytes(len(again).to_bytes(8, "little") + again + content[8 + length :])
+    with pytest.raises(InspectorError, match="not a whole trace file"):
+        inspector.open_trace(path)
+    assert duplicate_keys(path) == ["last_logits"]
+
+
+def test_without_a_head_every_method_gives_all_heads(houston):
+    h, g, t, d, m = 9, 3, 8, 64, 576
+    assert houston.query(3).shape == houston.query(3, rope=False).shape == houston.context(3).shape == (h, t, d)
+    assert houston.key(3).shape == houston.key(3, rope=False).shape == houston.value(3).shape == (g, t, d)
+    assert houston.head_output(3).shape == (h, t, m)
+    some, part = [1, -2], slice(0, 7)
+    for method in (houston.scores, houston.scaled_scores, houston.weights, houston.allowed):
+        assert method(3).shape == (h, t, t)
+        assert method(3, queries=some).shape == (h, 2, t)
+        assert method(3, queries=some, keys=part).shape == (h, 2, 7)
+        torch.testing.assert_close(method(3, queries=[1, 6], keys=part), method(3)[:, [1, 6], :7], atol=1e-5, rtol=4e-6)
+        for head in (0, 8):
+            assert torch.equal(method(3, head), method(3)[head])
+            assert method(3, head, queries=some, keys=part).shape == (2, 7)
+    for head in (0, 8):
+        assert torch.equal(houston.query(3, head), houston.query(3)[head])
+        assert torch.equal(houston.query(3, head, rope=False), houston.query(3, rope=False)[head])
+        assert torch.equal(houston.key(3, head), houston.key(3)[head // 3])
+        torch.testing.assert_close(houston.context(3, head), houston.context(3)[head], atol=1e-6, rtol=0)
+        torch.testing.assert_close(houston.head_output(3, head), houston.head_output(3)[head], atol=1e-6, rtol=0)
+    for method in (houston.context, houston.head_output):
+        assert method(3, 2, queries=slice(2, 8, 3)).shape == (2, method(3, 2).shape[-1])
+        torch.testing.assert_close(method(3, queries=some), method(3)[:, some], atol=1e-5, rtol=0)
+
+
+def test_some_rows_of_context_are_computed_in_strips(houston, monkeypatch):
+    whole = houston.context(2, queries=[7, 3, 3, 0])
+    monkeypatch.setattr("inspector.trace.trace.STRIP_BYTES", 1)  # a row at a time
+    torch.testing.assert_close(houston.context(2, queries=[7, 3, 3, 0]), whole, atol=1e-5, rtol=0)
+    assert torch.equal(whole[:, 1], whole[:, 2])
+
+
+WRONG = {
+    "layer='3' is not a whole number: this model has layers 0 to 29": lambda t: t.weights("3"),
+    "layer=3.0 is not a whole number": lambda t: t.residual(3.0),
+    "layer=True is not": lambda t: t.query(True, 0),
+    "layer=None is not": lambda t: list(t.strips(None)),
+    "head='0' is not a whole number: layer 2 has heads 0 to 8; None means all": lambda t: t.head_output(2, "0"),
+    r"head=slice\(0, 2, None\) is not": lambda t: t.weights(2, slice(0, 2)),
+    "queries=3 is neither a slice nor a list of positions: for one query token give slice.3, 4.": (
+        lambda t: t.allowed(5, queries=3)
+    ),
+    "queries='3' is neither": lambda t: t.weights(5, queries="3"),
+    r"queries=\[\] is neither": lambda t: t.context(5, queries=[]),
+    r"queries=\[0.5\] is neither": lambda t: t.scores(5, queries=[0.5]),
+    r"queries=\[True, False\] is neither": lambda t: t.scores(5, queries=[True, False]),
+    "Query token 8 does not exist: this prompt has tokens 0 to 7": lambda t: t.scores(5, 1, queries=[0, 8]),
+    "runs backwards": lambda t: t.weights(5, queries=slice(None, None, -1)),
+    "has 1.5 in it, which is not a whole number": lambda t: t.weights(5, queries=slice(0, 1.5)),
+    r"keys=\[1\] is not a slice": lambda t: t.scaled_scores(5, keys=[1]),
+    r"keys=slice\(5, 0, -1\) runs backwards": lambda t: t.scaled_scores(5, keys=slice(5, 0, -1)),
+    "count='all' is not a number of tokens": lambda t: t.next_tokens("all"),
+    "count=0 is not a number of tokens": lambda t: t.next_tokens(0),
+    "path=3 is not a file's name": lambda t: t.save(3),
+    "path=None is not a file's name": lambda t: inspector.open_trace(None),
+    "model='smollm' is not a loaded model": lambda t: inspector.open_trace("t", model="smollm"),
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_a_value_of_the_wrong_type_is_refused_in_a_sentence(houston, words):
+    with pytest.raises(InspectorError, match=words) as raised:
+        WRONG[words](houston)
+    assert str(raised.value).endswith(".")
+    assert "\n" not in str(raised.value)
+
+
+def test_past_layer_and_head_arguments_have_names(houston):
+    for method in (houston.scores, houston.scaled_scores, houston.weights, houston.allowed, houston.context):
+        with pytest.raises(TypeError, match="positional"):
+            method(5, 3, slice(0, 2))
+
+
+def test_numbers_of_any_library_are_taken(houston):
+    expected = houston.weights(5, 3, queries=[1, 6])
+    for some in (np.array([1, 6]), torch.tensor([1, 6]), range(1, 7, 5), (1, -2)):
+        assert torch.equal(houston.weights(np.int64(5), torch.tensor(3), queries=some), expected)
+
+
+def test_everything_prints_on_one_line_without_its_numbers(houston):
+    layer = houston.stored[5]
+    for thing, start in (
+        (houston, "Trace of 8 tokens"),
+        (houston.tokens, "8 tokens: H · ou · ston"),
+        (houston.layers[5], "LayerInfo 5 (model.layers.5.self_attn): 9 heads, 3 key/value heads, d_head 64"),
+        (layer, "Layer 5 (model.layers.5.self_attn): query [9, 8, 64], key [3, 8, 64]"),
+        (layer.call, "Call of LlamaAttention: query [9, 8, 64]"),
+        (layer.call.arguments, "ModuleArguments(hidden_states"),
+    ):
+        assert repr(thing).startswith(start)
+        assert "\n" not in repr(thing)
+        assert "tensor(" not in repr(thing)
+        assert len(repr(thing)) < 300
+
+
+def test_a_long_and_hostile_trace_is_small_in_a_notebook(houston):
+    labels = ("<script>" * 500, "&") * 500
+    tokens = Tokens(ids=tuple(range(1000)), labels=labels, texts=labels)
+    trace = Trace(tokens=tokens, layers=houston.stored, last_logits=None, model_name="<b>\n" * 1000)
+    for shown in (tokens._repr_html_(), trace._repr_html_()):
+        assert len(shown) < 20_000
+        assert "<script" not in shown
+        assert "<b>" not in shown
+        assert "<td>... 960 more</td>" in shown
+    assert "\n" not in repr(trace)
+    assert len(repr(tokens)) < 300
 
 
 @pytest.mark.parametrize("call", [lambda t: t.weights(30, 0), lambda t: t.query(0, 9), lambda t: t.value(-1, 0)])

@@ -93,7 +93,7 @@ def measures(
     for info in trace.stored_layers:
         sums: dict[str, Tensor] = {}
         for queries, keys in trace.strips(info.index) if some is None else _groups(some, info.heads, trace.n):
-            weights = trace.weights(info.index, None, queries, keys).detach()
+            weights = trace.weights(info.index, queries=queries, keys=keys).detach()
             for name, part in _sums(weights, _positions(queries), _positions(keys), ids).items():
                 sums[name] = sums.get(name, torch.zeros(info.heads, dtype=torch.float64)) + part
         for head in range(info.heads):

@@ -124,7 +124,7 @@ def picture(
     cells = torch.full((side, side), torch.nan)
     for strip, values in _strips(trace, layer, head, kind, align=k, without_first=without_first):
         # -inf, not -1: scores are negative too, and a forbidden pair must never win its block.
-        seen = values.masked_fill(~trace.allowed(layer, strip.rows, head, strip.keys), -torch.inf)
+        seen = values.masked_fill(~trace.allowed(layer, head, queries=strip.rows, keys=strip.keys), -torch.inf)
         pooled = pool_max(seen, k).cpu()
         cells[_blocks(strip.rows, k), _blocks(strip.keys, k)] = pooled.masked_fill(pooled == -torch.inf, torch.nan)
     return Picture(cells.numpy(), k, trace.n)
@@ -234,16 +234,25 @@ def thumbnail(trace: Trace, layer: int, head: int, pool: int) -> npt.NDArray[np.
 def _pool_into(cells: torch.Tensor, trace: Trace, layer: int, head: int | None, k: int) -> None:
     """Write the weights of a head (None: of each), pooled, over `cells`; where the mask forbids all, -1."""
     for rows, keys in trace.strips(layer, head, align=k):
-        weights = trace.weights(layer, head, rows, keys).detach().float()
-        pooled = pool_max(weights.masked_fill(~trace.allowed(layer, rows, head, keys), -1.0), k).cpu()
+        weights = trace.weights(layer, head, queries=rows, keys=keys).detach().float()
+        pooled = pool_max(weights.masked_fill(~_in_any_head(trace, layer, head, rows, keys), -1.0), k).cpu()
         cells[..., _blocks(rows, k), _blocks(keys, k)] = pooled
+
+
+def _in_any_head(
+    trace: Trace, layer: int, head: int | None, rows: slice | list[int], keys: slice | None = None
+) -> torch.Tensor:
+    """Return where a head (None: any head of the layer) may look, [t, s]."""
+    if head is None and not trace.stored[layer].one_mask:
+        return trace.allowed(layer, queries=rows, keys=keys).any(0)
+    return trace.allowed(layer, head or 0, queries=rows, keys=keys)
 
 
 def _some_rows(trace: Trace, info: LayerInfo, k: int, rows: list[int]) -> torch.Tensor:
     """The same from these query rows alone."""
     side = -(-trace.n // k)
-    weights = trace.weights(info.index, None, rows).detach().float()  # [h, rows, n]
-    seen = weights.masked_fill(~trace.allowed(info.index, rows), -1.0)
+    weights = trace.weights(info.index, queries=rows).detach().float()  # [h, rows, n]
+    seen = weights.masked_fill(~_in_any_head(trace, info.index, None, rows), -1.0)
     seen = functional.pad(seen, (0, side * k - trace.n), value=-1.0)
     columns = seen.view(*seen.shape[:2], side, k).amax(-1).cpu()
     cells = torch.full((info.heads, side, side), -1.0)
@@ -268,7 +277,7 @@ def strongest_pairs(trace: Trace, layer: int, head: int, *, count: int = 50, fir
     best = torch.empty(0)
     where = torch.empty(0, dtype=torch.long)  # t * n + s
     for strip, values in _strips(trace, layer, head, "weights"):
-        seen = values.masked_fill(~trace.allowed(layer, strip.rows, head, strip.keys), -1.0).cpu()
+        seen = values.masked_fill(~trace.allowed(layer, head, queries=strip.rows, keys=strip.keys), -1.0).cpu()
         if not first_token and strip.keys.start == 0:
             seen[:, 0] = -1.0
         flat = seen.flatten()
@@ -389,8 +398,8 @@ def _numbers(
 ) -> torch.Tensor:
     """Some query rows of one head's numbers, [t, s] float32, nothing masked out; `keys` as `trace.strips` gives it."""
     if kind == "scaled_scores":
-        return trace.scaled_scores(layer, head, rows, keys).detach().float()
-    weights = trace.weights(layer, head, rows, keys).detach().float()
+        return trace.scaled_scores(layer, head, queries=rows, keys=keys).detach().float()
+    weights = trace.weights(layer, head, queries=rows, keys=keys).detach().float()
     if without_first and (keys is None or keys.start == 0):
         whole = weights.sum(-1, keepdim=True)
         weights = weights.clone()

@@ -151,7 +151,7 @@ def _attention(trace: Trace, layer: int) -> CausalSelfAttention:
 
 def _tolerance(trace: Trace, layer: int, query: int, shares: Tensor, reference: Tensor) -> tuple[float, str]:
     """The largest difference that another order of summation may explain, and why, as compare.py does."""
-    info, may = trace.layers[layer], trace.allowed(layer, queries=one_row(trace, query))
+    info, may = trace.layers[layer], trace.allowed(layer, queries=one_row(trace, query)).any(0)
     dtype, width = reference.dtype, info.heads * info.d_value
     unit = torch.finfo(dtype).eps
     sum_unit = unit if dtype == torch.float64 else torch.finfo(torch.float32).eps

@@ -1,0 +1,1 @@
+"""Record the attention calls of a library's model as it runs, and change nothing of it."""

@@ -1,4 +1,4 @@
-"""The seam: the library's one look-up of attention functions, wrapped once per process.
+"""Wrap the library's one look-up of attention functions, once per process: the seam.
 
 Nearly every decoder in transformers 5 asks `AttentionInterface.get_interface(name, its own eager function)` for the
 function that attends, once per attention layer. Without a listener in this thread's context the wrapped method returns
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from transformers.modeling_utils import AttentionInterface
 
-from inspector.capture.active import Listener, active
+from inspector.capture.listener import Listener, active
 
 L = TypeVar("L", bound=Listener)
 

@@ -1,4 +1,4 @@
-"""Does a record account for what the library computed? A recorded call goes in; what it leaves out comes out."""
+"""Check that a record accounts for what the library computed, and say what it leaves out."""
 
 from __future__ import annotations
 
@@ -16,21 +16,29 @@ from reimpl.spec import MaskRule
 
 
 def unexplained(call: Call, found: Tensor, kwargs: Mapping[str, Any]) -> str:
-    """Why this record would give other weights than the library used, judged on the last query's context; else empty.
+    """Say why this record would give other weights than the library used; empty where it gives the same.
 
     A model may do what the record does not hold (a term in its scores, keys chosen elsewhere): better no picture than a
-    wrong one. The check costs one row of weights. `found` is what the model made of the last query, [h, d].
+    wrong one. The check costs one row of weights.
+
+    Args:
+        call: the record, with all of its vectors.
+        found: the model's own context vectors of the last query, [h, d_value].
+        kwargs: what the module handed to its attention function by name, to name what may be the cause.
+
+    Returns:
+        The reason, as part of a sentence.
     """
     t, s = call.query.shape[1], call.key.shape[1]
     positions = torch.arange(s, device=call.key.device)
     if isinstance(call.mask, MaskRule):
-        may = allowed(call.mask, positions[s - 1 :], positions)
+        mask = allowed(call.mask, positions[s - 1 :], positions)
     else:
-        may = call.mask[..., t - 1 : t, :]
+        mask = call.mask[..., t - 1 : t, :]
     with torch.inference_mode():
         last, bias = call.query[:, -1:], None if call.bias is None else call.bias[:, -1:]
         sinks = call.sinks if call.sinks is None or call.sinks.ndim == 1 else call.sinks[:, -1:]
-        weights = masked_weights(last, call.key, may, scale=call.scale, softcap=call.softcap, bias=bias, sinks=sinks)
+        weights = masked_weights(last, call.key, mask, scale=call.scale, softcap=call.softcap, bias=bias, sinks=sinks)
         context = context_vectors(weights.to(call.value.dtype), call.value)[:, 0].float()
         # Room for rounding, in half precision too; what a forgotten term changes is of the values' own size. Never less
         # than float32's: a float64 model's softmax is computed in it, except in the fused kernels.

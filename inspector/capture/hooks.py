@@ -1,5 +1,6 @@
-"""A model goes in; its attention modules come out by name, with hooks on them, on the blocks around them and on the
-blocks without attention: each tells the recorder of its thread what it was called with, and does nothing without one.
+"""Find a model's attention modules by name, and put hooks on them, on their blocks and on blocks without attention.
+
+Each hook tells the listener of its thread what its module was called with, and does nothing without one.
 """
 
 from __future__ import annotations
@@ -13,23 +14,29 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from inspector.capture.active import active
+from inspector.capture.listener import active
 from inspector.capture.torch_functions import computes_attention
 
 _install_lock = threading.Lock()
 
 
 def install_hooks(model: nn.Module) -> dict[str, nn.Module]:
-    """Hooks on every attention module and its block, doing nothing without a recorder. Returns attention by name.
+    """Put hooks on every attention module and its block; once per model, safe to call again.
 
     An attention module is one whose forward asks the interface for its function, or one that computes a softmax in its
     own code (which need not be attention: that is seen when it runs).
+
+    Args:
+        model: the library's model.
+
+    Returns:
+        The attention modules by their names in the model.
     """
     modules = dict(model.named_modules())
     asking = {name: module for name, module in modules.items() if asks_interface(module)}
     # Neither what is inside a module that asks the interface (it may choose keys by a softmax) nor what is around one.
-    around = {place for name in asking for place in _places(name)}
-    apart = [name for name in modules if name not in around and not any(place in asking for place in _places(name))]
+    outer = {place for name in asking for place in _places(name)}
+    apart = [name for name in modules if name not in outer and not any(place in asking for place in _places(name))]
     own = {name: modules[name] for name in apart if computes_attention(modules[name])}
     with _install_lock:
         if getattr(model, "_attention_inspector_hooks", False):
@@ -46,19 +53,19 @@ def install_hooks(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _hook_blocks(model: nn.Module, attention: set[nn.Module]) -> None:
-    """Hooks on the blocks that these modules stand in, on the blocks' other parts, and on the blocks without attention.
+    """Put hooks on these modules' blocks, on the blocks' other parts, and on the blocks without attention.
 
     A block is an item of the model's list of blocks; where there is no list, the module around the attention.
     """
     modules = dict(model.named_modules(remove_duplicate=False))  # one attention may serve several blocks
     blocks: dict[str, nn.Module] = {}
     for name, module in modules.items():
-        around = _above(name)
-        if module not in attention or isinstance(modules.get(around), nn.ModuleList):
+        parent = _above(name)
+        if module not in attention or isinstance(modules.get(parent), nn.ModuleList):
             continue  # one of several in a block: not each receives what the block does
-        inner = list(_places(around))  # from the module around the attention outwards
+        inner = list(_places(parent))  # from the module around the attention outwards
         items = [place for place in inner if place and isinstance(modules[_above(place)], nn.ModuleList)]
-        block = items[0] if items else around
+        block = items[0] if items else parent
         blocks[block] = modules[block]
         modules[block].register_forward_pre_hook(functools.partial(_before_block, module), with_kwargs=True)
         for place in inner[: inner.index(block) + 1]:
@@ -73,7 +80,7 @@ def _hook_blocks(model: nn.Module, attention: set[nn.Module]) -> None:
 
 
 def block_number(name: str) -> int:
-    """The block's number in a module name such as model.layers.7.self_attn; -1 where there is none."""
+    """Return the block's number in a module name such as model.layers.7.self_attn; -1 where there is none."""
     numbers = re.findall(r"\.(\d+)(?=\.|$)", "." + name)
     return int(numbers[-1]) if numbers else -1
 
@@ -85,51 +92,51 @@ def asks_interface(module: nn.Module) -> bool:
 
 
 def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
-    """What a module was given to work on; None where that cannot be told. A hook must never end a forward pass."""
-    given = [kwargs["hidden_states"]] if "hidden_states" in kwargs else [*args, *kwargs.values()]
+    """Return a module's main input; None where that cannot be told. A hook must never end a forward pass."""
+    inputs = [kwargs["hidden_states"]] if "hidden_states" in kwargs else [*args, *kwargs.values()]
     # Not any of that shape: Gemma 3n's blocks receive four streams in one tensor, and beside it another's vectors.
-    first = next((x for x in given if isinstance(x, Tensor) and x.is_floating_point()), None)
+    first = next((x for x in inputs if isinstance(x, Tensor) and x.is_floating_point()), None)
     return None if first is None or first.ndim != 3 else first
 
 
 def _before_attention(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if (recorder := active.get()) is not None and (given := _hidden_states(args, kwargs)) is not None:
+    if (listener := active.get()) is not None and (received := _hidden_states(args, kwargs)) is not None:
         forward: Callable[..., Any] = type(module).forward
-        recorder.enter_attention(module, given, dict(zip(_parameters(forward), args, strict=False)) | kwargs)
+        listener.enter_attention(module, received, dict(zip(_parameters(forward), args, strict=False)) | kwargs)
 
 
 def _after_attention(module: nn.Module, _: Any, output: Any) -> None:
-    if (recorder := active.get()) is not None:
-        recorder.leave_attention(module, output)
+    if (listener := active.get()) is not None:
+        listener.leave_attention(module, output)
 
 
 def _before_own_code(module: nn.Module, _: Any) -> None:
-    if (recorder := active.get()) is not None:
-        recorder.watch(module)
+    if (listener := active.get()) is not None:
+        listener.watch(module)
 
 
 def _after_own_code(module: nn.Module, _: Any, __: Any) -> None:
-    if (recorder := active.get()) is not None:
-        recorder.unwatch(module)
+    if (listener := active.get()) is not None:
+        listener.unwatch(module)
 
 
 def _before_block(attention: nn.Module | None, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if (recorder := active.get()) is not None and (given := _hidden_states(args, kwargs)) is not None:
-        recorder.enter_block(attention, given)
+    if (listener := active.get()) is not None and (received := _hidden_states(args, kwargs)) is not None:
+        listener.enter_block(attention, received)
 
 
 def _before_part(attention: nn.Module, part: str, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if (recorder := active.get()) is not None and (given := _hidden_states(args, kwargs)) is not None:
-        recorder.enter_part(attention, part, given)
+    if (listener := active.get()) is not None and (received := _hidden_states(args, kwargs)) is not None:
+        listener.enter_part(attention, part, received)
 
 
 def _above(name: str) -> str:
-    """The name of the module around this one."""
+    """Return the name of the module around this one."""
     return name.rpartition(".")[0]
 
 
 def _places(name: str) -> Iterator[str]:
-    """This module's name, and the names of all modules around it: a.b.c, a.b, a and the model's own, empty one."""
+    """Yield this module's name and the names of all modules around it: a.b.c, a.b, a and the model's own, empty one."""
     while name:
         yield name
         name = _above(name)

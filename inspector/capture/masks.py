@@ -1,8 +1,7 @@
-"""A mask tensor as the library made it goes in; the rule behind it comes out, so that no n x n table is kept. And back:
-a rule as the tensor it came from, for as long as it is needed.
+"""Turn a mask tensor of the library's into the rule behind it, so that no n x n table is stored; and back again.
 
 Libraries add masks to scores: 0 where a query may look, a very low number elsewhere. Some add other numbers by the
-same tensor, a bias on scores (by distance, or learned); what is neither 0 nor very low is kept as that.
+same tensor, a bias on scores (by distance, or learned); what is neither 0 nor very low is stored as that.
 """
 
 from __future__ import annotations
@@ -28,27 +27,46 @@ FORBIDS = -5000.0
 def read_mask(
     module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: Mapping[str, Any]
 ) -> tuple[Mask, Tensor | None]:
-    """The mask of an attention call, as a rule where one fits, and the bias that its tensor adds: [h or 1, t, s], or
-    None where it adds nothing but permission. query is [..., t, d], key [..., s, d], mask [1, h or 1, t, s or more]."""
+    """Read the mask of an attention call, and the bias that its tensor adds to scores.
+
+    Args:
+        module: the attention module, which may say whether it is causal.
+        query: [..., t, d].
+        key: [..., s, d].
+        mask: [1, h or 1, t, s or more], bool or added to scores; None where the library left it out.
+        kwargs: what the module handed to its attention function by name (sliding_window, is_causal ...).
+
+    Returns:
+        The mask, as a rule where one fits; and the bias [h or 1, t or 1, s], None where the tensor only forbids.
+    """
     t, s = query.shape[-2], key.shape[-2]
     window = kwargs.get("sliding_window")
     if mask is None:
         causal = kwargs.get("is_causal")
         causal = getattr(module, "is_causal", True) if causal is None else causal
         if t > 1 and not causal:
-            return torch.ones(1, 1, dtype=torch.bool, device=query.device).expand(t, s), None  # everyone sees everyone
+            everything = torch.ones(1, 1, dtype=torch.bool, device=query.device).expand(t, s)
+            return everything, None
         # The library leaves a mask out only while no window bites, so the window's rule says the same.
         return MaskRule(window=window), None
     table = mask.reshape(-1, *mask.shape[-2:])[..., :s]  # a batch of one; a mask may be wider than the keys
     table = table.expand(-1, t, s)
     if table.dtype == torch.bool:
         return find_rule(table, window), None
-    may = table > FORBIDS
-    return find_rule(may, window), bias_of(table, may)
+    allows = table > FORBIDS
+    return find_rule(allows, window), bias_of(table, allows)
 
 
 def find_rule(table: Tensor, window: int | None = None) -> Mask:
-    """The rule behind a table of yes and no [1 or h, t, s], proven on some of its rows; where none fits, the table."""
+    """Find the rule behind a table of yes and no, proven on some of its rows.
+
+    Args:
+        table: bool [1 or h, t, s], true where a query may look at a key.
+        window: the width that the model names, in tokens, if it does.
+
+    Returns:
+        The rule; where none fits, the table, [t, s] or [h, t, s].
+    """
     _, t, s = table.shape
     if s >= t:
         positions = torch.arange(s, device=table.device)
@@ -71,33 +89,51 @@ def find_rule(table: Tensor, window: int | None = None) -> Mask:
     return table[0] if table.shape[0] == 1 else table
 
 
-def bias_of(added: Tensor, may: Tensor, *, noise: Tensor | float = 0.0) -> Tensor | None:
-    """What `added` [h or 1, t, s] adds to the scores a query may look at, [h or 1, t or 1, s]; None where that is
-    nothing but `noise`, given for each score or for all."""
-    rest = torch.where(may, added, 0)
+def bias_of(added: Tensor, mask: Tensor, *, noise: Tensor | float = 0.0) -> Tensor | None:
+    """Return what is added to the scores that the mask allows.
+
+    Args:
+        added: [h or 1, t, s], all that is added to the scores.
+        mask: bool [h or 1, t, s], true where a query may look at a key.
+        noise: how much of it is rounding, for each score or for all.
+
+    Returns:
+        The bias, [h or 1, t, s], or [h or 1, 1, s] where it is the same for every query; None where it is noise alone.
+    """
+    rest = torch.where(mask, added, 0)
     if bool((rest.abs() <= noise).all()):
         return None
     # ALiBi and its like add the same to a key whichever query asks: then one row says all of them.
     row = rest[:, -1:]
     if isinstance(noise, Tensor):  # the mean of what rounding left of it
-        row = rest.sum(1, keepdim=True) / may.sum(1, keepdim=True).clamp_min(1)
-    same = ((rest - row).abs() <= noise) | ~may
+        row = rest.sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1)
+    same = ((rest - row).abs() <= noise) | ~mask
     return row.clone() if bool(same.all()) else rest
 
 
 def masked_weights(
     query: Tensor,
     key: Tensor,
-    may: Tensor | None,
+    mask: Tensor | None,
     *,
     scale: float,
     softcap: float | None = None,
     bias: Tensor | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
-    """Attention weights [h, t, s] of query [h, t, d] and key [g, s, d]; bias [h or 1, t or 1, s], sinks [h] or [h, t].
+    """Return attention weights by `reimpl`'s functions, with what a few models have besides.
 
-    `reimpl`'s functions, with what a few models have besides: a bias on scores, and a sink of each query's own.
+    Args:
+        query: [h, t, d], rotated.
+        key: [g, s, d], rotated.
+        mask: bool [t, s] or [h, t, s], true where a query may look at a key; None: everywhere.
+        scale: what scores are multiplied by.
+        softcap: the largest size of a scaled score, None where there is no such limit.
+        bias: [h or 1, t or 1, s], added to the scaled scores.
+        sinks: [h], or [h, t] where each query has a sink of its own.
+
+    Returns:
+        The weights, [h, t, s]; rows sum to 1, or to less where there are sinks.
     """
     scores = scaled_scores(query, key, scale=scale, softcap=softcap)
     if bias is not None:
@@ -105,11 +141,20 @@ def masked_weights(
     if sinks is not None and sinks.ndim == 2:
         # A row's softmax does not change when its scores and its sink are all moved by one number: to a sink of 0.
         scores, sinks = scores - sinks[..., None].to(scores.dtype), torch.zeros_like(sinks[:, 0])
-    return attention_weights(scores, may, sinks=sinks)
+    return attention_weights(scores, mask, sinks=sinks)
 
 
 def additive_mask(mask: Mask, query: Tensor, key: Tensor) -> Tensor:
-    """The float mask an eager function adds to its scores, [1, 1, t, s]: 0 where allowed, the dtype's minimum else."""
+    """Return the float mask that an eager function adds to its scores.
+
+    Args:
+        mask: a rule, or a table of yes and no [t, s] or [h, t, s].
+        query: [1, h, t, d], whose dtype the mask has.
+        key: [1, g, s, d].
+
+    Returns:
+        [1, 1 or h, t, s]: 0 where a query may look at a key, the dtype's minimum elsewhere.
+    """
     t, s = query.shape[-2], key.shape[-2]
     if isinstance(mask, MaskRule):
         positions = torch.arange(s, device=query.device)
@@ -118,7 +163,15 @@ def additive_mask(mask: Mask, query: Tensor, key: Tensor) -> Tensor:
 
 
 def as_additive(mask: Tensor, query: Tensor) -> Tensor:
-    """A boolean mask as the float one that eager functions add; a float mask as it is."""
+    """Return a boolean mask as the float one that eager functions add; a float mask as it is.
+
+    Args:
+        mask: of any shape, true where a query may look at a key.
+        query: the queries, whose dtype the mask has.
+
+    Returns:
+        0 where the mask is true, the dtype's minimum elsewhere.
+    """
     if mask.dtype != torch.bool:
         return mask
     zero = torch.zeros((), dtype=query.dtype, device=mask.device)
@@ -126,8 +179,8 @@ def as_additive(mask: Tensor, query: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class KeptMask:
-    """A mask tensor [1, 1, n, n] kept as its rule: true or 0 where it allows, false or `low` elsewhere."""
+class StoredMask:
+    """A mask tensor [1, 1, n, n] stored as its rule: true or 0 where it allows, false or `low` elsewhere."""
 
     rule: MaskRule
     n: int
@@ -136,8 +189,15 @@ class KeptMask:
     low: float
 
     @classmethod
-    def of(cls, tensor: Tensor) -> KeptMask | Tensor:
-        """The tensor's rule, if it is nothing but that (every element is compared), else the tensor itself."""
+    def of(cls, tensor: Tensor) -> StoredMask | Tensor:
+        """Return the tensor's rule if it is nothing but that (every element is compared), else the tensor itself.
+
+        Args:
+            tensor: any mask, such as [1, 1, n, n].
+
+        Returns:
+            The rule, or the tensor.
+        """
         if tensor.ndim != 4 or tensor.shape[:2] != (1, 1) or tensor.shape[2] != tensor.shape[3]:
             return tensor
         if tensor.dtype != torch.bool and not tensor.is_floating_point():
@@ -146,13 +206,13 @@ class KeptMask:
         if not isinstance(rule, MaskRule):
             return tensor
         low = 0.0 if tensor.dtype == torch.bool else float(tensor.min())
-        kept = cls(rule, tensor.shape[-1], tensor.dtype, tensor.device, low)
-        return kept if torch.equal(kept.tensor(), tensor) else tensor
+        stored = cls(rule, tensor.shape[-1], tensor.dtype, tensor.device, low)
+        return stored if torch.equal(stored.tensor(), tensor) else tensor
 
     def tensor(self) -> Tensor:
-        """The mask as it was."""
+        """Return the mask as it was, [1, 1, n, n]."""
         positions = torch.arange(self.n, device=self.device)
-        may = allowed(self.rule, positions, positions)[None, None]
+        mask = allowed(self.rule, positions, positions)[None, None]
         if self.dtype == torch.bool:
-            return may
-        return torch.zeros((), dtype=self.dtype, device=self.device).where(may, self.low)
+            return mask
+        return torch.zeros((), dtype=self.dtype, device=self.device).where(mask, self.low)

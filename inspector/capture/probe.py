@@ -1,6 +1,4 @@
-"""One short pass of a model goes in; what it tells of each attention layer comes out: whether positions turn its
-queries, and what a trace keeps of it.
-"""
+"""Learn from one short pass of a model whether each layer rotates its queries, and what a trace stores of it."""
 
 from __future__ import annotations
 
@@ -11,16 +9,20 @@ from torch import Tensor
 
 from inspector.capture.recorder import Recorder
 from inspector.capture.records import Call
-from inspector.capture.rerun import turns
+from inspector.capture.rerun import rotates
 
 TOKENS = 8
 
 
 @dataclass(frozen=True)
-class KeptLayer:
-    """What a trace keeps of one layer. vectors: numbers in a token's query, key and value vectors. The rest in bytes:
-    beside: a token's input, output, residual. token, pair: of a bias or of a mask that is no rule, for each token and
-    each (query, key). sinks, sinks_token: of sinks, whatever the length and for each token."""
+class LayerBytes:
+    """How many bytes a trace stores of one layer.
+
+    vectors: numbers (not bytes: they may be rounded) in a token's query, key and value vectors.
+    beside:  bytes of a token's input, output and residual, by these names.
+    token, pair: bytes of a bias or of a mask that is no rule, for each token and for each (query, key).
+    sinks, sinks_token: bytes of sinks, whatever the prompt's length, and for each token.
+    """
 
     vectors: int
     beside: Mapping[str, int]
@@ -30,8 +32,15 @@ class KeptLayer:
     sinks_token: int
 
     @classmethod
-    def of(cls, call: Call) -> KeptLayer:
-        """What this call kept, of its own tokens: at least two."""
+    def of(cls, call: Call) -> LayerBytes:
+        """Count what was stored of a call.
+
+        Args:
+            call: of two tokens or more, with everything stored.
+
+        Returns:
+            The counts, for each of its tokens and pairs of tokens.
+        """
         count = call.query.shape[1]
         mask = call.mask.nbytes if isinstance(call.mask, Tensor) else 0
         bias = 0 if call.bias is None else call.bias.nbytes
@@ -41,7 +50,7 @@ class KeptLayer:
         beside = {"input": call.input, "output": call.output, "residual": call.residual}
         return cls(
             vectors=sum(vectors.numel() for vectors in (call.query, call.key, call.value)) // count,
-            beside={name: kept.nbytes // count for name, kept in beside.items() if kept is not None},
+            beside={name: tensor.nbytes // count for name, tensor in beside.items() if tensor is not None},
             token=0 if own_row else bias // count,
             pair=(mask + (bias if own_row else 0)) // count**2,
             sinks=0 if own_sink else sinks,
@@ -51,18 +60,30 @@ class KeptLayer:
 
 @dataclass(frozen=True)
 class Probe:
-    """Of each attention layer, in calling order. turning: whether positions turn its queries (None: it cannot be told).
-    layers: what a trace keeps of it. logits: bytes of those after a prompt's last token."""
+    """What one short pass has shown of each attention layer, in calling order.
+
+    turning: whether positions rotate its queries (None: it cannot be told).
+    layers:  how many bytes a trace stores of it.
+    logits:  bytes of those after a prompt's last token.
+    """
 
     turning: tuple[bool | None, ...]
-    layers: tuple[KeptLayer, ...]
+    layers: tuple[LayerBytes, ...]
     logits: int
 
     @classmethod
     def of(cls, recorder: Recorder, logits: Tensor | None) -> Probe:
-        """What this pass, of two tokens or more and everything kept, has shown."""
+        """Read what a pass has shown.
+
+        Args:
+            recorder: of a pass of two tokens or more, with input, output and residual stored.
+            logits: [1, vocabulary], those after the last token; None where the model has no language-model head.
+
+        Returns:
+            What is known of each layer.
+        """
         return cls(
-            turning=tuple(turns(call) if call.entered is not None else None for call in recorder.calls),
-            layers=tuple(map(KeptLayer.of, recorder.calls)),
+            turning=tuple(rotates(call) if call.arguments is not None else None for call in recorder.calls),
+            layers=tuple(map(LayerBytes.of, recorder.calls)),
             logits=0 if logits is None else logits.nbytes,
         )

@@ -1,34 +1,51 @@
-"""The attention calls of one forward pass go in; the layers of a trace come out, each with what it is like."""
+"""Make a trace's layers of the attention calls of one forward pass."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields
 
 from inspector.capture.hooks import block_number
-from inspector.capture.records import Call, Layer, LayerInfo
+from inspector.capture.records import Call, Layer, LayerInfo, Recorded
 from inspector.errors import InspectorError
 from inspector.loading.weight_checks import all_finite
 from reimpl.spec import MaskRule
 
 
-def layers(calls: Sequence[Call], names: Mapping[int, str], turning: Sequence[bool | None]) -> list[Layer]:
-    """A layer for each call. names: of the model's attention modules, by their id(). turning: for each call whether
-    positions turn its queries, where that was measured on as many calls."""
-    same = len(turning) == len(calls)
-    found = [
-        _layer(i, call, names.get(id(call.module), f"attention {i}"), turning[i] if same else None)
-        for i, call in enumerate(calls)
-    ]
-    for layer, repeat in zip(found, _repeats(calls), strict=True):
-        layer.info = replace(layer.info, repeat=repeat)
+def make_layers(calls: Sequence[Call], names: Mapping[int, str], rope: Sequence[bool | None]) -> list[Layer]:
+    """Make a layer of each call.
+
+    Args:
+        calls: the recorded attention calls, in order.
+        names: names of the model's attention modules, by their id().
+        rope: for each call whether positions rotate its queries (None: it cannot be told), as measured on another pass;
+            left out where that pass had another number of calls.
+
+    Returns:
+        A layer for each call, in order.
+    """
+    known = rope if len(rope) == len(calls) else [None] * len(calls)
+    before: Counter[int] = Counter()  # how often each module has attended
+    found = []
+    for index, (call, rotated) in enumerate(zip(calls, known, strict=True)):
+        name, repeat = names.get(id(call.module), f"attention {index}"), before[id(call.module)]
+        found.append(_layer(call, _info(call, index, name, repeat, rotated)))
+        before[id(call.module)] += 1
     return found
 
 
 def refuse_unusable(layers: Sequence[Layer], n: int, model_name: str) -> None:
-    """Raises InspectorError where a layer attended to anything but the prompt's n tokens, or its vectors hold numbers
-    that are none."""
+    """Refuse layers that cannot be shown.
+
+    Args:
+        layers: the layers of one prompt.
+        n: how many tokens it has.
+        model_name: for the error's sentence.
+
+    Raises:
+        InspectorError: a layer attended to anything but the n tokens, or its vectors hold infinite numbers or NaN.
+    """
     for layer in layers:
         shape = layer.query.shape[1], layer.key.shape[1]
         if layer.has_vectors and shape != (n, n):
@@ -45,8 +62,9 @@ def refuse_unusable(layers: Sequence[Layer], n: int, model_name: str) -> None:
                 )
 
 
-def _layer(index: int, call: Call, name: str, turning: bool | None) -> Layer:
-    info = LayerInfo(
+def _info(call: Call, index: int, name: str, repeat: int, rope: bool | None) -> LayerInfo:
+    rule = call.mask if isinstance(call.mask, MaskRule) else None
+    return LayerInfo(
         index=index,
         name=name,
         block=block_number(name),
@@ -54,35 +72,17 @@ def _layer(index: int, call: Call, name: str, turning: bool | None) -> Layer:
         kv_heads=call.key.shape[0],
         d_head=call.query.shape[-1],
         d_value=call.value.shape[-1],
-        window=call.mask.window if isinstance(call.mask, MaskRule) else call.window,
-        chunk=call.mask.chunk if isinstance(call.mask, MaskRule) else None,
+        window=call.window if rule is None else rule.window,
+        chunk=None if rule is None else rule.chunk,
         scale=call.scale,
         softcap=call.softcap,
         sinks=call.sinks is not None,
         bias=call.bias is not None,
-        rope=turning,
-    )
-    return Layer(
-        info=info,
-        query=call.query,
-        key=call.key,
-        value=call.value,
-        mask=call.mask,
-        sinks=call.sinks,
-        bias=call.bias,
-        input=call.input,
-        output=call.output,
-        residual=call.residual,
-        call=call if call.input is not None else None,
-        unexplained=call.unexplained,
+        rope=rope,
+        repeat=repeat,
     )
 
 
-def _repeats(calls: Sequence[Call]) -> list[int]:
-    """For each call how often its module has attended before."""
-    seen: Counter[int] = Counter()
-    found = []
-    for call in calls:
-        found.append(seen[id(call.module)])
-        seen[id(call.module)] += 1
-    return found
+def _layer(call: Call, info: LayerInfo) -> Layer:
+    recorded = {one.name: getattr(call, one.name) for one in fields(Recorded)}
+    return Layer(info=info, call=call if call.input is not None else None, **recorded)

@@ -1,4 +1,4 @@
-"""What is known of one attention call: as recorded (Call), as a trace stores it (Layer), and its facts (LayerInfo).
+"""Hold what is known of one attention call: while it is recorded (Call), stored (Layer), and its facts (LayerInfo).
 
 All tensors are head-first with the batch dimension taken off: [h, t, d] for h query heads, [g, s, d] for g key/value
 heads, [t, m] for vectors of the model's width.
@@ -7,70 +7,96 @@ heads, [t, m] for vectors of the model's width.
 from __future__ import annotations
 
 from collections import UserDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from torch import Tensor, nn
 
-from inspector.capture.masks import KeptMask, Mask
+from inspector.capture.masks import Mask, StoredMask
 
-OnLayer = Callable[[int, int], None]
+OnLayer = Callable[[int, int], None]  # (attention calls done, how many there will be or 0)
 
 
-@dataclass
-class Call:
-    """One attention call of one prompt, batch dimension taken off. Tensors are the library's own, by reference."""
+@dataclass(kw_only=True)
+class Recorded:
+    """The part that a call and a stored layer have in common: everything that goes into a trace file."""
 
-    module: nn.Module
     query: Tensor  # [h, t, d], rotated
     key: Tensor  # [g, s, d], rotated
-    value: Tensor  # [g, s, d]
-    scale: float
+    value: Tensor  # [g, s, d_value]
     mask: Mask
-    softcap: float | None
-    sinks: Tensor | None  # [h], or [h, t] where they depend on the input
-    window: int | None
+    sinks: Tensor | None = None  # [h], or [h, t] where they depend on the input
     bias: Tensor | None = None  # [h or 1, t or 1, s], added to the scaled scores
-    wanted: bool = True  # whether it is one of those of which something is kept
-    ordinal: int = 0  # which of the calls that its module makes in one run of itself, from 0
-    key_of: Call | None = None  # the earlier call whose key this is, where layers share keys
-    weights: Tensor | None = None  # [h, t, s] and
-    context: Tensor | None = None  # [h, t, d]: only from the module's own eager function, when a recorder asks for it
-    input: Tensor | None = None  # [t, m]
-    output: Tensor | None = None  # [t, m]
-    residual: Tensor | None = None  # [t, m], what the block received
-    entered: Entered | None = None  # how the module was called, to run it again
-    unexplained: str = ""  # why this record does not account for what the library computed; empty: it does
+    input: Tensor | None = None  # [t, m], what the attention module received
+    output: Tensor | None = None  # [t, m], what it returned
+    residual: Tensor | None = None  # [t, m], what its block received
+    unexplained: str = ""  # why weights computed from this would not be the library's; empty: they are
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield every tensor that is stored, with its name."""
+        for one in fields(Recorded):
+            value = getattr(self, one.name)
+            if isinstance(value, Tensor):
+                yield one.name, value
 
 
-@dataclass(frozen=True)
-class Entered:
-    """The arguments an attention module was called with, by name: kept so that nothing n x n is among them and that
-    nothing the pass writes later changes them."""
+@dataclass(kw_only=True, repr=False)
+class Call(Recorded):
+    """One attention call of a pass that is being recorded. Tensors are the library's own, by reference.
+
+    stored:  whether anything of this call is stored.
+    ordinal: which of the calls that its module makes in one run of itself, from 0.
+    key_of:  the earlier call whose key this is, where layers share keys.
+    weights, context: only from the module's own eager function, where a recorder asks for them.
+    arguments: how the module was called, to run it again.
+    """
+
+    module: nn.Module
+    scale: float
+    softcap: float | None = None
+    window: int | None = None
+    stored: bool = True
+    ordinal: int = 0
+    key_of: Call | None = None
+    weights: Tensor | None = None  # [h, t, s]
+    context: Tensor | None = None  # [h, t, d_value]
+    arguments: ModuleArguments | None = None
+
+    def __repr__(self) -> str:
+        return f"Call of {type(self.module).__name__}: {_shapes(self)}"
+
+
+@dataclass(frozen=True, repr=False)
+class ModuleArguments:
+    """The arguments that an attention module was called with, so that it can be run again.
+
+    Nothing n x n is among them (masks are stored as rules), and nothing that the pass writes later changes them.
+    """
 
     hidden_states: Tensor  # [1, t, m], one of the arguments
-    kept: Mapping[str, Any]
+    by_name: Mapping[str, Any]
 
-    def arguments(self) -> dict[str, Any]:
-        """The arguments as they were, ready to be given once more."""
+    def restored(self) -> dict[str, Any]:
+        """Return the arguments as they were, masks as tensors again."""
 
-        def given(value: Any) -> Any:
-            if isinstance(value, KeptMask):
-                return value.tensor()
-            return each_item(given, value)
+        def restore(value: Any) -> Any:
+            return value.tensor() if isinstance(value, StoredMask) else each_item(restore, value)
 
-        return {name: given(value) for name, value in self.kept.items()}
+        return {name: restore(value) for name, value in self.by_name.items()}
+
+    def __repr__(self) -> str:
+        return f"ModuleArguments({', '.join(self.by_name)})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerInfo:
-    """One attention call of the model. `index` counts calls from 0; `block` is the decoder block it stands in.
+    """The facts of one attention call of the model. `index` counts calls from 0; `block` is its decoder block.
 
     name:   the attention module's. repeat: how often that module has attended before, in this pass.
     window: how many tokens back a query may look, itself counted (None: to the first).
     chunk:  queries look at their own stretch of so many positions only (None: there are no stretches).
-    rope:   positions turn queries here, as measured (None: it cannot be told).
+    rope:   positions rotate queries here, as measured (None: it cannot be told).
     scale multiplies scores; bias: the model adds to them. d_value is the value vectors' width.
     """
 
@@ -91,32 +117,46 @@ class LayerInfo:
     repeat: int = 0
 
     def kv_head(self, head: int) -> int:
-        """Which key/value head this query head uses."""
+        """Return the key/value head that a query head uses."""
         return head // (self.heads // self.kv_heads)
 
+    def __repr__(self) -> str:
+        options = [f"window {self.window}"] if self.window else []
+        options += [f"chunks of {self.chunk}"] if self.chunk else []
+        options += [name for name in ("sinks", "bias") if getattr(self, name)]
+        options += [f"soft-cap {self.softcap:g}"] if self.softcap else []
+        rope = {True: "RoPE", False: "no RoPE", None: "RoPE unknown"}[self.rope]
+        return (
+            f"LayerInfo {self.index} ({self.name}): {self.heads} heads, {self.kv_heads} key/value heads, d_head "
+            f"{self.d_head}, d_value {self.d_value}, {', '.join([rope, *options])}"
+        )
 
-@dataclass
-class Layer:
-    """What is kept of one layer. `before` holds query and key before rotation once they were asked for."""
+
+@dataclass(kw_only=True, repr=False)
+class Layer(Recorded):
+    """What a trace stores of one attention call.
+
+    before: query and key before rotation, once they were asked for.
+    call:   the call it was made from, where that can be run again; a trace from a file has none.
+    """
 
     info: LayerInfo
-    query: Tensor  # [h, t, d]
-    key: Tensor  # [g, s, d]
-    value: Tensor  # [g, s, d_value]
-    mask: Mask
-    sinks: Tensor | None = None  # [h], or [h, t] where they depend on the input
-    bias: Tensor | None = None  # [h or 1, t or 1, s], added to the scaled scores
-    input: Tensor | None = None  # [t, m]
-    output: Tensor | None = None  # [t, m]
-    residual: Tensor | None = None  # [t, m]
     before: tuple[Tensor, Tensor] | None = None
-    unexplained: str = ""  # why weights computed from this would not be the library's; empty: they are
-    call: Call | None = field(default=None, repr=False)
+    call: Call | None = field(default=None)
 
     @property
     def has_vectors(self) -> bool:
-        """Whether its vectors were kept; else only `info` is known."""
+        """Whether its vectors are stored; else only `info` is known."""
         return self.query.shape[1] > 0
+
+    @property
+    def one_mask(self) -> bool:
+        """Whether all query heads may look at the same keys."""
+        return not (isinstance(self.mask, Tensor) and self.mask.ndim == 3)
+
+    def __repr__(self) -> str:
+        stored = _shapes(self) if self.has_vectors else "no vectors stored"
+        return f"Layer {self.info.index} ({self.info.name}): {stored}"
 
 
 def each_item(change: Callable[[Any], Any], value: Any) -> Any:
@@ -126,3 +166,7 @@ def each_item(change: Callable[[Any], Any], value: Any) -> Any:
     if type(value) is dict or isinstance(value, UserDict):
         return type(value)({name: change(item) for name, item in value.items()})
     return value
+
+
+def _shapes(recorded: Recorded) -> str:
+    return ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in recorded.tensors())

@@ -1,7 +1,9 @@
-"""One layer and one token go in; what stands around the attention there comes out of one forward pass: the token's
-embedding, what the block and the attention receive, what the attention puts out, and where that is added.
+"""Record the residual stream around one layer's attention for one token, in one forward pass.
 
-Only this token's vectors are kept, so that a prompt of any length costs no more than the pass.
+That is the token's embedding, what the block and the attention receive, what the attention returns, and where that is
+added.
+
+Only this token's vectors are stored, so that a prompt of any length costs no more than the pass.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from inspector.capture.recorder import Recorder
+from inspector.capture.listener import Listener
 
 if TYPE_CHECKING:
     from inspector.capture.records import LayerInfo
@@ -38,11 +40,11 @@ class ResidualStream:
     added_to: str = ""
 
 
-class ResidualStreamRecorder(Recorder):
-    """Fills a ResidualStream during one forward pass. `module` attends for `layer`; `position` is the token's."""
+class ResidualStreamRecorder(Listener):
+    """Fill a ResidualStream during one forward pass. `module` attends for `layer`; `position` is the token's."""
 
     def __init__(self, module: nn.Module, layer: LayerInfo, position: int) -> None:
-        super().__init__(record=False)
+        super().__init__()
         self.found = ResidualStream()
         self._module, self._position = module, position
         self._runs_to_go = layer.repeat  # of the module, before the one that is meant
@@ -52,6 +54,7 @@ class ResidualStreamRecorder(Recorder):
         return hidden_states[0, self._position].clone()  # a model may add to it in place later
 
     def enter_block(self, attention: nn.Module | None, hidden_states: Tensor) -> None:
+        """Note what the first block, this block and the next one receive."""
         found = self.found
         if found.embedding is None:
             found.embedding = self._row(hidden_states)
@@ -63,10 +66,12 @@ class ResidualStreamRecorder(Recorder):
             found.residual = self._row(hidden_states)
 
     def enter_attention(self, module: nn.Module, hidden_states: Tensor, _: Mapping[str, Any]) -> None:
+        """Note what the attention receives."""
         if module is self._module and self._runs_to_go == 0:
             self.found.input = self._row(hidden_states)
 
     def leave_attention(self, module: nn.Module, output: Any) -> None:
+        """Note what the attention returns."""
         if module is not self._module:
             return
         tensor = output[0] if isinstance(output, tuple | list) else output
@@ -76,6 +81,7 @@ class ResidualStreamRecorder(Recorder):
         self._runs_to_go -= 1
 
     def enter_part(self, attention: nn.Module, name: str, hidden_states: Tensor) -> None:
+        """Note the part of the block that receives residual + output."""
         found = self.found
         if not self._inside or attention is not self._module or found.added_to:
             return

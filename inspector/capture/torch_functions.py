@@ -1,8 +1,9 @@
-"""Attention that a module computes in its own code, without asking the library for a function: a module's forward pass
-is watched, and each query·key product that becomes weights by a softmax and meets values comes out.
+"""Find the attention that a module computes in its own code, without asking the library for a function.
+
+A module's forward pass is watched for query·key products that become weights by a softmax and meet values.
 
 Every torch function the module calls passes through a TorchFunctionMode, in this thread alone and only while a
-recorder is active. A product of two stacks of matrices may be scores: it is followed by reference through whatever is
+listener is active. A product of two stacks of matrices may be scores: it is followed by reference through whatever is
 done to it (scaled, masked, cast, reshaped) to a softmax, and from there to the product with the values. What was added
 on the way is found by comparing the softmax's input with scale · query·key. Nothing here knows a family by name.
 """
@@ -27,8 +28,16 @@ READY_MADE = "scaled_dot_product_attention"
 
 
 def computes_attention(module: nn.Module) -> bool:
-    """Does this module's own code (not the library's common one) compute a softmax or torch's ready-made attention?
-    Whether that is attention is seen when it runs."""
+    """Tell whether a module's own code computes a softmax or torch's ready-made attention.
+
+    The library's common code is not looked at. Whether it is attention is seen when it runs.
+
+    Args:
+        module: any module.
+
+    Returns:
+        Whether it is worth watching.
+    """
     own = [kind for kind in type(module).__mro__ if not kind.__module__.startswith("torch.")]
     codes = [getattr(function, "__code__", None) for kind in own for function in vars(kind).values()]
     names = {name for code in codes if code is not None for name in code.co_names}
@@ -67,13 +76,15 @@ class _Weights:
 
 
 class Watch(TorchFunctionMode):
-    """Calls `found` (if given) with each attention computed in its context. With `shown`, torch's ready-made attention
-    is replaced by its own plain form, which has the weights at hand."""
+    """Call `found` (if there is one) with each attention computed in this context.
+
+    With `shown`, torch's ready-made attention is replaced by its own plain form, which has the weights at hand.
+    """
 
     def __init__(self, found: Callable[[Attended], None] | None, *, shown: bool = False) -> None:
         super().__init__()
         self._found, self._shown = found, shown
-        # By identity; the tensor is held, so that no other takes its place. Only the end of each chain is here.
+        # By identity; the tensor is stored too, so that no other takes its place. Only the end of each chain is here.
         self._followed: dict[int, tuple[Tensor, _Scores | _Weights]] = {}
 
     def __torch_function__(
@@ -89,15 +100,15 @@ class Watch(TorchFunctionMode):
         return result
 
     def _follow(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Tensor) -> None:
-        given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
-        known = next((x for x in given if id(x) in self._followed), None)
+        tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+        known = next((x for x in tensors if id(x) in self._followed), None)
         if name in PRODUCTS:
             if known is None:
                 self._product(name, args, kwargs, result)
-            elif given[0] is known:
+            elif tensors[0] is known:
                 _, was = self._followed.pop(id(known))
-                if isinstance(was, _Weights) and len(given) == 2:
-                    self._attended(was, weights=known, value=given[1], context=result)
+                if isinstance(was, _Weights) and len(tensors) == 2:
+                    self._attended(was, weights=known, value=tensors[1], context=result)
             return
         if known is None or result.numel() != known.numel():
             return
@@ -113,16 +124,16 @@ class Watch(TorchFunctionMode):
         self._followed[id(result)] = (result, was)
 
     def _product(self, name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Tensor) -> None:
-        """Perhaps query·key: followed in case a softmax takes it."""
+        """Follow a product that may be query·key, in case a softmax takes it."""
         if name == "baddbmm":  # added, one stack, the other: beta · added + alpha · product
             pair = [*args[1:3], *(kwargs[k] for k in ("batch1", "batch2") if k in kwargs)]
         else:
             pair = [*args, *kwargs.values()][:2]
         if len(pair) != 2 or not all(isinstance(x, Tensor) for x in pair):
             return
-        query, turned = _stack(pair[0]), _stack(pair[1])
-        if query is not None and turned is not None:
-            scores = _Scores(query, turned.transpose(-1, -2), float(kwargs.get("alpha", 1.0)))
+        query, transposed = _stack(pair[0]), _stack(pair[1])
+        if query is not None and transposed is not None:
+            scores = _Scores(query, transposed.transpose(-1, -2), float(kwargs.get("alpha", 1.0)))
             self._followed[id(result)] = (result, scores)
 
     def _attended(self, seen: _Weights, *, weights: Tensor, value: Tensor, context: Tensor) -> None:
@@ -148,7 +159,8 @@ class Watch(TorchFunctionMode):
         enable_gqa: bool = False,
     ) -> Tensor:
         options: dict[str, Any] = {"scale": scale, "enable_gqa": enable_gqa}
-        weights = None
+        context: Tensor
+        weights: Tensor | None = None
         if self._shown:
             plain = torch.ops.aten._scaled_dot_product_attention_math
             added = None if attn_mask is None else as_additive(attn_mask, query)  # it takes a boolean mask for 0 and 1
@@ -166,14 +178,14 @@ class Watch(TorchFunctionMode):
 
 
 def _stack(x: Tensor) -> Tensor | None:
-    """One matrix for each head, [h, t, d], of [1, h, t, d] or of that itself; None of anything else."""
+    """Return one matrix for each head, [h, t, d], of [1, h, t, d] or of that itself; None of anything else."""
     if x.ndim == 4 and x.shape[0] == 1:
         return x[0]
     return x if x.ndim == 3 else None
 
 
 def _number(args: Sequence[Any], kwargs: dict[str, Any], known: Tensor) -> float | None:
-    """The number that `known` is multiplied or divided by; None where it is a tensor of many."""
+    """Return the number that `known` is multiplied or divided by; None where it is a tensor of many."""
     others = [x for x in (*args, *kwargs.values()) if x is not known]
     if len(others) == 1 and (not isinstance(others[0], Tensor) or others[0].numel() == 1):
         return float(others[0])
@@ -181,7 +193,7 @@ def _number(args: Sequence[Any], kwargs: dict[str, Any], known: Tensor) -> float
 
 
 def _added(query: Tensor, key: Tensor, scale: float, scores: Tensor) -> tuple[Mask, Tensor | None]:
-    """What stands between scale · query·key and a softmax's input [h, t, s]: a mask, and a bias or None.
+    """Return what stands between scale · query·key and a softmax's input [h, t, s]: a mask, and a bias or None.
 
     Head by head, so that never more than one table more is in memory.
     """
@@ -193,18 +205,18 @@ def _added(query: Tensor, key: Tensor, scale: float, scores: Tensor) -> tuple[Ma
         plain = scaled_scores(query[head : head + 1].float(), key[shared : shared + 1].float(), scale=scale)
         seen = scores[head : head + 1].float()
         rest = seen - plain
-        may = rest > FORBIDS
+        mask = rest > FORBIDS
         # Rounding of the product, and of what follows in the module's dtype: what is added on purpose is larger, at
         # least where scores are small.
         exact = 32 * torch.finfo(torch.float32).eps * (1 + float(plain.abs().max()))
         noise = exact + 4 * max(torch.finfo(x.dtype).eps for x in (query, scores)) * (plain.abs() + seen.abs())
-        biases.append(bias_of(rest, may, noise=noise))
-        tables.append(tables[0] if tables and torch.equal(may[0], tables[0]) else may[0])
+        biases.append(bias_of(rest, mask, noise=noise))
+        tables.append(tables[0] if tables and torch.equal(mask[0], tables[0]) else mask[0])
     alike = all(table is tables[0] for table in tables)
-    mask = find_rule(tables[0][None] if alike else torch.stack(tables))
+    rule = find_rule(tables[0][None] if alike else torch.stack(tables))
     if all(bias is None for bias in biases):
-        return mask, None
+        return rule, None
     zero = torch.zeros_like(scores[:1, -1:])
     rows = [zero if bias is None else bias for bias in biases]
     height = max(row.shape[1] for row in rows)
-    return mask, torch.cat([row.expand(1, height, -1) for row in rows])
+    return rule, torch.cat([row.expand(1, height, -1) for row in rows])

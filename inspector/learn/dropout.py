@@ -76,7 +76,7 @@ def at_inference(trace: Trace, layer: int) -> AtInference:
 def row_of(trace: Trace, layer: int, head: int, query: int) -> tuple[list[int], Row]:
     """The keys that a query token may look at, and its weights of them."""
     rows = slice(query, query + 1)
-    keys: list[int] = trace.allowed(layer, rows, head)[0].nonzero().flatten().tolist()
+    keys: list[int] = trace.allowed(layer, head, queries=rows)[0].nonzero().flatten().tolist()
     found: Row = trace.weights(layer, head, queries=rows)[0, keys].double().cpu().numpy()
     return keys, found
 

@@ -106,7 +106,7 @@ def strip(trace: Trace, layer: int, query: int) -> slice:
 
 def _keys(trace: Trace, layer: int, head: int, query: int) -> list[int]:
     """The key positions that the query may look at."""
-    may = trace.allowed(layer, slice(query, query + 1), head)[0]
+    may = trace.allowed(layer, head, queries=slice(query, query + 1))[0]
     found: list[int] = may.nonzero().flatten().tolist()
     return found
 
@@ -162,7 +162,7 @@ def _may(trace: Trace, layer: int, head: int | None, rows: slice) -> Tensor:
     mask = trace.stored[layer].mask
     if isinstance(mask, Tensor) and mask.ndim == 3:
         return mask[:, rows] if head is None else mask[head : head + 1, rows]
-    return trace.allowed(layer, rows)
+    return trace.allowed(layer, 0, queries=rows)
 
 
 def _blockwise(trace: Trace, layer: int, head: int, block: int) -> Tensor:

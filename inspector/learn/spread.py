@@ -59,7 +59,7 @@ def spreads(trace: Trace, *, on_layer: Callable[[int, int], None] | None = None)
             choice = may.sum(-1) > 1  # [h, t]
             choices += choice.sum(-1).double().cpu()
             if explained:
-                for at, weights in enumerate((_unscaled(trace, layer, strip), trace.weights(layer, None, strip))):
+                for at, weights in enumerate((_unscaled(trace, layer, strip), trace.weights(layer, queries=strip))):
                     if info.sinks:  # what the sink takes is no token's: shares of the rest
                         weights = weights / weights.sum(-1, keepdim=True)
                     bits = torch.special.entr(weights.double()).sum(-1) / math.log(2)
@@ -170,11 +170,7 @@ def _strips(trace: Trace, layer: int) -> Iterator[slice]:
 
 def _allowed(trace: Trace, layer: int, rows: slice) -> Tensor:
     """Where these queries may look, for every head: [h, t, s]."""
-    heads = trace.layers[layer].heads
-    table = trace.stored[layer].mask
-    if isinstance(table, Tensor) and table.ndim == 3:  # heads differ
-        return torch.stack([trace.allowed(layer, rows, head) for head in range(heads)])
-    return trace.allowed(layer, rows).expand(heads, -1, -1)
+    return trace.allowed(layer, queries=rows)
 
 
 def _unscaled(trace: Trace, layer: int, rows: slice) -> Tensor:

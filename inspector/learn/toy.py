@@ -84,7 +84,7 @@ def visible(trace: Trace, query: int) -> list[int]:
     """The key positions that the query token may look at in some layer."""
     # Layers of one rule are asked once.
     kinds = {kept.mask if isinstance(kept.mask, MaskRule) else at: at for at, kept in enumerate(trace.stored)}
-    tables = [trace.allowed(layer, slice(query, query + 1))[0].cpu() for layer in kinds.values()]
+    tables = [trace.allowed(layer, queries=slice(query, query + 1)).any(0)[0].cpu() for layer in kinds.values()]
     found: list[int] = torch.stack(tables).any(0).nonzero().flatten().tolist()
     return found
 
@@ -105,7 +105,7 @@ def ranking(trace: Trace, query: int, key: int, *, on_layer: Callable[[int, int]
     seen = False
     for layer, info in enumerate(trace.layers):
         rows = slice(query, query + 1)
-        seen = seen or bool(trace.allowed(layer, rows)[0, key])
+        seen = seen or bool(trace.allowed(layer, queries=rows)[:, 0, key].any())
         if not trace.stored[layer].unexplained:
             weights = trace.weights(layer, None, queries=rows)[:, 0].double().cpu()  # [h, s]
             weight = weights[:, key]

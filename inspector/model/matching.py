@@ -56,5 +56,5 @@ def _source(trace: Trace, place: str) -> Layer:
 def _table(trace: Trace, index: int) -> Tensor:
     """The model's own choice: true where a query may look at a key, or what it adds to scores, -inf elsewhere."""
     kept = trace.stored[index]
-    may = kept.mask if isinstance(kept.mask, Tensor) else trace.allowed(index)
+    may = kept.mask if isinstance(kept.mask, Tensor) else trace.allowed(index, 0)
     return may if kept.bias is None else torch.where(may, kept.bias.float(), -torch.inf)

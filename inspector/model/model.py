@@ -20,11 +20,14 @@ from transformers import PreTrainedModel
 import reimpl
 from inspector.capture import probe, recorded_layers
 from inspector.capture.attention_interface import install_seam, recording
+from inspector.capture.eager import EagerListener
 from inspector.capture.hooks import asks_interface, install_hooks
+from inspector.capture.listener import Listener
 from inspector.capture.probe import Probe
 from inspector.capture.recorder import Recorder
 from inspector.capture.records import Layer, LayerInfo, OnLayer
 from inspector.capture.residual_stream import ResidualStream, ResidualStreamRecorder
+from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NoModel, NotRun
 from inspector.loading import resolve
 from inspector.loading.weight_checks import refuse_broken_numbers
@@ -33,7 +36,8 @@ from inspector.model.cost import HALVES, Cost, refuse_run, run_cost, time_a_pass
 from inspector.model.matching import pair
 from inspector.text import first_sentence
 from inspector.trace.tokens import Tokens, tokenize
-from inspector.trace.trace import HeadParameters, Trace
+from inspector.trace.trace import Trace
+from inspector.trace.trace_model import HeadParameters
 
 KEEP = frozenset({"input", "output", "residual"})
 
@@ -152,7 +156,8 @@ class Model:
         if generate:
             tokens = self.tokenize([*tokens.ids, *self.continuation(tokens.ids, generate, on_layer=on_layer)])
         half = None if precision is None else HALVES[precision]
-        recorder = Recorder(keep=kept, layers=chosen, half=half, on_layer=on_layer, total=len(self.probed.turning))
+        storage = Storage(keep=kept, layers=chosen, dtype=half)
+        recorder = Recorder(storage, on_layer=on_layer, total=len(self.probed.turning))
         last = self._run(tokens.ids, recorder)
         found = self._layers_of(recorder)
         if not found:
@@ -189,12 +194,12 @@ class Model:
 
     def again(self, ids: Sequence[int], what: str, layers: Iterable[int]) -> list[Layer]:
         """The same tokens once more, for `what` ("input", "output", "residual") of some layers and nothing else."""
-        recorder = Recorder(keep=frozenset({what}), layers=frozenset(layers), vectors=False)
+        recorder = Recorder(Storage(keep=frozenset({what}), layers=frozenset(layers), vectors=False))
         self._run(ids, recorder)
         return self._layers_of(recorder)
 
     def _layers_of(self, recorder: Recorder) -> list[Layer]:
-        return recorded_layers.layers(recorder.calls, self._names, self.probed.turning)
+        return recorded_layers.make_layers(recorder.calls, self._names, self.probed.turning)
 
     def _chosen(self, layers: Iterable[int]) -> frozenset[int]:
         chosen, count = frozenset(layers), len(self.probed.turning)
@@ -277,7 +282,7 @@ class Model:
     def probed(self) -> Probe:
         """What is learned of each attention layer by running a few tokens once."""
         ids = [1 + i % (self.vocabulary - 1) for i in range(min(probe.TOKENS, self.positions or probe.TOKENS))]
-        recorder = Recorder(keep=KEEP)
+        recorder = Recorder(Storage(keep=KEEP))
         try:
             last = self._run(ids, recorder)
         except NotRun as error:
@@ -316,7 +321,7 @@ class Model:
 
     def logits(self, ids: Sequence[int], *, eager: bool = False) -> Tensor:
         """Next-token logits after each token [n, vocabulary]; with `eager` through the model's own eager function."""
-        logits = self._run(ids, Recorder(record=False, eager=eager), every=True)
+        logits = self._run(ids, EagerListener() if eager else Listener(), every=True)
         if logits is None:
             raise InspectorError(f"{self.name} predicts no next token; load it with its language-model head.")
         return logits
@@ -325,7 +330,7 @@ class Model:
         self, ids: Sequence[int], count: int, *, eager: bool = False, on_layer: OnLayer | None = None
     ) -> list[int]:
         """The `count` tokens the model writes next, greedily, with its key/value cache."""
-        recorder = Recorder(record=False, eager=eager, on_layer=on_layer)
+        recorder = (EagerListener if eager else Listener)(on_layer=on_layer)
         with self._turn(), recording(recorder), self._in_words(recorder, len(ids)):
             return greedy(self.model, ids, count)
 
@@ -347,7 +352,7 @@ class Model:
                 f"Position {first + len(ids) - 1} does not exist: {self.name} has positions 0 to {self.positions - 1}; "
                 "take a shorter prompt."
             )
-        recorder = Recorder(keep=frozenset({"residual"}))
+        recorder = Recorder(Storage(keep=frozenset({"residual"})))
         places = torch.arange(first, first + len(ids), device=self.device)[None]
         with self._turn(), torch.inference_mode(), recording(recorder):
             self.model(torch.tensor([list(ids)], device=self.device), position_ids=places, use_cache=False)
@@ -358,9 +363,9 @@ class Model:
 
     def run_unrecorded(self, ids: Sequence[int]) -> None:
         """Run one forward pass and keep nothing of it."""
-        self._run(ids, Recorder(record=False))
+        self._run(ids, Listener())
 
-    def _run(self, ids: Sequence[int], recorder: Recorder, *, every: bool = False) -> Tensor | None:
+    def _run(self, ids: Sequence[int], recorder: Listener, *, every: bool = False) -> Tensor | None:
         """One forward pass under `recorder`: logits [1, vocabulary] after the last token, or [n, vocabulary] of `every`
         token; None where the model has no language-model head."""
         arguments: dict[str, Any] = {"use_cache": False}
@@ -376,7 +381,7 @@ class Model:
         return logits[0] if every else logits[0, -1:]
 
     @contextlib.contextmanager
-    def _in_words(self, recorder: Recorder, tokens: int) -> Iterator[None]:
+    def _in_words(self, recorder: Listener, tokens: int) -> Iterator[None]:
         """What the library's own code raises here becomes one sentence; what `on_layer` raises stays what it is, and
         so does memory that ran out."""
         try:

@@ -1,5 +1,6 @@
-"""Traces to files and back: a Trace in, one safetensors file out, and the reverse. Never half-written: a file is
-completed under another name and then renamed.
+"""Write traces to safetensors files and read them back.
+
+A file is never half-written: it is completed under another name and then renamed.
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ from torch import Tensor
 
 from inspector.capture.records import Layer, LayerInfo
 from inspector.errors import InspectorError
-from inspector.files import written_whole
+from inspector.files import duplicate_keys, written_whole
+from inspector.text import few
 from inspector.trace.tokens import Tokens, readable
 from reimpl.spec import MaskRule
 
 FORMAT = "attention-inspector trace 3"
-_VECTORS = ("query", "key", "value")
-_OPTIONAL = ("sinks", "bias", "input", "output", "residual")
 
 
 class TraceContents(TypedDict):
@@ -55,23 +55,17 @@ def write_trace(path: Path, *, facts: Mapping[str, Any], layers: Sequence[Layer]
     rules: list[dict[str, Any]] = []
     for layer in layers:
         place = f"layers.{layer.info.index}."
-        for name in _VECTORS + _OPTIONAL:
-            if getattr(layer, name) is not None:
-                tensors[place + name] = getattr(layer, name)
+        tensors |= {place + name: tensor for name, tensor in layer.tensors()}
         if layer.before is not None:
             tensors[place + "query_pre"], tensors[place + "key_pre"] = layer.before
-        if isinstance(layer.mask, MaskRule):
-            rules.append({"rule": asdict(layer.mask)})
-        else:
-            rules.append({"rule": None})
-            tensors[place + "mask"] = layer.mask
+        rules.append({"rule": asdict(layer.mask) if isinstance(layer.mask, MaskRule) else None})
     # Matrix products of the same numbers in another memory layout may differ in the last bit. Vectors that lie
     # token by token in memory, as most models leave them, are put back so, and give the very same weights.
-    turned = sorted(name for name, tensor in tensors.items() if _token_first(tensor))
-    facts = {**facts, "masks": rules, "token_first": turned, "format": FORMAT}
+    token_first = sorted(name for name, tensor in tensors.items() if _token_first(tensor))
+    facts = {**facts, "masks": rules, "token_first": token_first, "format": FORMAT}
     whole = {}
     for name, tensor in tensors.items():
-        tensor = tensor.detach().transpose(0, 1) if name in turned else tensor.detach()
+        tensor = tensor.detach().transpose(0, 1) if name in token_first else tensor.detach()
         whole[name] = tensor.cpu().contiguous().clone()  # clone: files hold no two names for one memory
     with written_whole(path) as part:
         save_file(whole, part, metadata={"trace": json.dumps(facts)})
@@ -84,7 +78,7 @@ def read_trace(path: Path) -> TraceContents:
         path: the safetensors file.
 
     Returns:
-        The arguments that `Trace` takes, but for the model.
+        The arguments of `Trace`, all but the model.
 
     Raises:
         InspectorError: there is no such file, or it is no whole trace file of a format that is read here.
@@ -94,6 +88,8 @@ def read_trace(path: Path) -> TraceContents:
             facts = json.loads((file.metadata() or {})["trace"])
             if facts["format"] != FORMAT:
                 raise InspectorError(f'{path} is in the format "{facts["format"]}"; this version reads "{FORMAT}".')
+            if twice := duplicate_keys(path):
+                raise ValueError(f"its header has {few(twice)} twice")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         for name in facts["token_first"]:
             tensors[name] = tensors[name].transpose(0, 1)
@@ -111,7 +107,7 @@ def _token_first(tensor: Tensor) -> bool:
 
 
 def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """The fields that this version knows; others come from a later one and are left out."""
+    """Return the fields that this version knows; others come from a later one and are left out."""
     names = {field.name for field in fields(kind)}
     return {name: value for name, value in values.items() if name in names}
 

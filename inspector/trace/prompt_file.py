@@ -1,4 +1,4 @@
-"""A prompt from a file: bytes and a name go in; the text comes out, or one sentence why they are not one."""
+"""Read a prompt from a file's bytes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ MOST_BYTES = 4 * 2**20  # of text: about a million tokens, more than a model her
 
 
 def read_prompt(content: bytes, name: str) -> str:
-    """The text in these bytes, read as UTF-8 (a byte order mark is left out). Raises InspectorError where they are no
-    text, or too many."""
+    """Return the text in a file's bytes, read as UTF-8; a byte order mark is left out.
+
+    Args:
+        content: all bytes of the file.
+        name: what the file is called, for the error's sentence.
+
+    Returns:
+        The text.
+
+    Raises:
+        InspectorError: there are more than MOST_BYTES, they are not UTF-8, or they hold nothing but white space.
+    """
     if len(content) > MOST_BYTES:
         raise InspectorError(
             f"{name} has more than the {MOST_BYTES:,} bytes that a prompt may have: take a part of it."

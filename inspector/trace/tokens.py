@@ -1,4 +1,4 @@
-"""A prompt and a tokenizer go in; Tokens come out: ids for the model, and for each a label that a person can read.
+"""Make a prompt's tokens: ids for the model, and for each a label that a person can read.
 
 Byte-level tokenizers cut a character such as 日 into pieces that are not text by themselves. Such pieces are
 shown as that character with a piece number (日⟨1/3⟩), never as replacement characters. A character that draws
@@ -7,26 +7,34 @@ nothing, or turns the text around it, is shown as its code (⟨U+200D⟩); an ac
 
 from __future__ import annotations
 
-import operator
+import html
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from inspector.errors import InspectorError
+from inspector.trace.whole_numbers import shown, whole_number
 
 _VISIBLE = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
 _PIECES_AT_MOST = 8  # a character has at most 4 bytes in UTF-8; some tokenizers add a marker piece
 _CONTEXT = 4  # tokens decoded in front of a piece, so that a leading space is not stripped as a text's first
+_IN_HTML = 40  # tokens shown in a notebook,
+_LONGEST = 24  # and characters of a label there
 _UNSEEN = ("Cc", "Cf", "Zl", "Zp", "Zs")  # Unicode's kinds of characters that draw nothing
 _UNSEEN_TOO = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0xE0000, 0xE1000)}
 _UNSEEN_ALONE = {*range(0x180B, 0x1810), *range(0xFE00, 0xFE10)}  # they choose the form of the character before them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tokens:
-    """The n tokens of one prompt. `labels` make white space visible; `texts` are the raw pieces (a character that
-    spans several tokens stands with its first, the others are empty), so that "".join(texts) is the decoded text."""
+    """The n tokens of one prompt.
+
+    ids:    their numbers in the model's vocabulary.
+    labels: what a person reads, white space made visible.
+    texts:  the raw pieces, so that "".join(texts) is the decoded text. A character that spans several tokens stands
+            with its first; the others are empty.
+    """
 
     ids: tuple[int, ...]
     labels: tuple[str, ...]
@@ -37,7 +45,7 @@ class Tokens:
 
     @property
     def words(self) -> tuple[tuple[int, ...], ...]:
-        """Token positions by word: a word begins where white space does or ends, and punctuation stands by itself."""
+        """Token positions by word: a word begins where white space begins or ends, and punctuation stands alone."""
         groups: list[list[int]] = []
         before = " "
         for position, text in enumerate(self.texts):
@@ -51,12 +59,35 @@ class Tokens:
         return tuple(tuple(group) for group in groups)
 
     def word_labels(self) -> tuple[str, ...]:
-        """What each word is called: its tokens' texts together, white space made visible."""
+        """Return a label for each of `words`: its tokens' texts together, white space made visible.
+
+        Returns:
+            As many labels as there are words.
+        """
         return tuple(readable("".join(self.texts[i] for i in group)) for group in self.words)
+
+    def __repr__(self) -> str:
+        some = " · ".join(_shortened(label) for label in self.labels[:8])
+        more = " ..." if len(self) > 8 else ""
+        return f"{len(self)} token{'' if len(self) == 1 else 's'}: {some}{more}"
+
+    def _repr_html_(self) -> str:
+        labels = "".join(f"<td>{html.escape(_shortened(label))}</td>" for label in self.labels[:_IN_HTML])
+        ids = "".join(f"<td>{token}</td>" for token in self.ids[:_IN_HTML])
+        more = len(self) - _IN_HTML
+        last = f"<td>... {more} more</td>" if more > 0 else ""
+        return f"<table><tr>{labels}{last}</tr><tr>{ids}</tr></table>"
 
 
 def readable(text: str) -> str:
-    """`text` so that every character of it can be seen, and none changes how others are shown; "∅" for no text."""
+    """Return a text so that every character of it can be seen, and none changes how others are shown.
+
+    Args:
+        text: any text.
+
+    Returns:
+        The readable form; "∅" for no text.
+    """
     shown = "".join(_VISIBLE.get(character) or _seen(character) for character in text) or "∅"
     if ord(shown[0]) in _UNSEEN_ALONE:
         return f"⟨U+{ord(shown[0]):04X}⟩{shown[1:]}"
@@ -68,17 +99,31 @@ def _seen(character: str) -> str:
     return f"⟨U+{ord(character):04X}⟩" if unseen else character
 
 
+def _shortened(label: str) -> str:
+    return label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "…"
+
+
 def _in_word(character: str) -> bool:
     return character.isalnum() or character in "'’_"
 
 
 def tokenize(prompt: str | Sequence[int], tokenizer: Any, *, vocabulary: int, limit: int | None = None) -> Tokens:
-    """Token ids of `prompt` (text, or ids already) as this tokenizer makes them, its own special tokens included.
+    """Make a prompt's tokens as a tokenizer does, its own special tokens included.
 
-    Raises InspectorError for an empty prompt, text that is not valid Unicode, what is neither text nor one list of
-    whole numbers, ids outside the vocabulary, or more tokens than `limit`, the positions the model has.
+    Args:
+        prompt: a text, or token ids already.
+        tokenizer: the library's tokenizer.
+        vocabulary: how many token ids the model knows.
+        limit: how many positions the model has; None: there is no limit.
+
+    Returns:
+        The tokens.
+
+    Raises:
+        InspectorError: the prompt is empty, not valid Unicode, neither a text nor one list of whole numbers, has ids
+            outside the vocabulary, or more tokens than `limit`.
     """
-    ids = _ids_of_text(prompt, tokenizer) if isinstance(prompt, str) else _ids_given(prompt)
+    ids = _ids_of_text(prompt, tokenizer) if isinstance(prompt, str) else _ids_passed(prompt)
     if not ids:
         raise InspectorError('The prompt is empty: give at least one token, for example "Houston, we have a problem".')
     wrong = next((token for token in ids if not 0 <= token < vocabulary), None)
@@ -112,15 +157,15 @@ def _ids_of_text(prompt: str, tokenizer: Any) -> list[int]:
     return list(tokenizer(prompt, verbose=False)["input_ids"])
 
 
-def _ids_given(prompt: Any) -> list[int]:
-    """The ids of one prompt. A batch is refused, however it comes: its padding would be attended to."""
+def _ids_passed(prompt: Any) -> list[int]:
+    """Return the ids of one prompt. A batch is refused, however it comes: its padding would be attended to."""
     try:
         if isinstance(prompt, bytes) or hasattr(prompt, "keys") or getattr(prompt, "ndim", 1) != 1:
             raise TypeError
-        ids = list(prompt)
-        if any(isinstance(token, bool) or "bool" in str(getattr(token, "dtype", "")) for token in ids):
-            raise TypeError  # a mask, which would read as the ids 1 and 0
-        return [operator.index(token) for token in ids]  # whole numbers of any library; 1.7 is none
+        ids = [whole_number(token) for token in prompt]
+        if None in ids:  # 1.7, or a mask, which would read as the ids 1 and 0
+            raise TypeError
+        return [token for token in ids if token is not None]
     except TypeError:
         raise InspectorError(
             f"A prompt is one text, or one flat list of token ids without padding, and this is {_named(prompt)}: for "
@@ -129,10 +174,10 @@ def _ids_given(prompt: Any) -> list[int]:
 
 
 def _named(prompt: Any) -> str:
-    """What was given, in a few words that hold none of its contents beyond a few characters."""
-    shape = f" of shape {list(prompt.shape)}" if hasattr(prompt, "shape") else ""
-    shown = "" if shape else f" ({repr(prompt)[:40]})"
-    return f"a {type(prompt).__name__}{shape}{shown}"
+    """Say what was passed, in a few words that hold none of its contents beyond a few characters."""
+    if hasattr(prompt, "shape"):
+        return f"a {type(prompt).__name__} of shape {list(prompt.shape)}"
+    return f"a {type(prompt).__name__} ({shown(prompt)})"
 
 
 def _pieces(ids: Sequence[int], tokenizer: Any) -> tuple[list[str], list[str]]:
@@ -161,14 +206,16 @@ def _pieces(ids: Sequence[int], tokenizer: Any) -> tuple[list[str], list[str]]:
 
 
 def _ids_of_replacement(tokenizer: Any) -> list[int]:
-    """The ids that U+FFFD has within a text, which reads as bytes that are no text."""
+    """Return the ids that U+FFFD has within a text, which reads as bytes that are no text."""
     alone, after = (list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in ("a", "a\ufffd"))
     return after[len(alone) :] if after[: len(alone)] == alone else []
 
 
 def _whole_characters(ids: Sequence[int], context: int, start: int, tokenizer: Any) -> tuple[str, int]:
-    """The text of the fewest tokens from `start` on that make whole characters, and how many those are, decoded
-    behind the tokens from `context` on."""
+    """Return the text of the fewest tokens from `start` on that make whole characters, and how many those are.
+
+    They are decoded after the tokens from `context` on.
+    """
     before = list(ids[context:start])
     prefix = _decode(before, tokenizer)
     for count in range(1, min(_PIECES_AT_MOST, len(ids) - start) + 1):

@@ -97,6 +97,6 @@ def _layer_wrong(trace: Trace, index: int, kept: Layer) -> str:
         last = slice(n - 1, n)  # one row tells whether mask, sinks and biases fit; all of them could take minutes
         row, may = trace.weights(index, queries=last), trace.allowed(index, queries=last)
         square = isinstance(kept.mask, MaskRule) or tuple(kept.mask.shape[-2:]) == (n, n)
-        if tuple(row.shape) != (info.heads, 1, n) or tuple(may.shape) != (1, n) or not square:
+        if tuple(row.shape) != (info.heads, 1, n) or tuple(may.shape) != (info.heads, 1, n) or not square:
             return "its mask or its sinks do not fit its vectors"
     return ""

@@ -37,12 +37,12 @@ def frame(trace: Trace, layer: int, head: int, *, most_pairs: int | None = None)
         strip = slice(some.start, min(some.stop, rows))
         if queries and strip.start >= rows:
             break
-        may = trace.allowed(layer, strip, head, seen).cpu().numpy()
+        may = trace.allowed(layer, head, queries=strip, keys=seen).cpu().numpy()
         query, key = np.nonzero(may)
         queries.append(query + strip.start)
         keys.append(key + seen.start)
-        weights.append(trace.weights(layer, head, strip, seen).detach().float().cpu().numpy()[may])
-        scores.append(trace.scaled_scores(layer, head, strip, seen).detach().float().cpu().numpy()[may])
+        weights.append(trace.weights(layer, head, queries=strip, keys=seen).detach().float().cpu().numpy()[may])
+        scores.append(trace.scaled_scores(layer, head, queries=strip, keys=seen).detach().float().cpu().numpy()[may])
     query, key = np.concatenate(queries), np.concatenate(keys)
     labels = pd.Series(list(trace.tokens.labels), dtype="str")
     return pd.DataFrame(
@@ -61,7 +61,7 @@ def queries_within(trace: Trace, layer: int, head: int, most_pairs: int) -> int:
     """How many query tokens, from the first on, have no more than `most_pairs` pairs together."""
     total = 0
     for rows, keys in trace.strips(layer, head):
-        counts = trace.allowed(layer, rows, head, keys).sum(-1).cpu().numpy().cumsum()
+        counts = trace.allowed(layer, head, queries=rows, keys=keys).sum(-1).cpu().numpy().cumsum()
         fit = int(np.searchsorted(counts, most_pairs - total, side="right"))
         if fit < len(counts):
             return rows.start + fit

@@ -1,0 +1,235 @@
+"""Fetch from a model what a trace of it did not store, by one more forward pass of the same tokens.
+
+That is the attention input, the residual stream, the output and all logits, the first time each is asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Unpack, runtime_checkable
+
+from torch import Tensor
+
+from inspector.capture.records import Layer
+from inspector.capture.rerun import run_again
+from inspector.errors import InspectorError, NoModel
+from inspector.trace.file import TraceContents
+from inspector.trace.selection import stored_layer
+from inspector.trace.stored import StoredTrace
+from inspector.trace.tokens import tokenize
+from inspector.trace.whole_numbers import shown, whole_number
+
+
+@dataclass(frozen=True)
+class HeadParameters:
+    """One head's learned matrices, as they multiply: query = x @ W_q.T and so on.
+
+    W_q, W_k, W_v are [d_head, d_model]; W_o is [d_model, d_head]. Keys and values are those of the head's group.
+    """
+
+    W_q: Tensor
+    W_k: Tensor
+    W_v: Tensor
+    W_o: Tensor
+
+
+@runtime_checkable
+class TraceModel(Protocol):
+    """What a trace asks of the model that made it: to run the prompt again, and a head's matrices."""
+
+    tokenizer: Any
+
+    def again(self, ids: Sequence[int], what: str, layers: Iterable[int]) -> list[Layer]:
+        """Run the tokens once more, storing `what` of these layers."""
+
+    def logits(self, ids: Sequence[int]) -> Tensor:
+        """Return the next-token logits after each token, [n, vocabulary]."""
+
+    def head_parameters(self, layer: int, head: int) -> HeadParameters:
+        """Return one head's learned matrices."""
+
+
+class ModelTrace(StoredTrace):
+    """A stored trace with the model that made it (None: opened from a file without one), for what is not stored."""
+
+    def __init__(self, *, model: TraceModel | None = None, **stored: Unpack[TraceContents]) -> None:
+        super().__init__(**stored)
+        self.model = model
+        self._lock = threading.Lock()
+
+    # -- the residual stream --------------------------------------------------------------------------------------
+
+    @property
+    def embedding(self) -> Tensor:
+        """The token embeddings [t, d_model] that the model's first block receives."""
+        if (block := self.layers[0].block) > 0:
+            raise InspectorError(
+                f"The first attention of {self.model_name} stands in block {block}, and what block 0 receives is not "
+                f"stored: residual(0) has what block {block} receives."
+            )
+        return self.residual(0)
+
+    def input(self, layer: int) -> Tensor:
+        """Return the attention input: what the layer receives, after the block's norm.
+
+        Args:
+            layer: which attention call, from 0.
+
+        Returns:
+            [t, d_model].
+
+        Raises:
+            InspectorError: the layer does not exist or is not stored, or the model did not show this as it ran.
+            NoModel: it is not stored, and the trace was opened from a file without its model.
+        """
+        return self._stored(layer, "input")
+
+    def residual(self, layer: int) -> Tensor:
+        """Return the residual stream before the layer's block: what the block receives, before its norm.
+
+        Args:
+            layer: which attention call, from 0.
+
+        Returns:
+            [t, d_model].
+
+        Raises:
+            InspectorError: the layer does not exist or is not stored, or the model did not show this as it ran.
+            NoModel: it is not stored, and the trace was opened from a file without its model.
+        """
+        return self._stored(layer, "residual")
+
+    def output(self, layer: int) -> Tensor:
+        """Return the attention output, as the library computed it in the forward pass.
+
+        Args:
+            layer: which attention call, from 0.
+
+        Returns:
+            [t, d_model].
+
+        Raises:
+            InspectorError: the layer does not exist or is not stored, or the model did not show this as it ran.
+            NoModel: it is not stored, and the trace was opened from a file without its model.
+        """
+        return self._stored(layer, "output")
+
+    # -- what the model predicts ----------------------------------------------------------------------------------
+
+    @property
+    def logits(self) -> Tensor:
+        """Next-token logits after each token, [n, vocabulary]."""
+        if self._logits is None:
+            self._logits = self._model("the logits of all tokens").logits(self.tokens.ids)
+        return self._logits
+
+    def next_tokens(self, count: int = 10) -> list[tuple[str, int, float]]:
+        """Return the most probable next tokens.
+
+        Args:
+            count: how many, at least 1.
+
+        Returns:
+            For each its label, its id and its probability, the most probable first.
+
+        Raises:
+            InspectorError: the model has no language-model head, or `count` is no whole number from 1 on.
+            NoModel: the trace was opened from a file, without its model.
+        """
+        number = whole_number(count)
+        if number is None or number < 1:
+            raise InspectorError(f"count={shown(count)} is not a number of tokens: give a whole number from 1 on.")
+        if self.last_logits is None:
+            raise InspectorError(f"{self.model_name} predicts no next token; load it with its language-model head.")
+        probabilities = self.last_logits[-1].float().softmax(-1)
+        top = probabilities.topk(min(number, probabilities.numel()))
+        tokenizer = self._model("naming the next tokens").tokenizer
+        found = []
+        for token, probability in zip(top.indices.tolist(), top.values.tolist(), strict=True):
+            label = tokenize([token], tokenizer, vocabulary=probabilities.numel()).labels[0]
+            found.append((label, token, probability))
+        return found
+
+    def written_again(self) -> tuple[int, int]:
+        """Count the tokens after `prompt_length` that are the most probable ones in a run of the whole text, too.
+
+        The model wrote them one by one, with its cache.
+
+        Returns:
+            How many of them are, and how many there are.
+
+        Raises:
+            NoModel: the trace was opened from a file, without its model.
+        """
+        written = list(self.tokens.ids[self.prompt_length :])
+        if not written:
+            return 0, 0
+        known = self._logits  # else n × vocabulary numbers, which are not stored for this
+        logits = self._model("the logits of all tokens").logits(self.tokens.ids) if known is None else known
+        chosen = logits[self.prompt_length - 1 : self.n - 1].argmax(-1).tolist()
+        return sum(a == b for a, b in zip(chosen, written, strict=True)), len(written)
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _stored(self, layer: int, what: str) -> Tensor:
+        """Return a layer's input, output or residual, fetched if need be."""
+        stored = stored_layer(self.stored, layer)
+        if getattr(stored, what) is None:
+            with self._lock:
+                if getattr(stored, what) is None:
+                    self._fetch(what, f"the {what} of its layers")
+        found: Tensor | None = getattr(stored, what)
+        if found is None:
+            raise InspectorError(f"The {what} of {stored.info.name} could not be read from the model as it ran.")
+        return found
+
+    def _fetch(self, what: str, needed_for: str) -> None:
+        fetch(self.stored, what, self.tokens.ids, self._model(needed_for))
+
+    def _model(self, needed_for: str) -> TraceModel:
+        if self.model is None:
+            raise NoModel(needed_for)
+        return self.model
+
+
+def fetch(stored: Sequence[Layer], what: str, ids: Sequence[int], model: TraceModel) -> None:
+    """Run the tokens once more, and store `what` of every layer whose vectors are stored.
+
+    Args:
+        stored: the layers of the trace, which are filled in.
+        what: "input", "output" or "residual".
+        ids: the trace's tokens.
+        model: the model that made it.
+    """
+    wanted = [layer.info.index for layer in stored if layer.has_vectors]
+    for layer, new in zip(stored, model.again(ids, what, wanted), strict=True):
+        if what == "input":
+            layer.call = new.call  # before the input: whoever sees the input finds the call
+        setattr(layer, what, getattr(new, what))
+
+
+def before_rotation(layer: Layer, fetch_call: Callable[[], None]) -> tuple[Tensor, Tensor]:
+    """Return a layer's query [h, t, d] and key [g, s, d] before rotation, and store them.
+
+    Args:
+        layer: the stored layer.
+        fetch_call: runs the prompt once more for the layer's call, where the trace was opened from a file.
+
+    Returns:
+        Query and key, in the model's dtype.
+
+    Raises:
+        InspectorError: the layer's module cannot be run again.
+    """
+    if layer.before is None:
+        if layer.call is None:
+            fetch_call()
+        if layer.call is None:
+            raise InspectorError(
+                f"{layer.info.name} cannot be run again, so its vectors before rotation are not shown."
+            )
+        again = run_again(layer.call, rotate=False)
+        layer.before = (again.query, again.key)
+    return layer.before
