@@ -26,8 +26,9 @@ from inspector import views
 from inspector.analysis import head_scores, maps
 from inspector.coverage.tiny import save, types
 from inspector.errors import InspectorError
+from inspector.model.forward import KEEP
 from inspector.model.memory import MEMORY_VARIABLE
-from inspector.model.model import KEEP, Model
+from inspector.model.model import Model
 from inspector.trace.prompt_file import MOST_BYTES, read_prompt
 from inspector.trace.trace import Trace
 from inspector.ui import state, uploads
@@ -265,10 +266,39 @@ def test_options_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(InspectorError, match='precision="int8" is not known'):
         model.trace("w1", precision="int8")
     assert model.trace("w1", precision="bfloat16").exact  # its own
+    assert model.trace("w1", precision=torch.bfloat16).exact
     from inspector.capture.recorder import rounded
 
     with pytest.raises(InspectorError, match=r"7e\+04, beyond float16's largest, 6.55e\+04"):
         rounded(torch.tensor([7e4]), torch.float16, "A key of attention layer 3")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"keep": "weights"}, r"keep=\['weights'\] is not known; choose from input, output, residual"),
+        ({"keep": 3}, "keep=3 is no list of names; choose from input, output, residual"),
+        ({"layers": 3}, r"layers=3 is one number: name the layers in a list, such as layers=\[3\]"),
+        ({"layers": "01"}, "layers='01' is no list of layer numbers: .* has layers 0 to 2"),
+        ({"layers": [0.5]}, r"layers=\[0.5\] is no list of layer numbers"),
+        ({"layers": [3]}, r"layers=\[3\] cannot be kept: .* has layers 0 to 2"),
+        ({"precision": 16}, 'precision="16" is not known; choose float16 or bfloat16'),
+        ({"precision": torch.float64}, 'precision="float64" is not known'),
+        ({"generate": "3"}, "generate='3' is no number of tokens: give a whole number from 0 on"),
+        ({"generate": -1}, "generate=-1 is no number of tokens"),
+    ],
+)
+def test_options_of_another_type_are_refused_in_a_sentence(tmp_path, options, sentence):
+    model = tiny.load("grouped", tmp_path)
+    for ask in (model.trace, model.cost):
+        with pytest.raises(InspectorError, match=sentence):
+            ask("w1 w2", **options)
+
+
+def test_one_name_and_a_dtype_of_torch_are_taken(tmp_path):
+    model = tiny.load("grouped", tmp_path)
+    trace = model.trace("w1 w2", keep="output", precision=torch.float16)
+    assert (trace.precision, trace.dtype, trace.stored[0].output is None) == ("float16", "float32", False)
 
 
 @pytest.mark.packaged
@@ -324,7 +354,7 @@ def test_costs_count_biases_tables_and_sinks(name, tmp_path):
     model = inspector.load(str(save(entry, tmp_path)))
     for options in ({}, {"keep": KEEP}, {"layers": [1], "keep": ("residual",)}, {"precision": "bfloat16"}):
         assert model.cost(tiny.ids(60), **options).kept_bytes == model.trace(tiny.ids(60), **options).nbytes
-    kept = model.probed.layers[0]
+    kept = model.passes.probed.layers[0]
     assert kept.pair or kept.token or kept.sinks or kept.sinks_token
 
 
