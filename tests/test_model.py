@@ -35,16 +35,14 @@ def test_a_dtype_is_a_word_or_torchs_own(tmp_path, dtype):
 
 @pytest.mark.parametrize(("layer", "head"), [("0", 0), (3, 0), (0, "0"), (0, 4), (0, None), (-1, 0)])
 def test_a_head_that_does_not_exist_has_no_parameters(model, layer, head):
-    with pytest.raises(InspectorError, match="does not exist: (this model has layers 0 to 2|layer 0 has heads 0 to 3)"):
+    with pytest.raises(InspectorError, match=r"does not exist: (this model has layers 0|layer 0 has heads 0) to"):
         model.head_parameters(layer, head)
 
 
 @pytest.mark.parametrize("ask", ["trace", "cost", "tokenize"])
 def test_what_a_chat_template_raises_is_one_sentence(model, ask):
     model.tokenizer.chat_template = "{{ raise_exception('a system turn comes first') }}"
-    with pytest.raises(
-        InspectorError, match=r"takes no single user's turn \(a system turn comes first\); use chat=Fal"
-    ):
+    with pytest.raises(InspectorError, match=r"takes no single user's turn \(a system turn comes first\); use"):
         getattr(model, ask)("w1", chat=True)
 
 

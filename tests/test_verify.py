@@ -309,7 +309,7 @@ def test_an_unverified_mistake_makes_the_report_fail(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("smollm2-135m-instruct", "w1"), r"this is a str: call verify\(inspector.load\('smollm2-135m-instruct'\), prompt\)"),
+        (("smollm2-135m-instruct", "w1"), r"this is a str: call verify\(inspector.load\('smollm2.*'\), prompt\)"),
         ((None, "w1"), "verify takes a model as inspector.load returns it, and this is a NoneType"),
         ((..., None), "A prompt is one text, or one flat list of token ids"),
         ((..., ["w1", "w2"]), "A prompt is one text, or one flat list of token ids"),
