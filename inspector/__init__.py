@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from inspector import views as views
     from inspector.analysis import head_scores as measures
     from inspector.errors import InspectorError
-    from inspector.model.model import Model, load
+    from inspector.model.load_model import load
+    from inspector.model.model import Model
     from inspector.trace.trace import Trace, open_trace
     from inspector.verification.report import VerificationReport
     from inspector.verification.run import verify
@@ -34,7 +35,7 @@ _PLACES = {
     "Model": ("inspector.model.model", "Model"),
     "Trace": ("inspector.trace.trace", "Trace"),
     "VerificationReport": ("inspector.verification.report", "VerificationReport"),
-    "load": ("inspector.model.model", "load"),
+    "load": ("inspector.model.load_model", "load"),
     "measures": ("inspector.analysis.head_scores", ""),
     "open_trace": ("inspector.trace.trace", "open_trace"),
     "verify": ("inspector.verification.run", "verify"),

@@ -239,7 +239,7 @@ def _load(options: argparse.Namespace) -> Model:
     if options.memory_gb is not None:
         set_memory_budget(options.memory_gb, "--memory-gb")
     memory_budget()  # what the environment says must make sense, too: said before anything is loaded
-    from inspector.model.model import load
+    from inspector.model.load_model import load
 
     def progress(message: str, fraction: float | None) -> None:
         _progress(message if fraction is None else f"{message} {fraction:4.0%}")

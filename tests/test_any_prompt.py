@@ -279,7 +279,10 @@ def test_longer_than_the_model_is_said_at_once(tiny_bytes):
     [
         [[1, 2], [3, 4]],
         [[]],
-        torch.tensor([[1, 2]]),
+        torch.tensor([[1, 2], [3, 4]]),
+        torch.tensor([[True, False]]),
+        torch.tensor([[0.5, 1.5]]),
+        [[1, 2]],
         np.array([[1, 2], [0, 3]]),
         torch.tensor([True, False]),
         {"input_ids": [1, 2], "attention_mask": [0, 1]},
@@ -296,6 +299,13 @@ def test_a_batch_is_refused_in_a_sentence(tiny_bytes, batch):
     with pytest.raises(InspectorError) as caught:
         tiny_bytes.trace(batch)
     fuzz.one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("ids", [torch.tensor([[1, 2]]), torch.tensor([1, 2]), np.array([[1, 2]])], ids=repr)
+def test_one_prompts_ids_may_come_with_their_batch_dimension(tiny_bytes, ids):
+    """As tokenizers return them."""
+    assert tiny_bytes.trace(ids).tokens.ids == tiny_bytes.tokenize(ids).ids == (1, 2)
+    assert tiny_bytes.cost(ids).tokens == 2
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

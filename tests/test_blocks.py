@@ -39,7 +39,7 @@ def test_a_blocks_residual_is_the_librarys_hidden_state(kind, tmp_path):
 def test_around_sees_blocks_without_attention(kind, tmp_path):
     trace, states = seen(kind, tmp_path)
     for layer in trace.layers:
-        found = trace.model.residual_stream(trace.tokens.ids, layer, 7)
+        found = trace.model.passes.residual_stream(trace.tokens.ids, layer, 7)
         assert torch.equal(found.embedding, states[0][7])
         assert torch.equal(found.residual, states[layer.block][7])
         if layer.block + 2 < len(states):  # the last of the hidden states is behind the last norm

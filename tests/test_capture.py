@@ -452,7 +452,7 @@ def test_what_the_library_raises_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "POSITIONS", ())
     model = type_of_the_library("mpt", tmp_path)
     words = r"\(MptForCausalLM\) could not run a prompt of 100 tokens \(The size of .*\); try a shorter one, .*\.$"
-    for run in (model.trace, model.logits, lambda ids: model.continuation(ids, 1)):
+    for run in (model.trace, model.logits, lambda ids: model.passes.continuation(ids, 1)):
         with pytest.raises(NotRun, match=words) as raised:
             run(tiny.ids(100))
         assert isinstance(raised.value.__cause__, RuntimeError)

@@ -26,8 +26,9 @@ from inspector import views
 from inspector.analysis import head_scores, maps
 from inspector.coverage.tiny import save, types
 from inspector.errors import InspectorError
+from inspector.model.forward import KEEP
 from inspector.model.memory import MEMORY_VARIABLE
-from inspector.model.model import KEEP, Model
+from inspector.model.model import Model
 from inspector.trace.prompt_file import MOST_BYTES, read_prompt
 from inspector.trace.trace import Trace
 from inspector.ui import state, uploads

@@ -17,7 +17,7 @@ from inspector.analysis.shares import BIAS
 from inspector.coverage import tiny as entries
 from inspector.learn.unmasked import mask_on_off
 from inspector.ui import state
-from inspector.verification.compare import compare
+from inspector.verification.compare import compare_stage
 
 N = 40
 
@@ -84,7 +84,7 @@ def test_the_bias_of_w_o_belongs_to_no_head_and_is_not_forgotten(tmp_path):
     assert found.frame["projection"].sum() == pytest.approx(found.length, rel=1e-5)
     without = shares.head_shares(trace, 1, 30).sum(0)
     limit = found.check.tolerance
-    assert not compare(1, "output", without, trace.output(1)[30], tolerance=limit, reason="").ok
+    assert not compare_stage(1, "output", without, trace.output(1)[30], tolerance=limit, reason="").ok
 
 
 def test_latent_attention_and_sinks_add_up(tmp_path):
@@ -148,7 +148,7 @@ def on_and_off(trace, layer, head):
     assert np.abs(found.free - free).max() < 1e-6
     assert found.free.sum(1) == pytest.approx(1, abs=1e-5)
     # The control: the free map is not the model's.
-    assert not compare(layer, "weights", torch.from_numpy(found.free), trace.weights(layer, head),
+    assert not compare_stage(layer, "weights", torch.from_numpy(found.free), trace.weights(layer, head),
                        tolerance=found.check.tolerance, reason="").ok  # fmt: skip
     forbidden = np.where(may, 0, free).sum(1)
     both = found.forbidden["later"] + found.forbidden["earlier"]

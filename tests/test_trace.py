@@ -101,13 +101,13 @@ def test_next_tokens(smollm, houston):
     assert token == int(houston.logits[-1].argmax())
     assert 0 < probability < 1
     assert label.strip("␣")
-    assert smollm.continuation(houston.tokens.ids, 1) == [token]
+    assert smollm.passes.continuation(houston.tokens.ids, 1) == [token]
 
 
 def test_generated_text_is_recorded_whole_and_the_join_marked(smollm):
     trace = smollm.trace("1 2 3 4 5", generate=4)
     assert trace.n == trace.prompt_length + 4
-    assert list(trace.tokens.ids[trace.prompt_length :]) == smollm.continuation(
+    assert list(trace.tokens.ids[trace.prompt_length :]) == smollm.passes.continuation(
         trace.tokens.ids[: trace.prompt_length], 4
     )
 

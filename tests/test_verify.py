@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 
 import inspector
 from inspector.errors import InspectorError
-from inspector.verification.compare import BLOCK, STAGES, compare, distance
+from inspector.verification.compare import BLOCK, STAGES, compare_stage, distance
 from inspector.verification.mistakes.core import MISTAKES
 from inspector.verification.mistakes.options import SPECIAL
-from inspector.verification.splice import compare_spliced, splice
+from inspector.verification.splice import compare_spliced, spliced_model
 from reimpl.attention import CausalSelfAttention
 
 EVERY_KIND = pytest.mark.parametrize("tiny_model", list(tiny.KINDS), indirect=True)
@@ -28,7 +28,7 @@ def real_report(smollm):
 
 @pytest.mark.packaged
 def test_the_real_model_is_reproduced_bit_for_bit(real_report):
-    frame = real_report.frame
+    frame = real_report.table
     assert real_report.ok
     assert len(frame) == 30 * len(STAGES)
     assert frame.differing.sum() == 0
@@ -70,7 +70,7 @@ def test_our_rounding_error_is_no_larger_than_the_librarys(real_report):
 @pytest.mark.parametrize("n", [1, 2, pytest.param(600, marks=pytest.mark.slow)])
 def test_other_lengths_are_bit_for_bit_too(smollm, n):
     report = inspector.verify(smollm, tiny.ids(n, vocabulary=40000), controls=False, spliced=False)
-    assert report.frame.differing.sum() == 0
+    assert report.table.differing.sum() == 0
 
 
 @EVERY_KIND
@@ -78,7 +78,7 @@ def test_every_kind(tiny_model):
     """On a prompt longer than every window; bit for bit, and each mistake that can be made is caught."""
     report = inspector.verify(tiny_model, tiny.ids(50))
     assert report.ok, str(report)
-    assert report.frame.differing.sum() == 0
+    assert report.table.differing.sum() == 0
     assert report.planted == report.caught > 12
 
 
@@ -183,8 +183,8 @@ def test_a_right_implementation_passes_to_rounding(tmp_path, options):
     model = tiny.load("grouped", tmp_path)
     report = inspector.verify(model, tiny.ids(30), attention=own_attention(model, **options))
     assert report.ok, str(report)
-    assert set(report.frame.stage) == {"query", "key", "value", "context", "output"}
-    assert report.frame.differing.sum() > 0  # it is another computation, and the report says so
+    assert set(report.table.stage) == {"query", "key", "value", "context", "output"}
+    assert report.table.differing.sum() > 0  # it is another computation, and the report says so
 
 
 def test_a_wrong_implementation_gets_stage_and_cause(tmp_path):
@@ -237,9 +237,9 @@ def test_unknown_stages_and_wrong_shapes_are_said(tmp_path):
 
 def test_compare_counts_and_limits():
     a, b = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 2.5, 4.0])
-    check = compare(3, "value", a, b, tolerance=0.4, reason="")
+    check = compare_stage(3, "value", a, b, tolerance=0.4, reason="")
     assert (check.max_abs, check.max_rel, check.differing, check.elements, check.ok) == (0.5, 0.125, 1, 3, False)
-    assert compare(3, "value", a, b, tolerance=0.5, reason="").ok
+    assert compare_stage(3, "value", a, b, tolerance=0.5, reason="").ok
 
 
 def test_a_splice_that_never_ran_fails(tmp_path):
@@ -257,7 +257,7 @@ def test_a_splice_that_never_ran_fails(tmp_path):
 def test_the_splice_shares_parameters_and_leaves_the_model_alone(tmp_path):
     model = tiny.load("grouped", tmp_path)
     name = model.layers[0].name
-    twin = splice(model.model, {name: model.reimplementation[0]})
+    twin = spliced_model(model.model, {name: model.reimplementation[0]})
     assert type(model.model.get_submodule(name)).__name__ == "LlamaAttention"
     assert twin.get_submodule(name).calls == 0
     assert twin.lm_head.weight is model.model.lm_head.weight
@@ -269,15 +269,68 @@ def test_a_report_reads_in_terminal_notebook_and_json(tmp_path):
     assert "Reproduced bit for bit at every stage of all 3 layers" in str(report)
     assert "<table" in report._repr_html_()
     record = json.loads(report.to_json())
-    assert record["ok"] is True
+    assert (record["schema"], record["ok"], record["verdict"]) == (1, True, "equal")
     assert len(record["checks"]) == 3 * len(STAGES)
     assert record["caught"] == record["planted"] == report.planted
+
+
+def test_a_reports_short_forms_are_short(tmp_path):
+    report = inspector.verify(tiny.load("grouped", tmp_path), tiny.ids(12), spliced=False)
+    assert repr(report).startswith("<VerificationReport equal: ")
+    assert "12 tokens, float32 on cpu. Reproduced bit for bit" in repr(report)
+    assert "\n" not in repr(report)
+    assert len(repr(report)) < 400
+    assert len(report._repr_html_()) < 20_000
+    assert list(report.table)[:3] == ["layer", "stage", "max_abs"]
+
+
+def test_every_verdict_has_its_word(tmp_path):
+    report = inspector.verify(tiny.load("grouped", tmp_path), tiny.ids(12), controls=False)
+    check, row = report.checks[0], report.rounding[0]
+    for changed, verdict in (
+        ({}, "equal"),
+        ({"checks": (replace(check, ok=False), *report.checks[1:])}, "different"),
+        ({"spliced": replace(report.spliced, ok=False)}, "different"),
+        ({"rounding": (replace(row, judged=3 * row.library + 1),)}, "less exact"),
+        ({"checks": ()}, "not compared"),
+    ):
+        found = replace(report, **changed)
+        assert (found.verdict, found.ok) == (verdict, verdict == "equal")
 
 
 def test_an_unverified_mistake_makes_the_report_fail(tmp_path):
     report = inspector.verify(tiny.load("grouped", tmp_path), tiny.ids(12))
     missed = replace(report.control_results[0], caught=False)
-    assert not replace(report, control_results=(missed, *report.control_results[1:])).ok
+    failed = replace(report, control_results=(missed, *report.control_results[1:]))
+    assert (failed.ok, failed.verdict) == (False, "not proven")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("smollm2-135m-instruct", "w1"), r"this is a str: call verify\(inspector.load\('smollm2.*'\), prompt\)"),
+        ((None, "w1"), "verify takes a model as inspector.load returns it, and this is a NoneType"),
+        ((..., None), "A prompt is one text, or one flat list of token ids"),
+        ((..., ["w1", "w2"]), "A prompt is one text, or one flat list of token ids"),
+        ((..., 7), "A prompt is one text, or one flat list of token ids"),
+    ],
+)  # fmt: skip
+def test_what_is_no_model_or_no_prompt_is_refused_in_a_sentence(tmp_path, arguments, sentence):
+    model = tiny.load("grouped", tmp_path)
+    with pytest.raises(InspectorError, match=sentence):
+        inspector.verify(model if arguments[0] is ... else arguments[0], arguments[1])
+
+
+def test_what_cannot_be_called_is_no_attention(tmp_path):
+    model = tiny.load("grouped", tmp_path)
+    with pytest.raises(InspectorError, match="attention='mine' cannot be called: give a function"):
+        inspector.verify(model, "w1", attention="mine")
+
+
+def test_ids_may_come_as_a_tensor(tmp_path):
+    model = tiny.load("grouped", tmp_path)
+    report = inspector.verify(model, torch.tensor([tiny.ids(12)]), controls=False, spliced=False)
+    assert (report.ok, report.n, report.prompt) == (True, 12, None)
 
 
 def test_bfloat16_differs_by_no_more_than_its_tolerance(tmp_path):
@@ -291,7 +344,7 @@ def test_a_model_in_memory_is_verified_from_its_own_tensors(tmp_path):
     model = inspector.load(on_disk.model, on_disk.tokenizer)
     report = inspector.verify(model, tiny.ids(20))
     assert report.ok
-    assert report.frame.differing.sum() == 0
+    assert report.table.differing.sum() == 0
 
 
 @pytest.mark.parametrize("place", [0, BLOCK, 2 * BLOCK + 1])

@@ -220,7 +220,7 @@ def test_around_shows_one_token_of_one_layer(tmp_path):
     trace = entry("llama", tmp_path)
     last = len(trace.layers) - 1
     for layer, position in [(0, 3), (last, 11)]:
-        found = trace.model.residual_stream(trace.tokens.ids, trace.layers[layer], position)
+        found = trace.model.passes.residual_stream(trace.tokens.ids, trace.layers[layer], position)
         assert torch.equal(found.embedding, trace.embedding[position])
         assert torch.equal(found.residual, trace.residual(layer)[position])
         assert torch.equal(found.input, trace.input(layer)[position])
@@ -228,7 +228,7 @@ def test_around_shows_one_token_of_one_layer(tmp_path):
         assert found.added_to == "post_attention_layernorm"
         assert (found.next_residual is None) == (layer == last)
     assert torch.equal(
-        trace.model.residual_stream(trace.tokens.ids, trace.layers[0], 3).next_residual, trace.residual(1)[3]
+        trace.model.passes.residual_stream(trace.tokens.ids, trace.layers[0], 3).next_residual, trace.residual(1)[3]
     )
 
 
@@ -249,7 +249,7 @@ def test_where_nothing_receives_the_sum_no_sum_is_drawn(monkeypatch, houston):
 def test_a_sum_that_the_model_does_not_make_is_not_claimed(name, tmp_path):
     """A norm before it is added, or a feed-forward network beside it: then no part receives the sum."""
     trace = entry(name, tmp_path)
-    assert trace.model.residual_stream(trace.tokens.ids, trace.layers[0], 3).added_to == ""
+    assert trace.model.passes.residual_stream(trace.tokens.ids, trace.layers[0], 3).added_to == ""
 
 
 def test_a_scaled_embedding_is_recognised(tmp_path):

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from inspector.errors import InspectorError
 from inspector.model.model import model_of
-from inspector.verification.compare import Check, compare
+from inspector.verification.compare import Check, compare_stage
 from reimpl.attention import context_vectors
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def output_check(trace: Trace, layer: int, query: int, shares: Tensor, reference
     bias = output_bias(trace, layer)
     found = shares.sum(0) if bias is None else shares.sum(0) + bias.to(shares)
     tolerance, reason = _tolerance(trace, layer, query, shares, reference)
-    return compare(layer, "output", found, reference.to(shares.device), tolerance=tolerance, reason=reason)
+    return compare_stage(layer, "output", found, reference.to(shares.device), tolerance=tolerance, reason=reason)
 
 
 def _why_not_a_sum(trace: Trace, layer: int, check: Check) -> str:

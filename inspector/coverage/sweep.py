@@ -31,7 +31,7 @@ import torch
 from inspector.coverage import table, tiny
 from inspector.coverage.tiny import Entry
 from inspector.errors import InspectorError, NotRun
-from inspector.model.model import load
+from inspector.model.load_model import load
 from inspector.text import first_sentence
 from inspector.verification.report import VerificationReport
 from inspector.verification.run import verify
@@ -207,7 +207,7 @@ def _examined(entry: Entry, folder: Path) -> Row:
 
 
 def _judged(row: Row, report: VerificationReport) -> Row:
-    frame, controls = report.frame, report.controls
+    frame, controls = report.table, report.controls
     applying = controls[controls["applies"]]
     return replace(
         row,

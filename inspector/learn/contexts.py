@@ -136,7 +136,7 @@ def row(trace: Trace, at: int, layer: int, head: int) -> pd.DataFrame:
 def moved(trace: Trace, at: int, by: int) -> pd.DataFrame:
     """Position alone: `along` for a token's residual and the same when the whole prompt stands `by` positions later."""
     model = _model(trace)
-    again = model.residuals(trace.tokens.ids, first=by)
+    again = model.passes.residuals(trace.tokens.ids, first=by)
     return along(lambda i: trace.residual(i)[at], lambda i: again[i][at], len(trace.layers))
 
 

@@ -181,7 +181,7 @@ def _backs(trace: Trace) -> list[int | None]:
     model = model_or_none(trace)
     if model is not None:
         try:
-            layers = _cache_layers(model.cache(trace.tokens.ids[:1]))
+            layers = _cache_layers(model.passes.cache(trace.tokens.ids[:1]))
         except InspectorError:
             layers = []
         if len(layers) == len(trace.layers):
@@ -205,7 +205,7 @@ def measured(trace: Trace, layer: int, progress: Progress | None = None) -> tupl
         ids = [trace.tokens.ids[i % trace.n] for i in range(n)]
         run = trace if n == trace.n and trace.exact else model.trace(ids)
         try:
-            cached: float = cache_bytes(model.cache(ids))
+            cached: float = cache_bytes(model.passes.cache(ids))
         except InspectorError as error:
             cached, why = float("nan"), str(error)
         kept = [part for one in run.stored for part in (one.query, one.key, one.value)]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from inspector.errors import InspectorError
-from inspector.verification.compare import Check, compare
+from inspector.verification.compare import Check, compare_stage
 from reimpl.attention import attention_weights, context_vectors, scaled_scores
 from reimpl.stepwise import attend_one
 
@@ -115,4 +115,6 @@ def _loops(
     steep = max(map(abs, steps.scaled))
     # As in inspector.learn.four_ways: the roundings of a score and of the sum, times the largest value.
     tolerance = unit * (2 + len(key) ** 0.5 + steep * (1 + len(query) ** 0.5)) * float(value.abs().max())
-    return compare(layer, "context", found, context.cpu(), tolerance=tolerance, reason="float64 loops, rounded sums")
+    return compare_stage(
+        layer, "context", found, context.cpu(), tolerance=tolerance, reason="float64 loops, rounded sums"
+    )

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from inspector.capture.masks import masked_weights
 from inspector.errors import InspectorError
-from inspector.verification.compare import Check, compare
+from inspector.verification.compare import Check, compare_stage
 from reimpl.attention import context_vectors
 from reimpl.blockwise import blockwise_context
 from reimpl.spec import MaskRule
@@ -64,7 +64,7 @@ def four_ways(trace: Trace, layer: int, head: int, query: int, *, block: int) ->
     tolerance, reason = _tolerance(trace, layer, head, query)
 
     def judged(name: str, how: str, found: Tensor, *, control: bool = False) -> Way:
-        check = compare(layer, "context", found, reference, tolerance=tolerance, reason=reason)
+        check = compare_stage(layer, "context", found, reference, tolerance=tolerance, reason=reason)
         return Way(name, how, found.double().cpu().numpy(), check, control=control)
 
     ways = [

@@ -18,7 +18,7 @@ from inspector.analysis import score_breakdown
 from inspector.errors import InspectorError
 from inspector.learn.rotation import dot, norms, same_speeds, sum_rounding, turned, unrotated
 from inspector.learn.softmax import parse
-from inspector.verification.compare import Check, compare
+from inspector.verification.compare import Check, compare_stage
 from reimpl.rope import rotate
 from reimpl.spec import RopeSpec
 
@@ -86,7 +86,7 @@ def by_distance(trace: Trace, layer: int, head: int, query: int, key: int, furth
     fixed = turned(one_key, torch.tensor([key]), rope, trace.n)
     scores = dot(moved, fixed)[:, 0]
     reference = trace.scores(layer, head, queries=slice(query, query + 1))[0, key]
-    check = compare(
+    check = compare_stage(
         layer,
         "score",
         scores[query - key - least],

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from inspector.analysis import score_breakdown
 from inspector.learn.rotation import dot, norms, same_speeds, sum_rounding, turned, unrotated
-from inspector.verification.compare import Check, compare
+from inspector.verification.compare import Check, compare_stage
 
 if TYPE_CHECKING:
     from inspector.trace.trace import Trace
@@ -70,12 +70,12 @@ def shifted(trace: Trace, layer: int, head: int, query: int, shift: int) -> Shif
                 for name, values in (("score", here), ("both shifted", moved), ("only keys shifted", keys_only))
             }
         ),
-        both=compare(layer, "scores", moved, here, tolerance=tolerance, reason=reason),
-        exact=compare(
+        both=compare_stage(layer, "scores", moved, here, tolerance=tolerance, reason=reason),
+        exact=compare_stage(
             layer, "scores", scores(shift, shift, torch.float64), scores(0, 0, torch.float64),
             tolerance=exact_tolerance, reason=exact_reason,
         ),
-        keys_only=compare(layer, "scores", keys_only, here, tolerance=tolerance, reason=reason),
+        keys_only=compare_stage(layer, "scores", keys_only, here, tolerance=tolerance, reason=reason),
         note=""
         if same_speeds(rope, trace.n, int(at[-1]) + shift + 1)
         else "This model's RoPE turns at other speeds in a longer text, so a shift that makes the text longer changes "

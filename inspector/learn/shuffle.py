@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from inspector.errors import InspectorError
-from inspector.model.matching import external_inputs
 from inspector.model.model import model_of
-from inspector.verification.compare import Check, compare, tolerances
+from inspector.verification.compare import Check, compare_stage
 from inspector.verification.mistakes.core import NoMask
+from inspector.verification.shared_inputs import external_inputs
+from inspector.verification.tolerances import stage_tolerances
 from reimpl.attention import AttentionTrace, CausalSelfAttention, ExternalInputs
 
 if TYPE_CHECKING:
@@ -93,9 +94,9 @@ def _variants(ours: CausalSelfAttention) -> Iterator[tuple[bool, bool, CausalSel
 
 
 def _check(trace: Trace, layer: int, back: Tensor, straight: AttentionTrace) -> Check:
-    limits = tolerances(straight, trace.layers[layer], d_model=back.shape[-1], chained=True)
+    limits = stage_tolerances(straight, trace.layers[layer], d_model=back.shape[-1], chained=True)
     tolerance, reason = limits["output"]
-    return compare(layer, "output", back, straight.output, tolerance=tolerance, reason=reason)
+    return compare_stage(layer, "output", back, straight.output, tolerance=tolerance, reason=reason)
 
 
 def _note(ours: CausalSelfAttention, layer: int) -> str:

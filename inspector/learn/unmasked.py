@@ -16,7 +16,7 @@ import torch
 from inspector.analysis.shares import Numbers, numbers
 from inspector.capture.masks import masked_weights
 from inspector.errors import InspectorError
-from inspector.verification.compare import Check, compare
+from inspector.verification.compare import Check, compare_stage
 
 if TYPE_CHECKING:
     from inspector.trace.trace import Trace
@@ -67,7 +67,7 @@ def mask_on_off(trace: Trace, layer: int, head: int, *, up_to: int = UNMASKED_UP
         )[0].to(kept.value.dtype)
 
     masked, free = weights(may), weights(torch.ones_like(may))
-    check = compare(
+    check = compare_stage(
         layer,
         "weights",
         masked,

@@ -42,7 +42,7 @@ class StreamNumbers:
 def residual_stream(trace: Trace, layer: int, query: int) -> StreamNumbers:
     """What stands around this layer's attention for the query token, by one more forward pass."""
     one_row(trace, query)
-    found = model_of(trace, "the residual stream").residual_stream(trace.tokens.ids, trace.layers[layer], query)
+    found = model_of(trace, "the residual stream").passes.residual_stream(trace.tokens.ids, trace.layers[layer], query)
     arrays = {name: numbers(v) for name, v in vars(found).items() if isinstance(v, Tensor)}
     return StreamNumbers(added_to=found.added_to, **arrays)
 

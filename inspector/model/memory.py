@@ -1,4 +1,4 @@
-"""What the environment says of memory goes in; how many bytes may be kept, and taken by a run, come out."""
+"""How much memory the store and a run may use: what the environment says, or half of what there is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import math
 import os
 from pathlib import Path
+
+import psutil
 
 from inspector.errors import InspectorError
 
@@ -16,20 +18,42 @@ CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in
 
 
 def memory_budget() -> int:
-    """Bytes the store may keep, and bytes that runs may take at their peak, which come on top: what the environment
-    says, or half of the memory there is. Raises InspectorError where the environment says no amount."""
+    """Return the bytes that the store may hold, and that runs may take at their peak, which come on top.
+
+    Returns:
+        What the environment says, or half of the memory there is.
+
+    Raises:
+        InspectorError: the environment names no amount.
+    """
     asked = os.environ.get(MEMORY_VARIABLE, "").strip()
     return memory_bytes(asked, MEMORY_VARIABLE) if asked else _memory() // 2
 
 
 def set_memory_budget(gigabytes: float | str, name: str = "The memory limit") -> None:
-    """Let this process have so much. `name`: what a sentence of refusal calls the number."""
+    """Let this process use so much.
+
+    Args:
+        gigabytes: the amount.
+        name: what a sentence of refusal calls the number.
+    """
     memory_bytes(gigabytes, name)
     os.environ[MEMORY_VARIABLE] = str(gigabytes)
 
 
 def memory_bytes(gigabytes: float | str, name: str) -> int:
-    """The number as bytes; raises InspectorError, which says `name`, where it is none above 0."""
+    """Return an amount of memory in bytes.
+
+    Args:
+        gigabytes: the amount.
+        name: what a sentence of refusal calls the number.
+
+    Returns:
+        Bytes, at least one.
+
+    Raises:
+        InspectorError: this is no number above 0.
+    """
     try:
         asked = float(gigabytes) * GB
     except ValueError:
@@ -40,11 +64,8 @@ def memory_bytes(gigabytes: float | str, name: str) -> int:
 
 
 def _memory() -> int:
-    """Bytes of the machine's memory, or of the container's where it is given less."""
-    try:
-        found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        found = [8 * GB]
+    """Return the bytes of the machine's memory, or of the container's where it is given less."""
+    found = [int(psutil.virtual_memory().total)]
     for path in CONTAINER:
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
             found.append(int(Path(path).read_text()))

@@ -1,4 +1,4 @@
-"""A library model goes in; the sizes and RoPE rules that its config and modules speak of come out.
+"""The sizes and RoPE rules of a library model, as its config and modules name them.
 
 Configs name one thing in several ways, leave it out, or differ from layer to layer; what is asked for here is asked
 for in one place.
@@ -7,17 +7,44 @@ for in one place.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from inspector.capture.probe import Probe
+from inspector.capture.records import LayerInfo
 
 # What configs call the number of positions: nearly all, older code that comes with a model, MPT, Whisper's decoder.
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_target_positions")
 
 
+@dataclass(frozen=True)
+class ModelSizes:
+    """What the cost of a run follows from, read from a model once (`Model.sizes`).
+
+    layers: one for each attention call. probed: what a trace stores of each, as a short pass has shown. width: d_model.
+    inner_width: of the widest vectors inside a block's feed-forward part. positions: None where there is no limit.
+    parameters: how many numbers the model has learned. fused_attention: attention makes no n x n tables.
+    """
+
+    name: str
+    dtype: torch.dtype
+    device: torch.device
+    layers: tuple[LayerInfo, ...]
+    probed: Probe
+    width: int
+    inner_width: int
+    vocabulary: int
+    positions: int | None
+    parameters: int
+    fused_attention: bool
+
+
 def text_config(model: PreTrainedModel) -> Any:
-    """The settings of the language model, within those of a model of several modalities."""
+    """Return the settings of the language model, within those of a model of several modalities."""
     try:
         return model.config.get_text_config()
     except ValueError:  # it holds more than one
@@ -25,8 +52,10 @@ def text_config(model: PreTrainedModel) -> Any:
 
 
 def setting(config: Any, name: str) -> Any:
-    """A setting of a model's config; None where there is none, or where it differs from layer to layer (the library
-    then raises an error of its own kind)."""
+    """Return a setting of a model's config.
+
+    None where there is none, or where it differs from layer to layer (the library then raises an error of its own).
+    """
     try:
         return getattr(config, name, None)
     except Exception:
@@ -34,7 +63,7 @@ def setting(config: Any, name: str) -> Any:
 
 
 def vocabulary(model: PreTrainedModel) -> int | None:
-    """How many token ids the model knows; None where neither its embeddings nor its config say."""
+    """Return how many token ids the model knows; None where neither its embeddings nor its config say."""
     with contextlib.suppress(AttributeError, NotImplementedError):
         return int(model.get_input_embeddings().num_embeddings)
     size = setting(text_config(model), "vocab_size")  # its embeddings are a module of its own
@@ -42,20 +71,20 @@ def vocabulary(model: PreTrainedModel) -> int | None:
 
 
 def width(model: PreTrainedModel) -> int:
-    """d_model: numbers in a token's vector between blocks."""
+    """Return d_model: how many numbers a token's vector has between blocks."""
     config = text_config(model)
     found = next((size for name in ("hidden_size", "n_embd", "d_model") if (size := setting(config, name))), None)
     return int(found) if found else int(model.get_input_embeddings().weight.shape[-1])
 
 
 def inner_width(model: PreTrainedModel) -> int:
-    """The widest vectors inside a block's feed-forward part; four times the width where the config does not say."""
+    """Return the width of the feed-forward part; four times d_model where the config does not say."""
     size = setting(text_config(model), "intermediate_size")
     return size if isinstance(size, int) else 4 * width(model)
 
 
 def positions(model: PreTrainedModel) -> int | None:
-    """How many positions the model has; None where its config sets no limit."""
+    """Return how many positions the model has; None where its config sets no limit."""
     config = text_config(model)
     named = (setting(config, name) for name in POSITIONS)
     limit = next((size for size in named if isinstance(size, int) and size > 0), None)
@@ -66,7 +95,7 @@ def positions(model: PreTrainedModel) -> int | None:
 
 
 def rope_types(module: nn.Module) -> tuple[str, ...]:
-    """The RoPE rules of a module that makes angles: one, or one for each kind of layer; none of any other module."""
+    """Return the RoPE rules of a module that makes angles: one, or one for each kind of layer; else none."""
     found = getattr(module, "rope_type", None)
     return tuple(found.values()) if isinstance(found, dict) else (found,) if isinstance(found, str) else ()
 

@@ -1,0 +1,1 @@
+"""The library's numbers compared with the reimplementation's, and the report of what was found."""

@@ -1,11 +1,10 @@
-"""What a verification found, as data: checks in, tables (pandas), one sentence, text for a terminal, HTML for a
-notebook and JSON out. Nothing is judged here.
+"""What a verification found, as data: tables (pandas), one sentence, text for a terminal, HTML and JSON.
+
+Nothing is judged here.
 """
 
 from __future__ import annotations
 
-import html
-import json
 import math
 import platform
 from dataclasses import asdict, dataclass
@@ -16,7 +15,9 @@ import torch
 import transformers
 
 from inspector.verification.compare import STAGE_NAMES, STAGES, Check
+from inspector.verification.report_base import Report
 from inspector.verification.splice import SplicedResult
+from inspector.verification.tolerances import FLOAT64_RATIO
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ControlResult:
 
 @dataclass(frozen=True)
 class RoundingError:
-    """Largest distance from the same layer computed in float64: of what was judged, and of the library."""
+    """The largest distance from the same layer computed in float64: of what was judged, and of the library."""
 
     stage: str
     judged: float
@@ -44,13 +45,21 @@ class RoundingError:
 
     @property
     def ok(self) -> bool:
-        """No larger than the library's (twice is allowed where sums run in another order)."""
-        return self.judged <= 2 * self.library or self.judged == 0
+        """Whether it is no larger than the library's, or than twice that where sums run in another order."""
+        return self.judged <= FLOAT64_RATIO * self.library or self.judged == 0
 
 
-@dataclass(frozen=True)
-class VerificationReport:
-    """See `inspector.verify`. `ok` is True where every check held and every applicable mistake was caught."""
+@dataclass(frozen=True, repr=False)
+class VerificationReport(Report):
+    """What `inspector.verify` found.
+
+    `verdict` is one of:
+        "equal"         every stage held, spliced too, and every planted mistake was caught: `ok` is True here alone
+        "different"     a stage, or the spliced model, differs by more than its tolerance
+        "less exact"    every stage held, but off float64 by more than twice what the library is
+        "not proven"    every stage held, but a planted mistake was not caught
+        "not compared"  there was nothing to compare
+    """
 
     model: str
     note: str
@@ -70,24 +79,38 @@ class VerificationReport:
 
     @property
     def stages_ok(self) -> bool:
+        """Whether every stage of every layer held."""
         return bool(self.checks) and all(check.ok for check in self.checks)
 
     @property
     def planted(self) -> int:
+        """How many mistakes were planted."""
         return sum(control.applies for control in self.control_results)
 
     @property
     def caught(self) -> int:
+        """How many of the planted mistakes were caught."""
         return sum(control.caught for control in self.control_results)
 
     @property
-    def ok(self) -> bool:
-        spliced = self.spliced is None or self.spliced.ok
-        return self.stages_ok and spliced and self.planted == self.caught and all(r.ok for r in self.rounding)
+    def verdict(self) -> str:
+        """What came of it, in a word or two: see the class."""
+        if not self.checks:
+            return "not compared"
+        if not self.stages_ok or not (self.spliced is None or self.spliced.ok):
+            return "different"
+        if self.planted != self.caught:
+            return "not proven"
+        return "equal" if all(row.ok for row in self.rounding) else "less exact"
 
     @property
-    def frame(self) -> pd.DataFrame:
-        """One row per layer and stage."""
+    def ok(self) -> bool:
+        """Whether every check held and every mistake that applies was caught."""
+        return self.verdict == "equal"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per layer and stage: layer, stage, max_abs, max_rel, differing, elements, tolerance, reason, ok."""
         return pd.DataFrame([asdict(check) for check in self.checks])
 
     @property
@@ -123,7 +146,7 @@ class VerificationReport:
         return pd.DataFrame(rows)
 
     def summary(self) -> str:
-        """One sentence."""
+        """Return what came of it as one sentence."""
         layers = len({check.layer for check in self.checks})
         if self.first_difference is not None:
             check = self.first_difference
@@ -143,14 +166,14 @@ class VerificationReport:
             return f"{text}; but its rounding error against float64 is more than twice the library's."
         return text + (f"; {self.planted} mistakes planted, {self.caught} caught." if self.control_results else ".")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON (infinities as null)."""
-        record = {**asdict(self), "ok": self.ok, "summary": self.summary(), "planted": self.planted}
-        record |= {"caught": self.caught, "versions": versions()}
-        return dict(_finite(record))
+    def _record(self) -> dict[str, Any]:
+        return {**asdict(self), "planted": self.planted, "caught": self.caught, "versions": versions()}
 
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+    def _about(self) -> str:
+        return f"{self.model}, {self.n} token{'s' * (self.n != 1)}, {self.dtype} on {self.device}"
+
+    def _short_table(self) -> pd.DataFrame:
+        return self.by_stage
 
     def __str__(self) -> str:
         head = f"{self.model}: {self.n} token{'s' * (self.n != 1)}, {self.dtype} on {self.device}. {self.note}"
@@ -202,21 +225,7 @@ class VerificationReport:
         text += f" ({skipped} do not apply to this model)" if skipped else ""
         return [text + (f"; MISSED: {', '.join(missed)}." if missed else "."), ""]
 
-    def _repr_html_(self) -> str:
-        colour = "#1a7f37" if self.ok else "#c62828"
-        table = self.by_stage.to_html(index=False, border=0, escape=True)
-        causes = "".join(f"<p>Likely cause: {html.escape(cause)}.</p>" for cause in self.likely_causes)
-        return f'<p style="color:{colour}"><b>{html.escape(self.summary())}</b></p>{causes}{table}'
-
 
 def versions() -> dict[str, str]:
-    """What the numbers depend on."""
+    """Return the versions of what the numbers depend on."""
     return {"torch": torch.__version__, "transformers": transformers.__version__, "python": platform.python_version()}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

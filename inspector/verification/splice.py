@@ -1,8 +1,8 @@
-"""The reimplementation put in place of the library's attention: a library model and our layers go in, a model of the
-library's own class whose every attention is ours comes out. Its parameters are shared, the original is untouched.
+"""The reimplementation put in place of the library's attention, in a copy of the library's model.
 
-Stage by stage each layer is judged on the library's input; here our own errors may add up from layer to layer, and
-the library's key/value cache sits between our rotation and our scores.
+The copy is of the library's own class and shares its parameters; the original is untouched. Stage by stage each layer
+is judged on the library's input; here our own errors may add up from layer to layer, and the library's key/value cache
+sits between our rotation and our scores.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from inspector.errors import InspectorError
-from inspector.model.model import Model, greedy
+from inspector.model.forward import greedy
+from inspector.model.model import Model
 from inspector.verification.compare import distance
+from inspector.verification.tolerances import logit_tolerance
 from reimpl.attention import Cached, CausalSelfAttention
 
 GENERATED = 40  # tokens compared after the prompt
@@ -27,7 +29,7 @@ GENERATED = 40  # tokens compared after the prompt
 
 @dataclass(frozen=True)
 class SplicedResult:
-    """What the spliced model did, against the library's.
+    """What the spliced model did, compared with the library's.
 
     logits_max_abs, logits_differing: against the library's pass through its own eager attention.
     sdpa_max_abs: the same library's SDPA pass against its eager pass, its own rounding noise, for scale.
@@ -53,19 +55,20 @@ class SplicedResult:
 
 
 class Unspliceable(InspectorError):
-    """Ours cannot take the place of this model's attention: says why."""
+    """Ours cannot take the place of this model's attention, for the reason it says."""
 
 
 class SplicedAttention(nn.Module):
     """Stands where the library's attention module stood: same arguments, same kind of result, our computation."""
 
     def __init__(self, ours: CausalSelfAttention, theirs: nn.Module, layer_idx: int, others: int | None) -> None:
+        """Take the place of `theirs`; `others`: how many Nones follow the output in its tuple (None: no tuple)."""
         super().__init__()
         self.ours = ours
-        self.others = others  # how many Nones follow the output in the tuple it returns; None: no tuple
+        self.others = others
         self.layer_idx = layer_idx
         self.calls = 0
-        # The decoder block may read attributes of its attention; parameters are not kept twice.
+        # The decoder block may read attributes of its attention; parameters are not stored twice.
         self._theirs = {k: v for k, v in vars(theirs).items() if not k.startswith("_") and k not in ("training",)}
         self._signature = inspect.signature(inspect.unwrap(type(theirs).forward))
 
@@ -73,12 +76,13 @@ class SplicedAttention(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            kept = self.__dict__.get("_theirs", {})
-            if name in kept:
-                return kept[name]
+            theirs = self.__dict__.get("_theirs", {})
+            if name in theirs:
+                return theirs[name]
             raise
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Attend to the library's arguments, its key/value cache included, and return what its module returns."""
         bound = self._signature.bind(self, *args, **kwargs).arguments
         x: Tensor = bound["hidden_states"]
         everything = [*bound.values(), *bound.get("kwargs", {}).values()]
@@ -101,12 +105,18 @@ class SplicedAttention(nn.Module):
         return output if self.others is None else (output, *[None] * self.others)
 
 
-def splice(
+def spliced_model(
     model: PreTrainedModel, ours: Mapping[str, CausalSelfAttention], others: Mapping[str, int | None] | None = None
 ) -> PreTrainedModel:
-    """A copy of `model`'s structure, sharing every parameter, with `ours` in place of the modules so named.
+    """Copy a model's structure, sharing every parameter, with ours in place of some attention modules.
 
-    others: what follows the output in the tuple that each module returns (one None, unless told).
+    Args:
+        model: the library's model.
+        ours: our layers by the names of the modules that they replace.
+        others: how many Nones follow the output in the tuple that each module returns (one, unless told).
+
+    Returns:
+        The copy.
     """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     twin = copy.deepcopy(model, shared)
@@ -121,7 +131,7 @@ def splice(
 
 
 def _returned(model: Model, names: Collection[str]) -> dict[str, int | None]:
-    """How many Nones follow the output that each attention module returns; None where it returns the output alone.
+    """Count the Nones after the output that each attention module returns; None where it returns the output alone.
 
     Raises Unspliceable where it returns more than its output: others go on with what only the library's computes.
     """
@@ -146,6 +156,7 @@ def _returned(model: Model, names: Collection[str]) -> dict[str, int | None]:
 
 
 def _refuse(ours: Collection[CausalSelfAttention], model: Model) -> None:
+    """Raise Unspliceable where ours cannot take the place of this model's attention."""
     if any(layer.spec.mask.given for layer in ours):
         raise Unspliceable("the model chooses keys itself, inside the modules that ours would replace")
     if any(layer.spec.shares is not None for layer in ours):
@@ -158,45 +169,53 @@ def _refuse(ours: Collection[CausalSelfAttention], model: Model) -> None:
 def compare_spliced(
     model: Model, ids: tuple[int, ...], attention: list[CausalSelfAttention], *, generated: int = GENERATED
 ) -> SplicedResult:
-    """Run the prompt and a greedy continuation through the spliced model and through the library's."""
+    """Run the prompt and a greedy continuation through the spliced model and through the library's.
+
+    Args:
+        model: the model that is verified.
+        ids: the prompt's token ids.
+        attention: our layers, one for each of the model's.
+        generated: how many tokens to compare after the prompt.
+
+    Returns:
+        How far logits and tokens are apart.
+
+    Raises:
+        Unspliceable: ours cannot take the place of this model's attention.
+    """
     _refuse(attention, model)
     names = [info.name for info in model.layers]
     if len(set(names)) < len(names):
         raise Unspliceable("its attention modules run several times in one pass")
     by_name = dict(zip(names, attention, strict=True))
-    twin = splice(model.model, by_name, _returned(model, by_name))
+    twin = spliced_model(model.model, by_name, _returned(model, by_name))
     with torch.inference_mode():
         spliced = twin(torch.tensor([ids], device=model.device), use_cache=False).logits[0]
     eager, sdpa = model.logits(ids, eager=True), model.logits(ids)
     difference, noise = distance(spliced, eager), distance(sdpa, eager)
-    # Errors add up over the layers. The yardstick is what the library's own two forms of the same attention differ
-    # by; where it has but one, a few roundings of the largest logit for each layer.
-    unit = torch.finfo(spliced.dtype).eps
-    tolerance = max(2 * noise, 4 * unit * float(eager.abs().max()) * len(names))
+    tolerance = logit_tolerance(eager, noise=noise, layers=len(names))
     room = generated if model.positions is None else max(0, min(generated, model.positions - len(ids)))
     ours = greedy(twin, ids, room)
-    theirs = model.continuation(ids, room, eager=True)
+    theirs = model.passes.continuation(ids, room, eager=True)
     equal = _equal_from_start(ours, theirs)
-    equal_sdpa = _equal_from_start(ours, model.continuation(ids, room))
+    equal_sdpa = _equal_from_start(ours, model.passes.continuation(ids, room))
     apart = _apart(model, [*ids, *ours[:equal]], ours[equal], theirs[equal]) if equal < room else 0.0
-    tied = apart <= tolerance
     calls = sum(module.calls for module in twin.modules() if isinstance(module, SplicedAttention))
-    ran = calls == len(names) * (1 + room)
-    logits_ok = difference <= tolerance
-    reason = "ours in every layer, library elsewhere; the library's own two forms differ by its noise"
-    if not ran:
-        reason = f"our attention ran {calls} times where {len(names) * (1 + room)} were due"
-    elif not logits_ok:
-        reason = "logits differ by more than rounding"
-    elif equal < room and not tied:
-        reason = f"generated token {equal + 1} differs"
-    elif equal < room:
+    due = len(names) * (1 + room)
+    ok, reason = True, "ours in every layer, library elsewhere; the library's own two forms differ by its noise"
+    if calls != due:
+        ok, reason = False, f"our attention ran {calls} times where {due} were due"
+    elif not difference <= tolerance:  # also where it is no number
+        ok, reason = False, "logits differ by more than rounding"
+    elif equal < room and apart <= tolerance:
         reason = (
             f"generated token {equal + 1} differs where the library's logits of the two are {apart:.3g} apart, less "
             f"than rounding moves them ({tolerance:.3g})"
         )
+    elif equal < room:
+        ok, reason = False, f"generated token {equal + 1} differs"
     return SplicedResult(
-        ok=ran and logits_ok and (equal == room or tied),
+        ok=ok,
         logits_max_abs=difference,
         logits_differing=int((spliced != eager).sum()),
         logits_elements=spliced.numel(),
@@ -213,10 +232,11 @@ def compare_spliced(
 
 
 def _apart(model: Model, ids: list[int], ours: int, theirs: int) -> float:
-    """How far apart the library's own logits of two candidates for the next token are."""
+    """Return how far apart the library's own logits of two candidates for the next token are."""
     logits = model.logits(ids, eager=True)[-1]
     return float((logits[theirs] - logits[ours]).abs())
 
 
 def _equal_from_start(a: list[int], b: list[int]) -> int:
+    """Count the tokens that are equal, from the first on."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), len(a))

@@ -106,7 +106,7 @@ def _stages(report: VerificationReport) -> None:
     layers = by_stage["worst_layer"].astype(str)
     by_stage["worst_layer"] = layers.where(by_stage["differing"] > 0, "none differs")
     st.dataframe(by_stage, hide_index=True, height="content", column_order=order, column_config=_NUMBERS)
-    frame = _named(report.frame)
+    frame = _named(report.table)
     with st.expander(f"All {len(frame):,} comparisons: every layer and stage, with the reason of each tolerance"):
         st.dataframe(frame, hide_index=True, column_config=_NUMBERS)
     if len(report.float64):

@@ -142,10 +142,10 @@ def costs(request: Request, progress: Progress | None = None) -> Costs | None:
         if loaded.dtype.itemsize > 2 and not request.precision:
             rounded = options | {"precision": "float16"}
             with contextlib.suppress(cost.TooLarge):
-                cost.refuse_run(loaded, len(tokens), layers=None, **rounded)
+                cost.refuse_run(loaded.sizes, len(tokens), layers=None, **rounded)
                 half = loaded.cost(tokens, **rounded)
         try:
-            cost.refuse_run(loaded, len(tokens), layers=None, **options)
+            cost.refuse_run(loaded.sizes, len(tokens), layers=None, **options)
         except cost.TooLarge as error:
             refused = error.plainly + (" With its vectors rounded it fits." if half else "")
         return Costs(found, half, refused)
@@ -183,8 +183,8 @@ def trace(request: Request, progress: Progress | None = None) -> Trace:
         options = _options(request)
         tokens = len(loaded.tokenize(request.prompt))
         try:
-            cost.refuse_run(loaded, tokens, layers=None, **options)  # what is refused need not wait for that
-            with _room(cost.run_cost(loaded, tokens, **options, timed=False).peak_bytes, report):
+            cost.refuse_run(loaded.sizes, tokens, layers=None, **options)  # what is refused need not wait for that
+            with _room(cost.run_cost(loaded.sizes, tokens, **options).peak_bytes, report):
                 report("Reading the prompt", None)
                 return loaded.trace(request.prompt, on_layer=on_layer, **options)
         except cost.TooLarge as error:

@@ -1,0 +1,1 @@
+"""Planted mistakes, the negative controls of a verification."""

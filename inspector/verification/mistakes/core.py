@@ -1,136 +1,29 @@
-"""Planted mistakes, the negative controls: a right attention layer goes in, the same layer with one known mistake
-comes out. A verification that lets one of them pass is worth nothing; one whose numbers equal somebody's own
+"""The planted mistakes of a verification, its negative controls: those of computation, and the list of all.
+
+A verification that lets one of them pass is worth nothing; one whose numbers equal somebody's own
 implementation names the likely cause.
 
 Each mistake is a changed spec or a subclass overriding one step of `CausalSelfAttention`. Where a model cannot make
-a mistake (no bias to drop), `plant` gives the reason instead of a layer: it is listed as such and not counted.
+a mistake (no bias to drop), planting gives the reason instead of a layer: it is listed as such and not counted.
+Mistakes of configuration stand in settings.py, those about one family's option in options.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from inspector.verification.mistakes import settings
 from inspector.verification.mistakes.options import SPECIAL
+from inspector.verification.mistakes.planting import Mistake, Plant, changed, rope, step, without_rope
 from reimpl.attention import CausalSelfAttention, context_vectors
 from reimpl.norm import head_first
 from reimpl.project import Projected
 from reimpl.rope import rotate
 from reimpl.spec import AttentionSpec, RopeSpec
-
-Planted = CausalSelfAttention | str
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """`meaning` completes the sentence "your numbers equal ours with ..."."""
-
-    name: str
-    meaning: str
-    plant: Callable[[CausalSelfAttention, int], Planted]  # (layer, tokens in the prompt) -> layer or reason why not
-
-
-# -- mistakes of configuration: the spec says something else ------------------------------------------------------
-
-
-def _spec(change: Callable[[AttentionSpec], AttentionSpec | str]) -> Callable[[CausalSelfAttention, int], Planted]:
-    def plant(layer: CausalSelfAttention, _: int) -> Planted:
-        changed = change(layer.spec)
-        return changed if isinstance(changed, str) else CausalSelfAttention.like(layer, changed)
-
-    return plant
-
-
-def _rope(change: Callable[[RopeSpec], RopeSpec | str | None]) -> Callable[[CausalSelfAttention, int], Planted]:
-    def changed(spec: AttentionSpec) -> AttentionSpec | str:
-        if spec.rope is None:
-            return "this layer has no RoPE"
-        new = change(spec.rope)
-        return new if isinstance(new, str) else replace(spec, rope=new)
-
-    return _spec(changed)
-
-
-def _unscaled(rope: RopeSpec) -> RopeSpec | str:
-    if rope.rule == "default":
-        return "its RoPE frequencies are not scaled"
-    return replace(rope, rule="default", scaling=())
-
-
-def _other_style(rope: RopeSpec) -> RopeSpec:
-    return replace(rope, style="pairs" if rope.style == "halves" else "halves")
-
-
-def _all_dimensions(spec: AttentionSpec) -> AttentionSpec | str:
-    if spec.rope is None:
-        return "this layer has no RoPE"
-    if spec.rope.dim == spec.d_head or spec.rope.rule == "longrope":  # whose factors are one for each plane
-        return "its RoPE turns all dimensions"
-    return replace(spec, rope=replace(spec.rope, dim=spec.d_head))
-
-
-def _rope_added(spec: AttentionSpec) -> AttentionSpec | str:
-    if spec.rope is not None:
-        return "this layer has RoPE"
-    return replace(spec, rope=RopeSpec(theta=10000.0, dim=spec.d_head))
-
-
-def _head_width_scale(spec: AttentionSpec) -> AttentionSpec | str:
-    if spec.scale == spec.d_head**-0.5:
-        return "its scale is 1/sqrt(d_head)"
-    return replace(spec, scale=spec.d_head**-0.5)
-
-
-def _no_window(layer: CausalSelfAttention, n: int) -> Planted:
-    window = layer.spec.mask.window
-    if window is None:
-        return "this layer has no sliding window"
-    if n <= window:
-        return f"the window of {window} is longer than the control prompt of {n} tokens"
-    return CausalSelfAttention.like(layer, replace(layer.spec, mask=replace(layer.spec.mask, window=None)))
-
-
-def _window_off_by_one(layer: CausalSelfAttention, n: int) -> Planted:
-    window = layer.spec.mask.window
-    if window is None or n <= window:
-        return _no_window(layer, n)
-    return CausalSelfAttention.like(layer, replace(layer.spec, mask=replace(layer.spec.mask, window=window + 1)))
-
-
-def _no_norm(spec: AttentionSpec) -> AttentionSpec | str:
-    if spec.query_norm is None and spec.key_norm is None:
-        return "this layer does not normalise queries or keys"
-    return replace(spec, query_norm=None, key_norm=None)
-
-
-def _no_qkv_bias(spec: AttentionSpec) -> AttentionSpec | str:
-    return replace(spec, qkv_bias=False) if spec.qkv_bias else "this layer's projections have no bias"
-
-
-def _no_output_bias(spec: AttentionSpec) -> AttentionSpec | str:
-    return replace(spec, output_bias=False) if spec.output_bias else "this layer's W_o has no bias"
-
-
-def _no_softcap(spec: AttentionSpec) -> AttentionSpec | str:
-    return replace(spec, softcap=None) if spec.softcap else "this layer's scores are not soft-capped"
-
-
-def _scale_one(spec: AttentionSpec) -> str | None:
-    return "this layer's scale is 1" if spec.scale == 1 else None
-
-
-def _no_scale(spec: AttentionSpec) -> AttentionSpec | str:
-    return _scale_one(spec) or replace(spec, scale=1.0)
-
-
-def _model_width_scale(spec: AttentionSpec) -> AttentionSpec | str:
-    if spec.heads == 1:
-        return "with one head d_model and d_head may be the same"
-    return replace(spec, scale=spec.d_model**-0.5)
-
 
 # -- mistakes of computation: one step is done wrongly -------------------------------------------------------------
 
@@ -162,42 +55,43 @@ class _ValuesTurned(CausalSelfAttention):
         return right._replace(value=rotate(right.value, positions, self.spec.rope))
 
 
-def permitted(mask: Tensor) -> Tensor:
-    """True where looking is allowed, of a table that says so or that adds -inf elsewhere."""
-    return mask if mask.dtype == torch.bool else mask > -torch.inf
+def permitted(may: Tensor) -> Tensor:
+    """Return where looking is allowed, of a table that says so or that adds -inf elsewhere."""
+    return may if may.dtype == torch.bool else may > -torch.inf
 
 
 class NoMask(CausalSelfAttention):
-    """Every query may look at every key."""
+    """A layer in which every query may look at every key."""
 
-    def mask(self, query_positions: Tensor, key_positions: Tensor, external: Tensor | None = None) -> Tensor:
-        return torch.ones_like(super().mask(query_positions, key_positions, external))
+    def mask(self, query_positions: Tensor, key_positions: Tensor, given: Tensor | None = None) -> Tensor:
+        """Return a table that forbids nothing."""
+        return torch.ones_like(super().mask(query_positions, key_positions, given))
 
 
 class _SeesNext(CausalSelfAttention):
-    def mask(self, query_positions: Tensor, key_positions: Tensor, external: Tensor | None = None) -> Tensor:
-        if external is not None:  # each query with the table of the next
-            return torch.cat((external[..., 1:, :], external[..., -1:, :]), dim=-2)
+    def mask(self, query_positions: Tensor, key_positions: Tensor, given: Tensor | None = None) -> Tensor:
+        if given is not None:  # each query with the table of the next
+            return torch.cat((given[..., 1:, :], given[..., -1:, :]), dim=-2)
         return super().mask(query_positions + 1, key_positions)
 
 
 class _NotItself(CausalSelfAttention):
-    def mask(self, query_positions: Tensor, key_positions: Tensor, external: Tensor | None = None) -> Tensor:
+    def mask(self, query_positions: Tensor, key_positions: Tensor, given: Tensor | None = None) -> Tensor:
         itself = query_positions[:, None] == key_positions[None, :]
-        mask = super().mask(query_positions, key_positions, external)
-        others = permitted(mask) & ~itself
+        may = super().mask(query_positions, key_positions, given)
+        others = permitted(may) & ~itself
         alone = ~others.any(-1, keepdim=True)  # a token with nobody else keeps itself
-        return mask & (others | alone) if mask.dtype == torch.bool else mask.masked_fill(~(others | alone), -torch.inf)
+        return may & (others | alone) if may.dtype == torch.bool else may.masked_fill(~(others | alone), -torch.inf)
 
 
 class _MaskedAfterwards(CausalSelfAttention):
-    def weigh(self, scores: Tensor, mask: Tensor) -> Tensor:
-        return scores.float().softmax(-1).to(scores.dtype) * permitted(mask)
+    def weigh(self, scores: Tensor, may: Tensor) -> Tensor:
+        return scores.float().softmax(-1).to(scores.dtype) * permitted(may)
 
 
 class _SoftmaxOverQueries(CausalSelfAttention):
-    def weigh(self, scores: Tensor, mask: Tensor) -> Tensor:
-        return scores.masked_fill(~permitted(mask), float("-inf")).float().softmax(-2).to(scores.dtype)
+    def weigh(self, scores: Tensor, may: Tensor) -> Tensor:
+        return scores.masked_fill(~permitted(may), float("-inf")).float().softmax(-2).to(scores.dtype)
 
 
 class _ScaledTwice(CausalSelfAttention):
@@ -206,7 +100,7 @@ class _ScaledTwice(CausalSelfAttention):
 
 
 def _tiled(x: Tensor, heads: int) -> Tensor:
-    """Key/value heads in the order 0 1 2 0 1 2 instead of 0 0 1 1 2 2."""
+    """Repeat key/value heads in the order 0 1 2 0 1 2 instead of 0 0 1 1 2 2."""
     return torch.cat([x] * (heads // x.shape[-3]), dim=-3)
 
 
@@ -237,7 +131,7 @@ class _HeadsCutWrongly(CausalSelfAttention):
         t = x.shape[-2]
 
         def cut(y: Tensor) -> Tensor:  # [..., h, t, d] laid out as [..., t, h*d], then read as [..., h, t, d]
-            return y.transpose(-3, -2).flatten(-3).unflatten(-1, (-1, t, y.shape[-1]))
+            return torch.unflatten(y.transpose(-3, -2).flatten(-3), -1, (-1, t, y.shape[-1]))
 
         right = super().project(x, shared)
         return right._replace(query=cut(right.query), key=cut(right.key), value=cut(right.value))
@@ -246,7 +140,8 @@ class _HeadsCutWrongly(CausalSelfAttention):
 class _HeadsNotPutBack(CausalSelfAttention):
     def output_projection(self, context: Tensor, gate: Tensor | None = None) -> Tensor:
         t = context.shape[-2]
-        return self.o_proj(context.flatten(-3).unflatten(-1, (t, -1)))
+        output: Tensor = self.o_proj(torch.unflatten(context.flatten(-3), -1, (t, -1)))
+        return output
 
 
 class _NoBlend(CausalSelfAttention):
@@ -278,99 +173,59 @@ class _NormMoved(CausalSelfAttention):
         return head_first(getattr(self.projections, f"{which}_norm", None), x)
 
 
-def _step(
-    kind: type[CausalSelfAttention], *, unless: Callable[[AttentionSpec], str | None] = lambda _: None
-) -> Callable[[CausalSelfAttention, int], Planted]:
-    def plant(layer: CausalSelfAttention, n: int) -> Planted:
-        reason = unless(layer.spec) or ("one token has nothing to confuse" if n < 2 else None)
-        return reason or kind.like(layer)
-
-    return plant
+def _step(kind: type[CausalSelfAttention], unless: Callable[[AttentionSpec], str | None] = lambda _: None) -> Plant:
+    """Plant a mistake of computation that one token alone cannot show."""
+    return step(kind, unless, least=2)
 
 
-def _without_rope(spec: AttentionSpec) -> str | None:
-    return "this layer has no RoPE" if spec.rope is None else None
-
-
-def _turns_no_keys(spec: AttentionSpec) -> str | None:
-    return "its keys are another layer's, turned already" if spec.shares is not None else _without_rope(spec)
-
-
-def _without_groups(spec: AttentionSpec) -> str | None:
-    if spec.kv_heads == 1:
-        return "one key/value head serves all query heads"
-    return "each query head has its own key/value head" if spec.group == 1 else None
-
-
-def _one_kv_head(spec: AttentionSpec) -> str | None:
-    return "there is only one key/value head" if spec.kv_heads == 1 else None
-
-
-def _one_head(spec: AttentionSpec) -> str | None:
-    return "there is only one head" if spec.heads == 1 else None
-
-
-def _width_changes(spec: AttentionSpec) -> str | None:
-    if spec.heads * spec.d_value != spec.d_model:
-        return "W_o changes the width, so leaving it out cannot go unnoticed"
-    return None
-
-
-def _not_swappable(spec: AttentionSpec) -> str | None:
-    if spec.shares is not None or spec.latent is not None or spec.value_is_key:
-        return "this layer has no W_k and W_v of its own to exchange"
-    return "keys and values have different widths" if spec.d_value != spec.d_head else None
-
-
-def _no_norms(spec: AttentionSpec) -> str | None:
-    norm = spec.query_norm or spec.key_norm
-    if norm is not None and not norm.weight:
-        return "a norm without weight gives the same before and after rotation"
-    reason = _no_norm(spec)
-    return reason if isinstance(reason, str) else _without_rope(spec)
+def _turned(change: Callable[[RopeSpec], RopeSpec | str | None]) -> Plant:
+    """Plant another RoPE."""
+    return changed(rope(change))
 
 
 # Where several mistakes give the same numbers at a stage, the first in this list is named as the likely cause.
 MISTAKES: tuple[Mistake, ...] = (
-    Mistake("rope style swapped", "paired instead of half rotation (or the reverse)", _rope(_other_style)),
-    Mistake("rope base 10x", "ten times the RoPE base", _rope(lambda r: replace(r, theta=r.theta * 10))),
-    Mistake("rope base 10000", "RoPE base 10000 instead of the config's", _rope(
+    Mistake("rope style swapped", "paired instead of half rotation (or the reverse)", _turned(settings.other_style)),
+    Mistake("rope base 10x", "ten times the RoPE base", _turned(lambda r: replace(r, theta=r.theta * 10))),
+    Mistake("rope base 10000", "RoPE base 10000 instead of the config's", _turned(
         lambda r: "its base is 10000" if r.theta == 10000 else replace(r, theta=10000.0))),
-    Mistake("no rope", "no rotation by position at all", _rope(lambda _: None)),
-    Mistake("rope everywhere", "rotation in a layer that has none", _spec(_rope_added)),
-    Mistake("rope on all dimensions", "all dimensions rotated instead of the first part", _spec(_all_dimensions)),
-    Mistake("rope scaling ignored", "the rule that scales RoPE frequencies left out", _rope(_unscaled)),
-    Mistake("rope backwards", "rotation in the opposite direction", _step(_TurnedBackwards, unless=_without_rope)),
-    Mistake("positions from one", "positions counted from 1", _step(_CountFromOne, unless=_without_rope)),
-    Mistake("keys shifted", "key positions one too high", _step(_KeysShifted, unless=_turns_no_keys)),
-    Mistake("keys not rotated", "only queries rotated, not keys", _step(_QueriesOnly, unless=_turns_no_keys)),
-    Mistake("values rotated", "values rotated as well", _step(_ValuesTurned, unless=_without_rope)),
-    Mistake("no scale", "scores not scaled", _spec(_no_scale)),
-    Mistake("scale of d_model", "scores divided by sqrt(d_model) instead of sqrt(d_head)", _spec(_model_width_scale)),
-    Mistake("scale of d_head", "1/sqrt(d_head) instead of the model's own scale", _spec(_head_width_scale)),
-    Mistake("scaled twice", "the scale applied twice", _step(_ScaledTwice, unless=_scale_one)),
+    Mistake("no rope", "no rotation by position at all", _turned(lambda _: None)),
+    Mistake("rope everywhere", "rotation in a layer that has none", changed(settings.rope_added)),
+    Mistake("rope on all dimensions", "all dimensions rotated instead of the first part",
+            changed(settings.all_dimensions)),
+    Mistake("rope scaling ignored", "the rule that scales RoPE frequencies left out", _turned(settings.unscaled)),
+    Mistake("rope backwards", "rotation in the opposite direction", _step(_TurnedBackwards, without_rope)),
+    Mistake("positions from one", "positions counted from 1", _step(_CountFromOne, without_rope)),
+    Mistake("keys shifted", "key positions one too high", _step(_KeysShifted, settings.turns_no_keys)),
+    Mistake("keys not rotated", "only queries rotated, not keys", _step(_QueriesOnly, settings.turns_no_keys)),
+    Mistake("values rotated", "values rotated as well", _step(_ValuesTurned, without_rope)),
+    Mistake("no scale", "scores not scaled", changed(settings.no_scale)),
+    Mistake("scale of d_model", "scores divided by sqrt(d_model) instead of sqrt(d_head)",
+            changed(settings.model_width_scale)),
+    Mistake("scale of d_head", "1/sqrt(d_head) instead of the model's own scale", changed(settings.head_width_scale)),
+    Mistake("scaled twice", "the scale applied twice", _step(_ScaledTwice, settings.scale_one)),
     Mistake("no mask", "no causal mask", _step(NoMask)),
     Mistake("mask sees next", "a mask that also lets the next token be seen", _step(_SeesNext)),
     Mistake("mask hides itself", "a mask that hides each token from itself", _step(_NotItself)),
     Mistake("masked after softmax", "the mask applied after the softmax", _step(_MaskedAfterwards)),
     Mistake("softmax over queries", "the softmax over query tokens instead of key tokens", _step(_SoftmaxOverQueries)),
-    Mistake("window ignored", "the sliding window left out", _no_window),
-    Mistake("window off by one", "a sliding window one token too long", _window_off_by_one),
-    Mistake("soft-cap left out", "scores not soft-capped", _spec(_no_softcap)),
+    Mistake("window ignored", "the sliding window left out", settings.no_window),
+    Mistake("window off by one", "a sliding window one token too long", settings.window_off_by_one),
+    Mistake("soft-cap left out", "scores not soft-capped", changed(settings.no_softcap)),
     Mistake("key/value heads tiled", "key/value heads repeated as 0 1 2 0 1 2 instead of 0 0 1 1 2 2",
-            _step(_GroupsTiled, unless=_without_groups)),
+            _step(_GroupsTiled, settings.without_groups)),
     Mistake("one key/value head for all", "the first key/value head used for all query heads",
-            _step(_FirstGroupForAll, unless=_one_kv_head)),
-    Mistake("keys and values swapped", "W_k and W_v exchanged", _step(_KeyValueSwapped, unless=_not_swappable)),
+            _step(_FirstGroupForAll, settings.one_kv_head)),
+    Mistake("keys and values swapped", "W_k and W_v exchanged", _step(_KeyValueSwapped, settings.not_swappable)),
     Mistake("heads cut wrongly", "vectors cut into heads without exchanging the token and head axes",
-            _step(_HeadsCutWrongly, unless=_one_head)),
+            _step(_HeadsCutWrongly, settings.one_head)),
     Mistake("heads not put back", "context vectors joined without exchanging the head and token axes",
-            _step(_HeadsNotPutBack, unless=_one_head)),
-    Mistake("no W_o", "W_o left out", _step(_NoBlend, unless=_width_changes)),
-    Mistake("qkv bias dropped", "the biases of queries, keys and values dropped", _spec(_no_qkv_bias)),
-    Mistake("output bias dropped", "the bias of W_o dropped", _spec(_no_output_bias)),
-    Mistake("query/key norm dropped", "queries and keys not normalised", _spec(_no_norm)),
+            _step(_HeadsNotPutBack, settings.one_head)),
+    Mistake("no W_o", "W_o left out", _step(_NoBlend, settings.width_changes)),
+    Mistake("qkv bias dropped", "the biases of queries, keys and values dropped", changed(settings.no_qkv_bias)),
+    Mistake("output bias dropped", "the bias of W_o dropped", changed(settings.no_output_bias)),
+    Mistake("query/key norm dropped", "queries and keys not normalised", changed(settings.no_norm)),
     Mistake("norm on the other side of rope", "queries and keys normalised after rotation instead of before, or the "
-            "reverse", _step(_NormMoved, unless=_no_norms)),
+            "reverse", _step(_NormMoved, settings.no_norms)),
     *(Mistake(*special) for special in SPECIAL),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Mistakes that only some families can make: each leaves one option of their attention out, or gets it wrong.
 
-Same form as mistakes.py, which lists them after its own; for every field of AttentionSpec that differs from Llama's
+core.py lists them after its own; for every field of AttentionSpec that differs from Llama's
 there is at least one (tests/test_mistakes.py).
 """
 
@@ -12,34 +12,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from inspector.verification.mistakes.planting import Change, Plant, Planted, changed, norms, rope, step, without_rope
 from reimpl.attention import CausalSelfAttention
 from reimpl.latent import LatentProjections
 from reimpl.norm import Norm
 from reimpl.project import Gate, Projected
 from reimpl.rope import rotate
-from reimpl.spec import AttentionSpec, LatentSpec, MaskRule, NormSpec, RopeSpec
-
-Planted = CausalSelfAttention | str
-Plant = Callable[[CausalSelfAttention, int], Planted]  # (layer, tokens in the prompt) -> layer or reason why not
-
-
-def changed(change: Callable[[AttentionSpec], AttentionSpec | str]) -> Plant:
-    """The layer under another spec, its parameters shared."""
-
-    def plant(layer: CausalSelfAttention, _: int) -> Planted:
-        new = change(layer.spec)
-        return new if isinstance(new, str) else CausalSelfAttention.like(layer, new)
-
-    return plant
-
-
-def step(kind: type[CausalSelfAttention], unless: Callable[[AttentionSpec], str | None]) -> Plant:
-    """The layer with one step done otherwise."""
-
-    def plant(layer: CausalSelfAttention, _: int) -> Planted:
-        return unless(layer.spec) or kind.like(layer)
-
-    return plant
+from reimpl.spec import AttentionSpec, LatentSpec, MaskRule, NormSpec
 
 
 def _no_chunk(layer: CausalSelfAttention, n: int) -> Planted:
@@ -107,8 +86,8 @@ def _no_gate_bias(spec: AttentionSpec) -> str | None:
     return None if spec.gate is not None and spec.gate.bias else "this layer's gate has no bias of its own"
 
 
-def _without(field: str, plain: object, reason: str) -> Callable[[AttentionSpec], AttentionSpec | str]:
-    """The option's field at its plain value."""
+def _without(field: str, plain: object, reason: str) -> Change:
+    """Put an option's field at its plain value."""
 
     def change(spec: AttentionSpec) -> AttentionSpec | str:
         return reason if getattr(spec, field) == plain else replace(spec, **{field: plain})  # type: ignore[arg-type]
@@ -141,7 +120,7 @@ class _SharedTurnedAgain(CausalSelfAttention):
 def _not_shared(spec: AttentionSpec) -> str | None:
     if spec.shares is None:
         return "this layer uses its own keys and values"
-    return "this layer has no RoPE" if spec.rope is None else None
+    return without_rope(spec)
 
 
 def _fused_otherwise(spec: AttentionSpec) -> AttentionSpec | str:
@@ -154,19 +133,6 @@ def _fused_otherwise(spec: AttentionSpec) -> AttentionSpec | str:
     return replace(spec, layout="stacked" if spec.layout != "stacked" else "grouped")
 
 
-def _norms(change: Callable[[NormSpec], NormSpec | str]) -> Callable[[AttentionSpec], AttentionSpec | str]:
-    def changed(spec: AttentionSpec) -> AttentionSpec | str:
-        norm = spec.query_norm or spec.key_norm
-        if norm is None:
-            return "this layer does not normalise queries or keys"
-        new = change(norm)
-        if isinstance(new, str):
-            return new
-        return replace(spec, query_norm=new, key_norm=new if spec.key_norm else None)
-
-    return changed
-
-
 def _mean_kept(norm: NormSpec) -> NormSpec | str:
     return replace(norm, kind="rms") if norm.kind == "layer" else "its norm is RMSNorm"
 
@@ -175,30 +141,21 @@ def _weight_alone(norm: NormSpec) -> NormSpec | str:
     return replace(norm, plus_one=False) if norm.plus_one else "its norm's factor is the weight itself"
 
 
-def _rope(change: Callable[[RopeSpec], RopeSpec | str]) -> Callable[[AttentionSpec], AttentionSpec | str]:
-    def changed(spec: AttentionSpec) -> AttentionSpec | str:
-        if spec.rope is None:
-            return "this layer has no RoPE"
-        new = change(spec.rope)
-        if isinstance(new, str):
-            return new
-        return "its RoPE turns all dimensions" if spec.rope.dim == spec.d_head else replace(spec, rope=new)
-
-    return changed
+def _other_end(spec: AttentionSpec) -> AttentionSpec | str:
+    new = rope(lambda r: replace(r, last=not r.last))(spec)
+    if isinstance(new, str) or new.rope is None or new.rope.dim != spec.d_head:
+        return new
+    return "its RoPE turns all dimensions"
 
 
-def _other_end(rope: RopeSpec) -> RopeSpec | str:
-    return replace(rope, last=not rope.last)
-
-
-def _latent(change: Callable[[LatentSpec], LatentSpec | str]) -> Callable[[AttentionSpec], AttentionSpec | str]:
-    def changed(spec: AttentionSpec) -> AttentionSpec | str:
+def _latent(change: Callable[[LatentSpec], LatentSpec | str]) -> Change:
+    def change_spec(spec: AttentionSpec) -> AttentionSpec | str:
         if spec.latent is None:
             return "this layer has no latent vectors"
         new = change(spec.latent)
         return new if isinstance(new, str) else replace(spec, latent=new)
 
-    return changed
+    return change_spec
 
 
 class _LatentNotNormalised(CausalSelfAttention):
@@ -264,10 +221,10 @@ SPECIAL: tuple[tuple[str, str, Plant], ...] = (
     ("shared keys rotated again", "another layer's keys rotated a second time", step(_SharedTurnedAgain, _not_shared)),
     ("fused matrix cut otherwise", "the one matrix of W_q, W_k and W_v cut in another order",
      changed(_fused_otherwise)),
-    ("norm without mean", "RMSNorm instead of LayerNorm on queries and keys", changed(_norms(_mean_kept))),
-    ("norm weight without one", "the norm's weight instead of 1 + weight", changed(_norms(_weight_alone))),
+    ("norm without mean", "RMSNorm instead of LayerNorm on queries and keys", changed(norms(_mean_kept))),
+    ("norm weight without one", "the norm's weight instead of 1 + weight", changed(norms(_weight_alone))),
     ("rope on the other end", "the first dimensions rotated instead of the last, or the reverse",
-     changed(_rope(_other_end))),
+     changed(_other_end)),
     ("latent not normalised", "the latent vector of keys and values not normalised",
      step(_LatentNotNormalised, _no_latent)),
     ("latent pairs", "turning dimensions read as halves instead of pairs, or the reverse",

@@ -1,0 +1,291 @@
+"""Forward passes of the library's model: one recorded pass, generation, logits, the residual stream.
+
+Everything that runs the model stands here, once, with what all runs share: no gradients, one run at a time where runs
+would disturb each other, and the library's errors as one sentence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import threading
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from inspector.capture import probe, recorded_layers
+from inspector.capture.attention_interface import install_seam, recording
+from inspector.capture.eager import EagerListener
+from inspector.capture.hooks import asks_interface, install_hooks
+from inspector.capture.listener import Listener
+from inspector.capture.probe import Probe
+from inspector.capture.recorder import Recorder
+from inspector.capture.records import Layer, LayerInfo, OnLayer
+from inspector.capture.residual_stream import ResidualStream, ResidualStreamRecorder
+from inspector.capture.storage import Storage
+from inspector.errors import InspectorError, NotRun
+from inspector.model import sizes
+from inspector.text import first_sentence
+
+KEEP = frozenset({"input", "output", "residual"})  # what a trace can store beyond queries, keys and values
+
+
+class ForwardPasses:
+    """The passes of one library model; `Model.passes` has them."""
+
+    def __init__(self, model: PreTrainedModel, *, name: str, vocabulary: int) -> None:
+        """Install the hooks on the library's model.
+
+        Args:
+            model: the library's own model.
+            name: what sentences call it.
+            vocabulary: how many token ids it knows.
+
+        Raises:
+            InspectorError: the model has no attention layer that can be recorded.
+        """
+        self.model, self.name, self.vocabulary = model, name, vocabulary
+        self._attention = install_hooks(model)
+        install_seam()
+        if not self._attention:
+            raise self.nothing_to_record()
+        self._names = {id(module): name for name, module in self._attention.items()}
+        # RoPE rules that adapt to the length change buffers while the model runs: one prompt at a time there.
+        self._dynamic = [m for m in model.modules() if "dynamic" in sizes.rope_types(m)]
+        adaptive = self._dynamic or any("longrope" in sizes.rope_types(m) for m in model.modules())
+        self._lock: contextlib.AbstractContextManager[Any] = threading.RLock() if adaptive else contextlib.nullcontext()
+
+    @property
+    def device(self) -> torch.device:
+        """The device that token ids go to."""
+        with contextlib.suppress(AttributeError, NotImplementedError):
+            found: torch.device = self.model.get_input_embeddings().weight.device  # of a model on several devices
+            return found
+        return torch.device(self.model.device)
+
+    @property
+    def positions(self) -> int | None:
+        """How many positions the model has; None where its config sets no limit."""
+        return sizes.positions(self.model)
+
+    @property
+    def fused_attention(self) -> bool:
+        """Whether attention runs in a kernel that makes no n x n tables.
+
+        It does where the library's attention function is asked for, and is not its eager one.
+        """
+        asking = all(asks_interface(module) for module in self._attention.values())
+        return asking and sizes.setting(self.model.config, "_attn_implementation") not in (None, "eager")
+
+    @cached_property
+    def probed(self) -> Probe:
+        """What one pass over a few tokens shows of each attention layer, run once."""
+        ids = [1 + i % (self.vocabulary - 1) for i in range(min(probe.TOKENS, self.positions or probe.TOKENS))]
+        recorder = Recorder(Storage(keep=KEEP))
+        try:
+            last = self.run(ids, recorder)
+        except NotRun as error:
+            why = error.__cause__ or error
+            raise InspectorError(
+                f"{self.name} ({type(self.model).__name__}) cannot run on token ids alone ({first_sentence(why)}); "
+                "choose a model that needs no images, no sound and one id for each token, or another dtype."
+            ) from why
+        return Probe.of(recorder, last)
+
+    def record(self, ids: Sequence[int], recorder: Recorder) -> tuple[list[Layer], Tensor | None]:
+        """Run one forward pass under `recorder`.
+
+        Args:
+            ids: the prompt's n token ids.
+            recorder: what is to be stored.
+
+        Returns:
+            A layer for each attention call, and the logits [1, vocabulary] after the last token (None where the model
+            has no language-model head).
+        """
+        last = self.run(ids, recorder)
+        return recorded_layers.make_layers(recorder.calls, self._names, self.probed.turning), last
+
+    def run(self, ids: Sequence[int], recorder: Listener, *, every: bool = False) -> Tensor | None:
+        """Run one forward pass and return its logits.
+
+        Args:
+            ids: the prompt's n token ids.
+            recorder: what watches the pass.
+            every: logits after every token; else after the last one alone.
+
+        Returns:
+            Logits [1, vocabulary], or [n, vocabulary] with `every`; None where there is no language-model head.
+        """
+        arguments: dict[str, Any] = {"use_cache": False}
+        if not every and "logits_to_keep" in inspect.signature(self.model.forward).parameters:
+            # 8192 tokens' logits would be 1.6 GB for a vocabulary of 49152. As an index, not as the number 1: given a
+            # number, some models leave out the last layers' other queries too.
+            arguments["logits_to_keep"] = torch.tensor([len(ids) - 1], device=self.device)
+        with self._turn(), torch.inference_mode(), recording(recorder), self._in_words(recorder, len(ids)):
+            found = self.model(torch.tensor([ids], device=self.device), **arguments)
+        logits: Tensor | None = getattr(found, "logits", None)
+        if logits is None:
+            return None
+        return logits[0] if every else logits[0, -1:]
+
+    def run_unrecorded(self, ids: Sequence[int]) -> None:
+        """Run one forward pass over these token ids and store nothing of it."""
+        self.run(ids, Listener())
+
+    def logits(self, ids: Sequence[int], *, eager: bool = False) -> Tensor:
+        """Return the next-token logits after each token.
+
+        Args:
+            ids: the prompt's n token ids.
+            eager: attend by the model's own eager function instead of the configured one.
+
+        Returns:
+            Logits [n, vocabulary].
+
+        Raises:
+            InspectorError: the model has no language-model head.
+        """
+        logits = self.run(ids, EagerListener() if eager else Listener(), every=True)
+        if logits is None:
+            raise InspectorError(f"{self.name} predicts no next token; load it with its language-model head.")
+        return logits
+
+    def continuation(
+        self, ids: Sequence[int], count: int, *, eager: bool = False, on_layer: OnLayer | None = None
+    ) -> list[int]:
+        """Let the model go on, greedily and with its key/value cache.
+
+        Args:
+            ids: the prompt's token ids.
+            count: how many tokens to generate.
+            eager: attend by the model's own eager function.
+            on_layer: called as on_layer(done, total) after each layer; what it raises ends the run.
+
+        Returns:
+            The `count` new token ids.
+        """
+        recorder = (EagerListener if eager else Listener)(on_layer=on_layer)
+        with self._turn(), recording(recorder), self._in_words(recorder, len(ids)):
+            return greedy(self.model, ids, count)
+
+    def cache(self, ids: Sequence[int]) -> Any:
+        """Return the library's own key/value cache after a pass over these ids; None where it hands none back."""
+        with self._turn(), torch.inference_mode():
+            found = self.model(torch.tensor([list(ids)], device=self.device), use_cache=True)
+        return getattr(found, "past_key_values", None)
+
+    def residual_stream(self, ids: Sequence[int], layer: LayerInfo, position: int) -> ResidualStream:
+        """Record the residual stream before and after one layer's attention, for one token.
+
+        Args:
+            ids: the prompt's token ids.
+            layer: the attention layer.
+            position: the token's position, from 0.
+
+        Returns:
+            The vectors [d_model] of that token.
+        """
+        recorder = ResidualStreamRecorder(self._attention[layer.name], layer, position)
+        self.run(ids, recorder)
+        return recorder.found
+
+    def residuals(self, ids: Sequence[int], *, first: int = 0) -> list[Tensor]:
+        """Record what each attention layer's block receives, with the tokens at positions first, first + 1, ...
+
+        Args:
+            ids: the prompt's n token ids.
+            first: the first token's position.
+
+        Returns:
+            For each layer the residual stream [n, d_model].
+
+        Raises:
+            InspectorError: the model takes no positions, or has not enough of them.
+        """
+        if "position_ids" not in inspect.signature(self.model.forward).parameters:
+            raise InspectorError(f"{self.name} takes no positions from outside, so its tokens cannot be moved along.")
+        if self.positions is not None and first + len(ids) > self.positions:
+            raise InspectorError(
+                f"Position {first + len(ids) - 1} does not exist: {self.name} has positions 0 to {self.positions - 1}; "
+                "take a shorter prompt."
+            )
+        recorder = Recorder(Storage(keep=frozenset({"residual"})))
+        places = torch.arange(first, first + len(ids), device=self.device)[None]
+        with self._turn(), torch.inference_mode(), recording(recorder):
+            self.model(torch.tensor([list(ids)], device=self.device), position_ids=places, use_cache=False)
+        found = [call.residual for call in recorder.calls if call.residual is not None]
+        if len(found) != len(recorder.calls):
+            raise InspectorError(f"What the layers of {self.name} receive could not be read from it as it ran.")
+        return found
+
+    def nothing_to_record(self) -> InspectorError:
+        """Return the error of a model without attention that can be recorded."""
+        return InspectorError(
+            f"{self.name} ({self.model.config.model_type}) has no attention layer that can be recorded; "
+            "choose a decoder with softmax attention, such as smollm2-135m-instruct."
+        )
+
+    @contextlib.contextmanager
+    def _in_words(self, recorder: Listener, tokens: int) -> Iterator[None]:
+        """Turn what the library's own code raises into one sentence.
+
+        What `on_layer` raises stays what it is, and so does memory that ran out.
+        """
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+            if recorder.stopped:
+                raise
+            raise NotRun(
+                f"{self.name} ({type(self.model).__name__}) could not run a prompt of {tokens} tokens "
+                f"({first_sentence(error)}); try a shorter one, or load the model in another dtype."
+            ) from error
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let nobody else's prompt run meanwhile, where runs could disturb each other.
+
+        Nor may an earlier run leave a trace: the library keeps the frequencies of the longest prompt so far (dynamic
+        RoPE) and would use them for a shorter one.
+        """
+        with self._lock:
+            for module in self._dynamic:
+                sizes.forget_length(module)
+            yield
+
+
+def greedy(model: PreTrainedModel, ids: Sequence[int], count: int) -> list[int]:
+    """Generate the most probable next tokens, one after the other, with the model's key/value cache where it has one.
+
+    Args:
+        model: the library's model.
+        ids: the prompt's token ids.
+        count: how many tokens to generate.
+
+    Returns:
+        The `count` new token ids.
+
+    Raises:
+        InspectorError: the model has no language-model head.
+    """
+    new: list[int] = []
+    step = whole = torch.tensor([list(ids)], device=model.device)
+    cache = None
+    with torch.inference_mode():
+        for _ in range(count):
+            result = model(step, past_key_values=cache, use_cache=True)
+            cache = getattr(result, "past_key_values", None)
+            if getattr(result, "logits", None) is None:
+                raise InspectorError(f"{type(model).__name__} predicts no next token; load it with its head.")
+            chosen = result.logits[:, -1:].argmax(-1)
+            new.append(int(chosen))
+            whole = torch.cat((whole, chosen), dim=-1)
+            step = whole if cache is None else chosen
+    return new
