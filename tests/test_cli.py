@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import inspector
 from inspector import cli
+from inspector.cli import common
 from inspector.errors import InspectorError
 from inspector.loading import resolve
 from inspector.model.cost import HALVES
@@ -175,7 +176,7 @@ def test_an_empty_prompt(run, folder, prompt):
 
 @pytest.mark.parametrize("command", [["verify"], ["capture", "--out", "never.safetensors"]])
 def test_what_is_wrong_with_the_prompt_is_said_before_a_model_is_fetched(run, tmp_path, monkeypatch, command):
-    monkeypatch.setattr(cli, "_load", lambda _: pytest.fail("the model was fetched first"))
+    monkeypatch.setattr(common, "load_model", lambda _: pytest.fail("the model was fetched first"))
     file = tmp_path / "prompt.txt"
     file.write_bytes("café".encode("latin-1"))
     command = [*command, "some-model"]
@@ -189,7 +190,7 @@ def test_what_is_wrong_with_the_prompt_is_said_before_a_model_is_fetched(run, tm
 
 @pytest.mark.parametrize("command", [["verify", "--json"], ["capture", "--out"]])
 def test_a_place_that_cannot_be_written_is_said_before_a_model_is_fetched(run, tmp_path, monkeypatch, command):
-    monkeypatch.setattr(cli, "_load", lambda _: pytest.fail("the model was fetched first"))
+    monkeypatch.setattr(common, "load_model", lambda _: pytest.fail("the model was fetched first"))
     said = run(*command, tmp_path / "nothing" / "file", "some-model").refused()
     assert f"{tmp_path / 'nothing'} is not a folder that exists" in said
     assert f"{tmp_path} is a folder" in run(*command, tmp_path, "some-model").refused()
@@ -202,7 +203,7 @@ def test_dtype_and_device_that_are_not_there(run, folder):
 
 
 def test_something_unexpected_is_not_taken_for_a_difference(run, folder, monkeypatch):
-    monkeypatch.setattr(cli, "_load", lambda _: [][1])
+    monkeypatch.setattr(common, "load_model", lambda _: [][1])
     said = run("verify", folder).refused()
     assert "unexpected IndexError (list index out of range): run it again with --debug" in said
 
@@ -218,7 +219,7 @@ def test_stopped_by_the_user(run, folder, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_load", interrupted)
+    monkeypatch.setattr(common, "load_model", interrupted)
     ran = run("verify", folder)
     assert (ran.status, ran.out, ran.err) == (130, "", "attention-inspector: stopped.\n")
 
@@ -290,7 +291,7 @@ def test_capture_of_some_layers_in_half_precision(run, folder, tmp_path):
     ],
 )
 def test_a_mistyped_flag_is_refused_before_a_model_is_fetched(run, tmp_path, monkeypatch, capfd, flag, said):
-    monkeypatch.setattr(cli, "_load", lambda _: pytest.fail("the model was fetched first"))
+    monkeypatch.setattr(common, "load_model", lambda _: pytest.fail("the model was fetched first"))
     with pytest.raises(SystemExit) as ended:
         run("capture", "model", "--out", tmp_path / "trace.safetensors", *flag)
     assert ended.value.code == 2

@@ -1,0 +1,25 @@
+"""The command `models`: list what is packaged and cached on this machine."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "what is packaged and cached on this machine"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    parser.add_argument("--check-hub", metavar="ID", help="also ask the hub about this model")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line for each model; ask a hub only where it is wanted."""
+    from inspector.loading import resolve
+
+    for known in resolve.models_known():
+        size = f"{known['bytes'] / 2**20:,.0f} MB" if known["bytes"] else "not converted yet"
+        damaged = f"  ({known['state']})" if known["state"].startswith("damaged") else ""
+        print(f"{known['name']:<40} {known['kind']:<9} {size:>18}  {known['folder'] or ''}{damaged}")
+    if options.check_hub:
+        print(resolve.check_hub(options.check_hub))
+    return 0

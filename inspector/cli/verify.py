@@ -1,0 +1,46 @@
+"""The command `verify`: compare the reimplementation with the library, and say what was found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from inspector.cli import common
+
+HELP = "compare the reimplementation with the library's own numbers"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    common.add_model_arguments(parser)
+    parser.add_argument("--json", metavar="FILE", help='write the whole report as JSON ("-": to standard output)')
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FOLDER", help="reimplement from this folder's files instead"
+    )
+    parser.add_argument("--no-controls", action="store_true", help="leave the planted mistakes out")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Verify one prompt; return 0 where all held and 1 where something differs."""
+    from inspector.verification.run import verify
+
+    prompt = common.prompt_text(options)  # what can be refused at once is, before a model is fetched
+    if options.json and options.json != "-":
+        common.refuse_unwritable(Path(options.json))
+    model = common.load_model(options)
+    report = verify(
+        model,
+        prompt,
+        checkpoint=options.checkpoint,
+        controls=not options.no_controls,
+        on_layer=lambda done, total: common.show_progress(f"verifying: step {done} of {total}"),
+    )
+    common.show_progress("")
+    if options.json == "-":
+        print(json.dumps(report.to_dict(), indent=1))  # ASCII, which is JSON in every terminal's encoding
+    else:
+        print(report)
+    if options.json and options.json != "-":
+        common.write_text(Path(options.json), report.to_json())
+    return 0 if report.ok else 1
