@@ -7,8 +7,13 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+import inspector
+from inspector.cli import main
+from inspector.views import provenance
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,8 +27,13 @@ def built(kind: str, out: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory) -> set[str]:
-    return set(zipfile.ZipFile(built("wheel", tmp_path_factory.mktemp("wheel"))).namelist())
+def wheel(tmp_path_factory) -> zipfile.ZipFile:
+    return zipfile.ZipFile(built("wheel", tmp_path_factory.mktemp("wheel")))
+
+
+@pytest.fixture(scope="module")
+def names(wheel) -> set[str]:
+    return set(wheel.namelist())
 
 
 def test_everything_in_the_packages_travels(names):
@@ -58,6 +68,24 @@ def test_the_source_archive_holds_what_its_tests_import_and_read(tmp_path):
             name = path.relative_to(ROOT).as_posix()
             assert name in held or path.is_dir() or "__pycache__" in name, name
     assert {"app.py", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"} <= held  # test_docs.py reads them
+
+
+def test_the_version_has_one_source(wheel, names, capsys):
+    (metadata,) = (name for name in names if name.endswith("dist-info/METADATA"))
+    assert f"\nVersion: {inspector.__version__}\n" in wheel.read(metadata).decode()
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"attention-inspector {inspector.__version__}\n")
+    trace = SimpleNamespace(source={"torch": "2"})
+    assert provenance.line(trace).startswith(f"Attention Inspector {inspector.__version__} · torch 2")
+    texts = {
+        path: path.read_text(encoding="utf-8")
+        for folder in ("inspector", "reimpl")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    texts[ROOT / "pyproject.toml"] = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    written = [path for path, text in texts.items() if f'"{inspector.__version__}"' in text]
+    assert written == [ROOT / "inspector" / "__init__.py"]
 
 
 def test_the_command_is_installed():

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from inspector import __version__
 from inspector.cli import app, capture, common, coverage, models, verify
 from inspector.errors import InspectorError
 from inspector.text import first_sentence
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1, 2 or 130.
 
     Raises:
-        SystemExit: after --help (status 0), and for arguments that are no command (status 2), as argparse does.
+        SystemExit: after --help and --version (status 0), and for arguments that are no command (status 2), as argparse does.
     """
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="attention-inspector",
         description="See every attention head of a real pretrained model, and trust what you see.",
     )
+    parser.add_argument("--version", action="version", version=f"attention-inspector {__version__}")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
