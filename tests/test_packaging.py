@@ -5,11 +5,14 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from test_imports import MODULES, libraries
 
 import inspector
 from inspector.cli import main
@@ -86,6 +89,35 @@ def test_the_version_has_one_source(wheel, names, capsys):
     texts[ROOT / "pyproject.toml"] = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     written = [path for path, text in texts.items() if f'"{inspector.__version__}"' in text]
     assert written == [ROOT / "inspector" / "__init__.py"]
+
+
+# -- dependencies -----------------------------------------------------------------------------------------------------
+
+# The name that is imported -> the package that brings it, where the two differ.
+PACKAGES = {"PIL": "pillow", "huggingface_hub": "huggingface-hub"}
+# Needed without an import of ours: by the library (device_map), by pandas (to_parquet), for its scripts (bertviz).
+NOT_IMPORTED = {"accelerate", "pyarrow", "bertviz"}
+
+
+def undeclared(paths: Iterable[Path], declared: set[str]) -> set[str]:
+    """The packages that these files import and that nobody declares, `inspector` and `reimpl` themselves left out."""
+    known = set(sys.stdlib_module_names) | {"inspector", "reimpl"}
+    imported = set[str]().union(*(libraries(path) for path in paths)) - known
+    return {PACKAGES.get(name, name) for name in imported} - declared
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_needed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[<>=~! \[]", line)[0] for line in project["dependencies"]}
+    assert undeclared(MODULES.values(), declared) == set()
+    assert declared - undeclared(MODULES.values(), set()) == NOT_IMPORTED
+
+
+def test_an_undeclared_import_would_be_seen(tmp_path):
+    (tmp_path / "one.py").write_text(
+        "import os, torch.nn\ndef late():\n    from PIL import Image\n    import sklearn.svm\n"
+    )
+    assert undeclared(tmp_path.glob("*.py"), {"torch"}) == {"pillow", "sklearn"}
 
 
 def test_the_command_is_installed():

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1, 2 or 130.
 
     Raises:
-        SystemExit: after --help and --version (status 0), and for arguments that are no command (status 2), as argparse does.
+        SystemExit: after --help and --version (status 0), and for arguments that are no command (status 2).
     """
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
