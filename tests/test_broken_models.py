@@ -24,8 +24,10 @@ from test_convert import write_gguf
 
 import inspector
 from inspector import InspectorError
-from inspector.loading import gguf_conversion, resolve
+from inspector.loading import gguf_conversion, packaged
 from inspector.loading.folder_checks import broken_safetensors
+from inspector.loading.resolve import find_model
+from inspector.loading.source import PACKAGED
 
 K_PROJ = "model.layers.1.self_attn.k_proj.weight"
 
@@ -118,7 +120,7 @@ def test_a_changed_bit_that_leaves_a_number_is_not_noticed(copy):
 
 @pytest.mark.packaged
 def test_the_packaged_models_file_is_compared_with_its_installers_hash(tmp_path, monkeypatch):
-    file = resolve._packaged_file()
+    file = packaged.packaged_file()
     assert file is not None
     changed = tmp_path / file.name
     shutil.copy(file, changed)
@@ -128,9 +130,9 @@ def test_the_packaged_models_file_is_compared_with_its_installers_hash(tmp_path,
         opened.seek(-1, os.SEEK_CUR)
         opened.write(bytes([byte ^ 1]))
     monkeypatch.setenv("ATTENTION_INSPECTOR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(resolve, "_packaged_file", lambda: changed)
+    monkeypatch.setattr(packaged, "packaged_file", lambda: changed)
     with pytest.raises(InspectorError, match=r"is not the file that was installed.*--force-reinstall") as caught:
-        resolve.resolve(resolve.PACKAGED)
+        find_model(PACKAGED)
     fuzz.one_sentence(caught.value)
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 

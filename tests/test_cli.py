@@ -21,7 +21,8 @@ import inspector
 from inspector import cli
 from inspector.cli import common
 from inspector.errors import InspectorError
-from inspector.loading import resolve
+from inspector.loading import download, known_models
+from inspector.loading.source import PACKAGED
 from inspector.model.cost import HALVES
 
 PROMPT = "w3 w14 w15 w9 w26 w5 w3 w14 w35"
@@ -311,7 +312,7 @@ def test_each_half_precision_can_be_asked_for(precision):
 def test_models_lists_the_packaged_one(run):
     ran = run("models")
     assert (ran.status, ran.err) == (0, "")
-    line = next(line.split() for line in ran.out.splitlines() if line.startswith(resolve.PACKAGED + " "))
+    line = next(line.split() for line in ran.out.splitlines() if line.startswith(PACKAGED + " "))
     assert line[1] == "packaged"
     assert float(line[2]) > 50
 
@@ -326,14 +327,14 @@ def test_models_says_what_is_damaged(run, monkeypatch, tmp_path):
 
 
 def test_models_can_ask_the_hub(run, monkeypatch):
-    monkeypatch.setattr(resolve, "models_known", list)
-    monkeypatch.setattr(resolve, "check_hub", lambda name: f"{name} is on the hub.")
+    monkeypatch.setattr(known_models, "models_known", list)
+    monkeypatch.setattr(download, "check_hub", lambda name: f"{name} is on the hub.")
     assert run("models", "--check-hub", "owner/name").out == "owner/name is on the hub.\n"
 
     def refuse(_):
         raise InspectorError("'owner/name' is not on the hub.")
 
-    monkeypatch.setattr(resolve, "check_hub", refuse)
+    monkeypatch.setattr(download, "check_hub", refuse)
     assert run("models", "--check-hub", "owner/name").refused() == "'owner/name' is not on the hub."
 
 

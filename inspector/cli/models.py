@@ -14,12 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a line for each model; ask a hub only where it is wanted."""
-    from inspector.loading import resolve
+    from inspector.loading.download import check_hub
+    from inspector.loading.known_models import models_known
 
-    for known in resolve.models_known():
+    for known in models_known():
         size = f"{known['bytes'] / 2**20:,.0f} MB" if known["bytes"] else "not converted yet"
         damaged = f"  ({known['state']})" if known["state"].startswith("damaged") else ""
         print(f"{known['name']:<40} {known['kind']:<9} {size:>18}  {known['folder'] or ''}{damaged}")
     if options.check_hub:
-        print(resolve.check_hub(options.check_hub))
+        print(check_hub(options.check_hub))
     return 0

@@ -19,14 +19,15 @@ from inspector.errors import InspectorError
 from inspector.loading.folder_checks import (
     INDEX,
     SINGLE,
-    broken_safetensors,
     refuse_other_kinds,
     refuse_unreadable,
     refuse_without_weights,
     shard_names,
 )
+from inspector.loading.hub_cache import cached_folder, drop_damaged
+from inspector.loading.hub_errors import hub_errors, hub_refusal, unreachable
 from inspector.loading.source import PACKAGED, Source
-from inspector.text import Progress, first_sentence
+from inspector.text import Progress
 
 _limited = threading.Lock()
 _waiting: list[bool] = []
@@ -70,16 +71,16 @@ def _from_hub(name: str, revision: str | None, token: str | None, say: Progress,
     say(f"Asking the hub about {name}", None)
     try:
         commit, sizes = _ask(name, revision, token)
-    except _errors() as error:
-        folder = _cached(name, revision) if _unreachable(error) else None
+    except hub_errors() as error:
+        folder = cached_folder(name, revision) if unreachable(error) else None
         if folder is None:
-            raise _sentence(error, name, revision) from error
+            raise hub_refusal(error, name, revision) from error
         refuse_unreadable(folder, name, trust_remote_code=trust_remote_code)
         note = f"The weights are the cached copy of {name} at commit {folder.name}; the hub was not reached."
         return Source("hub", name, folder, folder.name, note)
     refuse_without_weights(name, list(sizes), f"the hub's '{name}'")
 
-    _drop_damaged(name, commit, sizes)
+    drop_damaged(name, commit, sizes)
 
     def fetch(file: str) -> Path:  # by the name of the branch, so that the cache remembers what it stood for
         return Path(hf_hub_download(name, file, revision=revision, token=token, tqdm_class=_bar(say, "", 0)))
@@ -102,52 +103,21 @@ def _from_hub(name: str, revision: str | None, token: str | None, say: Progress,
                 tqdm_class=_bar(say, message, total),
             )
         )
-    except _errors() as error:
-        raise _sentence(error, name, revision, downloading=True) from error
+    except hub_errors() as error:
+        raise hub_refusal(error, name, revision, downloading=True) from error
     refuse_unreadable(folder, name, trust_remote_code=trust_remote_code)
     say(f"Downloaded {name}", 1.0)
     return Source("hub", name, folder, commit, f"The weights are the hub's {name} at commit {commit}.")
 
 
-def _drop_damaged(name: str, commit: str, sizes: dict[str, int]) -> None:
-    """Takes out of the cache what is not the file that the hub lists: another size, or safetensors with a broken
-    header. The client trusts whatever lies there; without it, it fetches the file again."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for file, size in sizes.items():
-        found = try_to_load_from_cache(name, file, revision=commit)
-        if not isinstance(found, str) or not size:
-            continue
-        path = Path(found)
-        if path.stat().st_size != size or (path.suffix == ".safetensors" and broken_safetensors(path)):
-            path.resolve().unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-
-
 def check_hub(name: str, *, revision: str | None = None, token: str | None = None) -> str:
-    """Asks the hub about `name` and says in a sentence what it would bring. Errors as in `resolve`."""
+    """Asks the hub about `name` and says in a sentence what it would bring. Errors as in `find_model`."""
     try:
         commit, sizes = _ask(name, revision, token)
-    except _errors() as error:
-        raise _sentence(error, name, revision) from error
+    except hub_errors() as error:
+        raise hub_refusal(error, name, revision) from error
     weights = sum(size for file, size in sizes.items() if file.endswith(".safetensors"))
     return f"{name} is on the hub at commit {commit}, with {weights / 1e6:,.1f} MB of safetensors."
-
-
-def cached_models() -> Iterator[tuple[str, Path, int, str]]:
-    """Each hub model with weights in the cache, asking no hub: its id, folder, bytes on disk and commit."""
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    try:
-        repos = scan_cache_dir().repos
-    except CacheNotFound:
-        return
-    for repo in sorted(repos, key=lambda r: r.repo_id):
-        for version in repo.revisions:
-            files = {f.file_name for f in version.files}
-            if repo.repo_type == "model" and "config.json" in files and files & {SINGLE, INDEX}:
-                yield repo.repo_id, version.snapshot_path, version.size_on_disk, version.commit_hash
 
 
 def _ask(name: str, revision: str | None, token: str | None) -> tuple[str, dict[str, int]]:
@@ -175,16 +145,6 @@ def _wanted_beside(file: str, trust_remote_code: bool) -> bool:
     return file.endswith((".json", ".txt", ".model", ".jinja", ".tiktoken")) and (
         "/" not in file or file.startswith("additional_chat_templates/")
     )
-
-
-def _cached(name: str, revision: str | None) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=["config.json"]))
-    except LocalEntryNotFoundError:
-        return None
 
 
 def _bar(say: Progress, message: str, total: int) -> type:
@@ -215,49 +175,3 @@ def _bar(say: Progress, message: str, total: int) -> type:
             return done
 
     return Bar
-
-
-def _errors() -> tuple[type[BaseException], ...]:
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
-    # Its first base is the HTTP client's error for all that goes wrong on the wire, whichever client it is.
-    return (HfHubHTTPError.__bases__[0], EntryNotFoundError, OSError)
-
-
-def _unreachable(error: BaseException) -> bool:
-    """Whether the hub did not answer, or answered that it cannot: the cache may still serve."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return status is None or status >= 500
-
-
-def _sentence(error: BaseException, name: str, revision: str | None, *, downloading: bool = False) -> InspectorError:
-    from huggingface_hub import constants, errors
-
-    hub = f"the hub at {constants.ENDPOINT}"
-    cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
-    status = getattr(getattr(cause, "response", None), "status_code", None)
-    if isinstance(cause, errors.GatedRepoError):
-        page = f"{constants.ENDPOINT}/{name}"
-        text = f"'{name}' is gated: accept its terms on the model page {page}, then pass token= or set HF_TOKEN"
-    elif isinstance(cause, errors.RepositoryNotFoundError):
-        taken = "" if "/" in name else f" ('{name}' is no folder here and not the packaged '{PACKAGED}')"
-        text = f"'{name}' is not on {hub}{taken}: check the spelling, or pass token= for a private model"
-    elif isinstance(cause, errors.RevisionNotFoundError):
-        text = f"'{name}' has no revision '{revision}' on {hub}: give an existing branch, tag or commit hash"
-    elif isinstance(cause, errors.OfflineModeIsEnabled):
-        text = (
-            f"'{name}' is not in the cache {constants.HF_HUB_CACHE} and HF_HUB_OFFLINE forbids asking {hub}: "
-            "unset it, or give a folder"
-        )
-    elif status in (401, 403):
-        text = f"{hub} refused '{name}' with status {status}: check the token in token= or HF_TOKEN"
-    elif isinstance(cause, OSError) and cause.errno is not None and not isinstance(cause, ConnectionError):
-        place = f"{constants.HF_HUB_CACHE} ({cause.strerror})"
-        text = f"'{name}' could not be written to {place}: free space there, or set HF_HOME to another folder"
-    else:
-        why = f"answered {status}" if status else f"did not answer ({first_sentence(cause)})"
-        text = f"{hub} {why} about '{name}', which is not in the cache: check the network, or give a folder"
-        if downloading:
-            why = why if status else f"broke off ({first_sentence(cause)})"
-            text = f"{hub} {why} while '{name}' was downloading: load it again; files already complete are kept"
-    return InspectorError(text[0].upper() + text[1:] + ".")

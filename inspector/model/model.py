@@ -26,12 +26,14 @@ from inspector.capture.recorder import Recorder
 from inspector.capture.records import Layer, LayerInfo, OnLayer
 from inspector.capture.residual_stream import ResidualStream, ResidualStreamRecorder
 from inspector.errors import InspectorError, NoModel, NotRun
-from inspector.loading import resolve
+from inspector.loading.library_model import load_library_model
+from inspector.loading.resolve import find_model
+from inspector.loading.source import PACKAGED, Source
 from inspector.loading.weight_checks import refuse_broken_numbers
 from inspector.model import sizes
 from inspector.model.cost import HALVES, Cost, refuse_run, run_cost, time_a_pass, time_a_unit
 from inspector.model.matching import pair
-from inspector.text import first_sentence
+from inspector.text import Progress, first_sentence
 from inspector.trace.tokens import Tokens, tokenize
 from inspector.trace.trace import HeadParameters, Trace
 
@@ -41,7 +43,7 @@ KEEP = frozenset({"input", "output", "residual"})
 class Model:
     """A causal language model ready to be looked into. Make one with `inspector.load`."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any, source: resolve.Source) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, source: Source) -> None:
         self.model, self.tokenizer, self.source = model, tokenizer, source
         self._attention = install_hooks(model)
         install_seam()
@@ -455,7 +457,7 @@ def greedy(model: PreTrainedModel, ids: Sequence[int], count: int) -> list[int]:
 
 
 def load(
-    name: str | Path | PreTrainedModel = resolve.PACKAGED,
+    name: str | Path | PreTrainedModel = PACKAGED,
     tokenizer: Any = None,
     *,
     dtype: str | torch.dtype = "float32",
@@ -464,7 +466,7 @@ def load(
     revision: str | None = None,
     token: str | None = None,
     trust_remote_code: bool = False,
-    progress: resolve.Progress | None = None,
+    progress: Progress | None = None,
 ) -> Model:
     """Load a causal language model: the packaged default, a hub id (owner/name), a folder, a .gguf file, or a
     PreTrainedModel that is loaded already (with its tokenizer).
@@ -476,14 +478,14 @@ def load(
             raise InspectorError("A model given as an object needs its tokenizer too: load(model, tokenizer).")
         title = str(getattr(name.config, "_name_or_path", "") or type(name).__name__)
         refuse_broken_numbers(title, name)
-        source = resolve.Source(
+        source = Source(
             kind="memory", name=title, folder=None, revision=None, note="A model object handed over in memory."
         )
         return Model(name.eval(), tokenizer, source)
-    source = resolve.resolve(
+    source = find_model(
         str(name), revision=revision, token=token, trust_remote_code=trust_remote_code, progress=progress
     )
-    library_model, library_tokenizer = resolve.load_library_model(
+    library_model, library_tokenizer = load_library_model(
         source, dtype=dtype, device=device, device_map=device_map, trust_remote_code=trust_remote_code
     )
     return Model(library_model, tokenizer or library_tokenizer, source)
