@@ -1,7 +1,7 @@
-"""A GGUF file goes in; a folder with config.json, model.safetensors and tokenizer files comes out, once.
+"""Convert a GGUF file, once, into a folder with config.json, model.safetensors and tokenizer files.
 
-A folder under its final name is always whole: it is written beside it, flushed to disk, then renamed,
-under a lock that the operating system gives back when a process is killed.
+A folder under its final name is always whole: it is written beside that name, flushed to the disk, then renamed, under
+a lock that the operating system releases when a process is killed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from inspector.files import flush
 from inspector.loading.folder_checks import broken_safetensors
 from inspector.loading.gguf_reading import parsed_once, read_with_library, refuse_what_is_no_gguf
 from inspector.loading.quiet_library import library_lock, quiet
-from inspector.loading.weight_checks import refuse_unread_weights
 from inspector.text import Progress, first_sentence, no_progress
 
 FORMAT = 1  # raise it when the folders written by older versions must be written again
@@ -33,7 +32,7 @@ WAIT = 900.0  # seconds to wait for another process's conversion; one of 8 GB ta
 
 
 class OtherContent(Exception):
-    """The file is not the one whose checksum was given."""
+    """Say that the file is not the one whose checksum was given."""
 
 
 def converted(
@@ -45,12 +44,24 @@ def converted(
     checksum: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """The folder under `models` that holds `gguf` converted; converts now if there is none, or a damaged one.
+    """Return the folder with the converted file; convert now where there is none, or a damaged one.
 
-    `identity` says which file this is (a content hash, say); without it path, size and time of change do. With a
-    `checksum`, as installers record it (sha256, base64), the file is read and compared before it is converted.
-    Raises OtherContent where it differs, and InspectorError for a file that is no GGUF, is cut short, or holds an
-    architecture the library cannot read.
+    Args:
+        gguf: the GGUF file.
+        models: the folder that converted models are stored in; made where there is none.
+        name: what the folder's name starts with.
+        identity: which file this is, such as a content hash; path, size and time of change where None.
+        checksum: the file's sha256 in base64, as installers record it; where given, the file is compared with it
+            before it is converted.
+        progress: called with a message and the fraction done.
+
+    Returns:
+        The folder under `models`.
+
+    Raises:
+        OtherContent: where the file has another checksum.
+        InspectorError: for a file that is no GGUF, is cut short or holds an architecture that the library cannot
+            read, and where the folder cannot be written.
     """
     say = progress or no_progress
     folder = models / f"{name}-{_key(gguf, identity)}"
@@ -87,7 +98,12 @@ def converted(
 
 
 def damage(folder: Path, *, thorough: bool = False) -> str | None:
-    """What is wrong with a converted folder, in a few words, or None. `thorough` reads the weights too."""
+    """Return what is wrong with a converted folder, in a few words, or None.
+
+    Args:
+        folder: what `converted` returned.
+        thorough: whether to read and hash the weights, too (0.4 s for 540 MB).
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
@@ -108,8 +124,10 @@ def damage(folder: Path, *, thorough: bool = False) -> str | None:
 
 
 def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
-    """Reads `gguf` with the library and writes `part`, flushed to disk, the manifest last."""
+    """Read `gguf` with the library and write `part`, flushed to the disk, the manifest last."""
     from safetensors import SafetensorError
+
+    from inspector.loading.weight_checks import refuse_unread_weights  # needs torch, which listing models does not
 
     refuse_what_is_no_gguf(gguf)
     with library_lock, quiet(), parsed_once(gguf, say):
@@ -150,7 +168,7 @@ def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
 
 @contextmanager
 def _only_one(lock_file: Path, say: Progress) -> Iterator[None]:
-    """Holds `lock_file` for this process and thread; the system releases it when the process dies."""
+    """Take `lock_file` for this process and thread; the system releases it when the process dies."""
     lock = filelock.FileLock(lock_file)
     try:
         lock.acquire(timeout=0)
@@ -170,7 +188,7 @@ def _only_one(lock_file: Path, say: Progress) -> Iterator[None]:
 
 
 def _key(gguf: Path, identity: str | None) -> str:
-    """Twelve characters for this file as this version of the library reads it; a later one may differ."""
+    """Return twelve characters for this file as this version of the library reads it; a later one may differ."""
     stat = gguf.stat()
     identity = identity or f"{gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}"
     library = ".".join(importlib.metadata.version("transformers").split(".")[:2])
@@ -178,11 +196,13 @@ def _key(gguf: Path, identity: str | None) -> str:
 
 
 def _is_recorded(path: Path, checksum: str) -> bool:
+    """Return whether the file has this checksum."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=") == checksum.rstrip("=")
 
 
 def _sha256(path: Path) -> str:
+    """Return the file's sha256 as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,9 +1,4 @@
-"""Read a GGUF file with the library's own functions, which are kept from parsing it three times.
-
-The library's own functions do the reading, so the weights and the tokenizer are exactly what
-`from_pretrained(folder, gguf_file=name)` gives. Those calls parse the file's metadata three times and make
-the table of tensor names once per module; `_parsed_once` keeps both for the time of one conversion.
-"""
+"""Read a GGUF file with the library's own functions, so that weights and tokenizer are exactly the library's."""
 
 from __future__ import annotations
 
@@ -18,6 +13,7 @@ from inspector.text import Progress
 
 
 def refuse_what_is_no_gguf(path: Path) -> None:
+    """Raise InspectorError unless the file starts as a GGUF file does."""
     with path.open("rb") as file:
         start = file.read(4)
     if start != b"GGUF":
@@ -28,6 +24,17 @@ def refuse_what_is_no_gguf(path: Path) -> None:
 
 
 def read_with_library(gguf: Path) -> tuple[Any, Any, Mapping[str, Any]]:
+    """Read a GGUF file as `from_pretrained(folder, gguf_file=name)` does, in float32.
+
+    Args:
+        gguf: the file.
+
+    Returns:
+        The library's model, its tokenizer, and what `output_loading_info=True` says.
+
+    Raises:
+        Exception: of any kind, as the library raises them for damaged files.
+    """
     import torch
     import transformers
 
@@ -47,18 +54,22 @@ def read_with_library(gguf: Path) -> tuple[Any, Any, Mapping[str, Any]]:
 
 @contextmanager
 def parsed_once(gguf: Path, say: Progress) -> Iterator[None]:
-    """Within it the library's calls share one parsed reader and one table of tensor names.
+    """Let the library's calls share one parsed reader and one table of tensor names, for the time of one conversion.
 
-    Of the 16 s the library takes for SmolLM2 (2 cores), 6 go to parsing the same metadata again, 2 to slicing
-    a memory map (an ndarray of the same memory is twice as quick), and 3 to making the table of tensor names
-    397 times, once for each module. The library looks both up in `gguf` at each call, so replacing them there
-    is enough. Its progress bar goes to `say`.
+    Of the 16 s that the library takes for SmolLM2 (2 cores), 6 go to parsing the same metadata three times, 2 to
+    slicing a memory map (an ndarray of the same memory is twice as quick), and 3 to making the table of tensor names
+    397 times, once for each module. The library looks both up in `gguf` at each call, so that it is enough to replace
+    them there.
+
+    Args:
+        gguf: the file.
+        say: is called instead of the library's progress bar.
     """
     import gguf as package
     import numpy as np
     from transformers import modeling_gguf_pytorch_utils as library
 
-    class Reader(package.GGUFReader):
+    class Reader(package.GGUFReader):  # type: ignore[misc,unused-ignore]
         @property
         def data(self) -> Any:
             return self._plain
@@ -81,6 +92,7 @@ def parsed_once(gguf: Path, say: Progress) -> Iterator[None]:
 
 @contextmanager
 def _replaced(module: Any, attribute: str, value: Any) -> Iterator[None]:
+    """Replace a module's attribute for a while, if it has it."""
     original = getattr(module, attribute, None)
     if original is None:  # a version of the library that does not use it: slower, not wrong
         yield

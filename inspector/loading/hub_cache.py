@@ -1,15 +1,19 @@
-"""The hub client's cache on this machine: what lies there, and what of it is damaged. No hub is asked."""
+"""Read the hub client's cache on this machine, without asking a hub."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from inspector.loading.folder_checks import INDEX, SINGLE, broken_safetensors
 
 
 def cached_models() -> Iterator[tuple[str, Path, int, str]]:
-    """Each hub model with weights in the cache, asking no hub: its id, folder, bytes on disk and commit."""
+    """List the hub models with weights in the cache.
+
+    Yields:
+        Each one's id, folder, bytes on the disk and commit.
+    """
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -25,18 +29,29 @@ def cached_models() -> Iterator[tuple[str, Path, int, str]]:
 
 
 def cached_folder(name: str, revision: str | None) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    """Return the cached folder of a hub model, or None where its config.json is not in the cache.
 
-    try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=["config.json"]))
-    except LocalEntryNotFoundError:
-        return None
+    Args:
+        name: the hub id, owner/name.
+        revision: a branch, tag or commit; the main branch where None.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(found).parent if isinstance(found, str) else None
 
 
-def drop_damaged(name: str, commit: str, sizes: dict[str, int]) -> None:
-    """Takes out of the cache what is not the file that the hub lists: another size, or safetensors with a broken
-    header. The client trusts whatever lies there; without it, it fetches the file again."""
+def drop_damaged(name: str, commit: str, sizes: Mapping[str, int]) -> None:
+    """Delete cached files that are not those the hub lists, so that the client downloads them again.
+
+    The client trusts whatever lies in its cache; here another size, or a safetensors header that does not fit, is
+    noticed.
+
+    Args:
+        name: the hub id, owner/name.
+        commit: the commit hash.
+        sizes: the hub's sizes in bytes by file name; 0 where it does not say.
+    """
     from huggingface_hub import try_to_load_from_cache
 
     for file, size in sizes.items():

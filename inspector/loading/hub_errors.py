@@ -1,4 +1,4 @@
-"""What goes wrong with a hub, as one sentence of ours."""
+"""Turn what goes wrong with a hub into one sentence with the next step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from inspector.text import first_sentence
 
 
 def hub_errors() -> tuple[type[BaseException], ...]:
+    """Return the kinds of errors that the hub's client raises."""
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     # Its first base is the HTTP client's error for all that goes wrong on the wire, whichever client it is.
@@ -15,12 +16,23 @@ def hub_errors() -> tuple[type[BaseException], ...]:
 
 
 def unreachable(error: BaseException) -> bool:
-    """Whether the hub did not answer, or answered that it cannot: the cache may still serve."""
+    """Return whether the hub did not answer, or answered that it cannot now, so that a cached copy may be used."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status is None or status >= 500
 
 
 def hub_refusal(error: BaseException, name: str, revision: str | None, *, downloading: bool = False) -> InspectorError:
+    """Return the sentence for one of `hub_errors`.
+
+    Args:
+        error: what the hub's client raised.
+        name: the hub id that was asked for.
+        revision: the revision that was asked for.
+        downloading: whether the hub had answered, and a file was on its way.
+
+    Returns:
+        The error to raise instead.
+    """
     from huggingface_hub import constants, errors
 
     hub = f"the hub at {constants.ENDPOINT}"

@@ -1,4 +1,4 @@
-"""The models on this machine: what is packaged, converted and cached."""
+"""List the models on this machine: what is packaged, converted and cached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from inspector.loading.source import PACKAGED
 
 
 def models_known() -> list[dict[str, Any]]:
-    """What is packaged, converted and cached, asking no hub: name, kind, folder, bytes on disk, state."""
+    """List what is packaged, converted and cached, without asking a hub.
+
+    Returns:
+        For each model its name, kind ("packaged", "converted" or "hub"), folder, bytes on the disk, and state, which
+        starts with "damaged" where a converted model is not whole.
+    """
     known: list[dict[str, Any]] = []
 
     def add(name: str, kind: str, folder: Path, size: int, state: str) -> None:

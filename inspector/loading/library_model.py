@@ -31,10 +31,23 @@ def load_library_model(
     device_map: Any = None,
     trust_remote_code: bool = False,
 ) -> tuple[Any, Any]:
-    """The library's (PreTrainedModel, PreTrainedTokenizerBase) of `source.folder`: eval mode, no gradients.
+    """Load the library's model and tokenizer from a source's folder, in eval mode and without gradients.
 
-    `device_map` (accelerate's, such as "auto") overrides `device`. Raises InspectorError for a dtype or
-    device this machine lacks, unreadable files, and weights the checkpoint does not hold.
+    This folder alone is read: no code of the library asks a hub, or the hub's online converter, by itself.
+
+    Args:
+        source: what `find_model` returned.
+        dtype: one of `DTYPES`, or torch's own.
+        device: such as "cpu", "cuda", "cuda:1", "mps" or "auto".
+        device_map: accelerate's, such as "auto", which then decides instead of `device`.
+        trust_remote_code: whether Python code in the folder may run.
+
+    Returns:
+        The PreTrainedModel and the PreTrainedTokenizerBase.
+
+    Raises:
+        InspectorError: for a dtype or device that this machine lacks, files that cannot be read, and weights that
+            the checkpoint lacks or that are no numbers.
     """
     from transformers import AutoTokenizer
 
@@ -83,7 +96,7 @@ def load_library_model(
 
 
 def _loader(folder: Path, name: str, *, trust_remote_code: bool) -> Any:
-    """The library's class that loads this folder's model; the automatic one where the repository brings its code."""
+    """Return the library's class that loads this folder's model: the automatic one where the model brings its code."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from inspector.loading.auto_class import decoder_class
@@ -97,6 +110,7 @@ def _loader(folder: Path, name: str, *, trust_remote_code: bool) -> Any:
 
 
 def _dtype(dtype: str | torch.dtype) -> Any:
+    """Return torch's dtype of this name, or "auto"; refuse any other name."""
     import torch
 
     if isinstance(dtype, torch.dtype):
@@ -107,6 +121,7 @@ def _dtype(dtype: str | torch.dtype) -> Any:
 
 
 def _device(device: str | torch.device, dtype: Any) -> torch.device:
+    """Return torch's device of this name; refuse one that this machine lacks."""
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

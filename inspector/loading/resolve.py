@@ -23,11 +23,23 @@ def find_model(
     progress: Progress | None = None,
     trust_remote_code: bool = False,
 ) -> Source:
-    """Brings the model called `name` to a local folder: finds it, downloads it or converts it.
+    """Find a model by its name, and download or convert it where needed.
 
-    A name is, in this order: the packaged default's; a folder or a .gguf file, where there is one, written as
-    a path or not; otherwise a hub id. `trust_remote_code` fetches the repository's *.py files as well.
-    Raises InspectorError; what `progress` raises passes through and ends the download.
+    A name is, in this order: the packaged default's; a folder or a .gguf file, where there is one, written as a path
+    or not; otherwise a hub id.
+
+    Args:
+        name: such as "smollm2-135m-instruct", "owner/name", a folder or a .gguf file.
+        revision: a hub model's branch, tag or commit; its main branch where None.
+        token: the hub's access token; the client's own where None.
+        progress: called with a message and the fraction done; what it raises ends the download.
+        trust_remote_code: whether to download the repository's Python files as well.
+
+    Returns:
+        The source, whose folder holds a model that looks loadable: no weights have been read yet.
+
+    Raises:
+        InspectorError: for everything a user can mend.
     """
     say = progress or no_progress
     name = str(name).strip()
