@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inspector.errors import InspectorError
 from inspector.trace.prompt_file import MOST_BYTES, read_prompt
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from inspector.model.model import Model
 
 PROMPT = "Houston, we have a problem"
+SCHEMA = 1  # of every JSON output; docs/json.md describes the fields, and says when this number is raised
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,8 +75,20 @@ def prompt_text(options: argparse.Namespace) -> str:
     return read_prompt(content, options.prompt_file)
 
 
-def refuse_unwritable(path: Path) -> None:
-    """Raise InspectorError where no file can be written: said before the minutes of work, not after them."""
+def add_json_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the option --json, which writes `what`."""
+    parser.add_argument("--json", metavar="FILE", help=f'write {what} as JSON ("-": to standard output)')
+
+
+def refuse_unwritable(place: Path | str | None) -> None:
+    """Raise InspectorError where no file can be written: said before the minutes of work, not after them.
+
+    Args:
+        place: the file; None and "-" (standard output) can always be written.
+    """
+    if place is None or place == "-":
+        return
+    path = Path(place)
     if path.is_dir():
         raise InspectorError(f"{path} is a folder: give the name of a file to write.")
     if not path.parent.is_dir():
@@ -86,6 +101,15 @@ def write_text(path: Path, text: str) -> None:
 
     with written_whole(path) as part:
         part.write_text(text + "\n", encoding="utf-8")
+
+
+def write_json(record: Mapping[str, Any], place: str) -> None:
+    """Write a record as JSON, its schema first, to a file or to standard output ("-")."""
+    whole = {"schema": SCHEMA, **record}
+    if place == "-":
+        print(json.dumps(whole, indent=1))  # ASCII, which is JSON in every terminal's encoding
+    else:
+        write_text(Path(place), json.dumps(whole, indent=1, ensure_ascii=False))
 
 
 def show_progress(message: str) -> None:

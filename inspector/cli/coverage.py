@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -17,16 +16,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("types", nargs="*", metavar="TYPE", help="model types such as llama (all, unless told)")
     parser.add_argument("--rope", action="store_true", help="only types with rotary positions")
     parser.add_argument("--jobs", type=int, default=2, help="how many to examine at once (2)")
-    parser.add_argument("--json", metavar="FILE", help='write the rows as JSON ("-": to standard output)')
+    common.add_json_argument(parser, "the rows")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the rows as a Markdown document")
 
 
 def run(options: argparse.Namespace) -> int:
     """Examine the types; return 0, 1 where one did not hold, 2 where a reimplemented one broke off."""
-    listed = Path(options.json) if options.json not in (None, "-") else None
-    for place in (options.write, listed):  # refused before the minutes of work
-        if place is not None:
-            common.refuse_unwritable(place)
+    for place in (options.write, options.json):  # refused before the minutes of work
+        common.refuse_unwritable(place)
     from inspector.coverage.document import document
     from inspector.coverage.sweep import summary, sweep
     from inspector.coverage.tiny import types
@@ -37,11 +34,8 @@ def run(options: argparse.Namespace) -> int:
     told = sys.stderr if options.json == "-" else sys.stdout
     rows = sweep(names, jobs=options.jobs, on_done=lambda row: print(row, file=told, flush=True))
     print(f"\n{summary(rows)}", file=told)
-    text = json.dumps([row.to_dict() for row in rows], indent=1)
-    if options.json == "-":
-        print(text)
-    if listed is not None:
-        common.write_text(listed, text)
+    if options.json is not None:
+        common.write_json({"rows": [row.to_dict() for row in rows]}, options.json)
     if options.write is not None:
         common.write_text(options.write, document(rows))
     if any(row.failed for row in rows):

@@ -14,7 +14,7 @@ HELP = "compare the reimplementation with the library's own numbers"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     common.add_model_arguments(parser)
-    parser.add_argument("--json", metavar="FILE", help='write the whole report as JSON ("-": to standard output)')
+    common.add_json_argument(parser, "the whole report")
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FOLDER", help="reimplement from this folder's files instead"
     )
@@ -26,8 +26,7 @@ def run(options: argparse.Namespace) -> int:
     from inspector.verification.run import verify
 
     prompt = common.prompt_text(options)  # what can be refused at once is, before a model is fetched
-    if options.json and options.json != "-":
-        common.refuse_unwritable(Path(options.json))
+    common.refuse_unwritable(options.json)
     model = common.load_model(options)
     report = verify(
         model,
@@ -37,10 +36,8 @@ def run(options: argparse.Namespace) -> int:
         on_layer=lambda done, total: common.show_progress(f"verifying: step {done} of {total}"),
     )
     common.show_progress("")
-    if options.json == "-":
-        print(json.dumps(report.to_dict(), indent=1))  # ASCII, which is JSON in every terminal's encoding
-    else:
+    if options.json != "-":
         print(report)
-    if options.json and options.json != "-":
-        common.write_text(Path(options.json), report.to_json())
+    if options.json is not None:
+        common.write_json(json.loads(report.to_json()), options.json)
     return 0 if report.ok else 1
