@@ -166,8 +166,41 @@ def test_an_unknown_folder(run, tmp_path):
     assert f"There is no file or folder '{tmp_path / 'nothing'}'" in said
 
 
-def test_an_unknown_checkpoint(run, folder, tmp_path):
-    assert "has no config.json" in run("verify", folder, *QUICK, "--checkpoint", tmp_path).refused()
+def test_an_unknown_checkpoint_is_said_before_a_model_is_fetched(run, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "load_model", lambda _: pytest.fail("the model was fetched first"))
+    said = run("verify", folder, *QUICK, "--checkpoint", tmp_path).refused()
+    assert said.startswith(f"--checkpoint {tmp_path} has no config.json: give a folder")
+    said = run("verify", folder, *QUICK, "--checkpoint", tmp_path / "nothing").refused()
+    assert said.startswith(f"--checkpoint {tmp_path / 'nothing'} is not a folder that exists: give a folder")
+
+
+def test_dtype_and_device_are_judged_before_a_model_is_downloaded(run, monkeypatch):
+    monkeypatch.setattr("inspector.model.model.load", lambda *_, **__: pytest.fail("the model was fetched first"))
+    assert "dtype 'int4' is not one of float32, bfloat16" in run("verify", "owner/name", "--dtype", "int4").refused()
+    said = run("capture", "owner/name", "--out", "file", "--device", "abacus").refused()
+    assert "Device 'abacus' is not available here: choose one of" in said
+
+
+def test_a_path_that_leads_nowhere_is_said_before_the_app_starts(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("inspector.ui.server.launch.launch", lambda **_: pytest.fail("the app was started first"))
+    for arguments in ([tmp_path / "nothing"], ["--models", f"owner/name, {tmp_path / 'nothing'}"]):
+        assert f"There is no file or folder '{tmp_path / 'nothing'}': check" in run("app", *arguments).refused()
+    assert "There is no file or folder 'nothing.gguf': check" in run("app", "nothing.gguf").refused()
+
+
+def test_no_jobs_examine_nothing(run):
+    assert run("coverage", "--jobs", "0").refused() == "--jobs 0 examines nothing: give at least 1."
+
+
+@pytest.mark.parametrize(
+    "arguments", [["app", "--port", "x"], ["app", "--most-tokens", "1.5"], ["coverage", "--jobs", ""]]
+)
+def test_what_is_no_whole_number_is_said(run, capfd, arguments):
+    with pytest.raises(SystemExit) as ended:
+        run(*arguments)
+    assert ended.value.code == 2
+    said = f"argument {arguments[1]}: {arguments[2]!r} is not a whole number: give one such as 8.\n"
+    assert capfd.readouterr().err.endswith(said)
 
 
 @pytest.mark.parametrize("prompt", ["", "  "])

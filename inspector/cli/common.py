@@ -34,12 +34,19 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_model(options: argparse.Namespace) -> Model:
     """Load the model that the options name, showing the progress."""
+    from inspector.loading.source import refuse_missing
     from inspector.model.memory import memory_budget, set_memory_budget
 
     if options.memory_gb is not None:
         set_memory_budget(options.memory_gb, "--memory-gb")
     memory_budget()  # what the environment says must make sense, too: said before anything is loaded
+    refuse_missing(options.model)
+    from inspector.loading.library_model import torch_device, torch_dtype
     from inspector.model.model import load
+
+    dtype = torch_dtype(options.dtype)  # said before anything is downloaded
+    if options.device_map is None:
+        torch_device(options.device, dtype)
 
     def progress(message: str, fraction: float | None) -> None:
         show_progress(message if fraction is None else f"{message} {fraction:4.0%}")
@@ -78,6 +85,14 @@ def prompt_text(options: argparse.Namespace) -> str:
 def add_json_argument(parser: argparse.ArgumentParser, what: str) -> None:
     """Add the option --json, which writes `what`."""
     parser.add_argument("--json", metavar="FILE", help=f'write {what} as JSON ("-": to standard output)')
+
+
+def whole_number(text: str) -> int:
+    """Read an option's whole number; argparse says what is none of them, after the option's name."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number: give one such as 8.") from None
 
 
 def refuse_unwritable(place: Path | str | None) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from inspector.cli import common
+from inspector.errors import InspectorError
 
 HELP = "every decoder type of the library: captured, reimplemented, verified?"
 
@@ -15,13 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     parser.add_argument("types", nargs="*", metavar="TYPE", help="model types such as llama (all, unless told)")
     parser.add_argument("--rope", action="store_true", help="only types with rotary positions")
-    parser.add_argument("--jobs", type=int, default=2, help="how many to examine at once (2)")
+    parser.add_argument("--jobs", type=common.whole_number, default=2, help="how many to examine at once (2)")
     common.add_json_argument(parser, "the rows")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the rows as a Markdown document")
 
 
 def run(options: argparse.Namespace) -> int:
     """Examine the types; return 0, 1 where one did not hold, 2 where a reimplemented one broke off."""
+    if options.jobs < 1:
+        raise InspectorError(f"--jobs {options.jobs} examines nothing: give at least 1.")
     for place in (options.write, options.json):  # refused before the minutes of work
         common.refuse_unwritable(place)
     from inspector.coverage.document import document

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from inspector.cli import common
+from inspector.errors import InspectorError
 
 HELP = "compare the reimplementation with the library's own numbers"
 
@@ -27,6 +28,11 @@ def run(options: argparse.Namespace) -> int:
 
     prompt = common.prompt_text(options)  # what can be refused at once is, before a model is fetched
     common.refuse_unwritable(options.json)
+    if options.checkpoint is not None and not (options.checkpoint / "config.json").is_file():
+        what = "has no config.json" if options.checkpoint.is_dir() else "is not a folder that exists"
+        raise InspectorError(
+            f"--checkpoint {options.checkpoint} {what}: give a folder with config.json and safetensors files."
+        )
     model = common.load_model(options)
     report = verify(
         model,

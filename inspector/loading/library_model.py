@@ -55,9 +55,9 @@ def load_library_model(
     if folder is None:
         raise InspectorError(f"'{name}' was given as an object in memory and has no files: use that object.")
     refuse_unreadable(folder, name, trust_remote_code=trust_remote_code)
-    wanted = _dtype(dtype)
+    wanted = torch_dtype(dtype)
     if device_map is None:
-        place = _device(device, wanted)
+        place = torch_device(device, wanted)
         # On the CPU no map is given: the weights then stay memory-mapped, 0.1 s instead of a copy.
         device_map = None if place.type == "cpu" else {"": place}
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
@@ -109,8 +109,15 @@ def _loader(folder: Path, name: str, *, trust_remote_code: bool) -> Any:
     return found or AutoModelForCausalLM
 
 
-def _dtype(dtype: str | torch.dtype) -> Any:
-    """Return torch's dtype of this name, or "auto"; refuse any other name."""
+def torch_dtype(dtype: str | torch.dtype) -> Any:
+    """Return torch's dtype of this name, or "auto".
+
+    Args:
+        dtype: one of `DTYPES`, or torch's own.
+
+    Raises:
+        InspectorError: for any other.
+    """
     import torch
 
     if isinstance(dtype, torch.dtype):
@@ -120,8 +127,16 @@ def _dtype(dtype: str | torch.dtype) -> Any:
     return "auto" if dtype == "auto" else getattr(torch, dtype)
 
 
-def _device(device: str | torch.device, dtype: Any) -> torch.device:
-    """Return torch's device of this name; refuse one that this machine lacks."""
+def torch_device(device: str | torch.device, dtype: Any) -> torch.device:
+    """Return torch's device of this name.
+
+    Args:
+        device: such as "cpu", "cuda:1" or "auto".
+        dtype: what `torch_dtype` returned; not every device has every one.
+
+    Raises:
+        InspectorError: for a device that this machine lacks, or that lacks this dtype.
+    """
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

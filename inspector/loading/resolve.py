@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from inspector.errors import InspectorError
@@ -11,7 +10,7 @@ from inspector.loading import gguf_conversion
 from inspector.loading.download import from_hub
 from inspector.loading.folder_checks import refuse_unreadable
 from inspector.loading.packaged import packaged_source
-from inspector.loading.source import PACKAGED, Source
+from inspector.loading.source import PACKAGED, Source, refuse_missing, written_as_path
 from inspector.text import Progress, no_progress
 
 
@@ -48,7 +47,7 @@ def find_model(
             f"The model name is empty: give a hub id (owner/name), a folder, a .gguf file or '{PACKAGED}'."
         )
     path = Path(name).expanduser()
-    local = name == PACKAGED or path.exists() or _written_as_path(name)
+    local = name == PACKAGED or path.exists() or written_as_path(name)
     if local and revision is not None:
         raise InspectorError(
             f"revision={revision!r} was given for '{name}', but only hub models have revisions: leave it out."
@@ -58,17 +57,12 @@ def find_model(
     if path.is_dir():
         refuse_unreadable(path, name, trust_remote_code=trust_remote_code)
         where = path.resolve()
-        wins = "" if _written_as_path(name) else ", which wins over a hub model of that name"
+        wins = "" if written_as_path(name) else ", which wins over a hub model of that name"
         return Source("folder", name, where, None, f"The weights are read from the folder {where}{wins}.")
     if path.is_file():
         folder = gguf_conversion.converted(path, cache_dir() / "models", name=path.stem, progress=say)
         refuse_unreadable(folder, name)
         note = f"The weights are the library's float32 reading of the GGUF file {path.name}."
         return Source("gguf", name, folder, None, note)
-    if local:
-        raise InspectorError(f"There is no file or folder '{path}': check the path, or give a hub id (owner/name).")
+    refuse_missing(name)
     return from_hub(name, revision, token or None, say, trust_remote_code=trust_remote_code)
-
-
-def _written_as_path(name: str) -> bool:
-    return name.startswith((".", "~", "/", os.sep)) or Path(name).is_absolute() or name.endswith(".gguf")

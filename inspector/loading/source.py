@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from inspector.errors import InspectorError
 
 PACKAGED = "smollm2-135m-instruct"  # the default, which needs no hub: sentences name it as the way out
 
@@ -28,3 +31,15 @@ class Source:
     folder: Path | None
     revision: str | None
     note: str
+
+
+def written_as_path(name: str) -> bool:
+    """Return whether a model's name can only mean a file or a folder here."""
+    return name.startswith((".", "~", "/", os.sep)) or Path(name).is_absolute() or name.endswith(".gguf")
+
+
+def refuse_missing(name: str) -> None:
+    """Raise InspectorError for a name that is written as a path and leads nowhere; quick, and no hub is asked."""
+    path = Path(name).expanduser()
+    if written_as_path(name) and not path.exists():
+        raise InspectorError(f"There is no file or folder '{path}': check the path, or give a hub id (owner/name).")
