@@ -23,7 +23,7 @@ from typing import Any
 def measure(rounds: int = 3, first: bool = True) -> dict[str, Any]:
     """Seconds by case: {"ours": ..., "library": ...}. Without `first`, nothing is converted."""
     import inspector
-    from inspector.loading.resolve import models_known
+    from inspector.loading.known_models import models_known
 
     warm = inspector.load()
     folder = Path(warm.source.folder or "")
@@ -65,7 +65,7 @@ def from_folder(folder: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from inspector.loading.gguf_conversion import quiet
+    from inspector.loading.quiet_library import quiet
 
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
@@ -77,7 +77,7 @@ def from_gguf(file: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from inspector.loading.gguf_conversion import quiet
+    from inspector.loading.quiet_library import quiet
 
     place: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
     with quiet():

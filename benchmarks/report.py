@@ -23,9 +23,10 @@ def machine() -> dict[str, Any]:
 
     import torch
 
-    from inspector.loading.resolve import PACKAGED, resolve
+    from inspector.loading.resolve import find_model
+    from inspector.loading.source import PACKAGED
 
-    folder = resolve(PACKAGED).folder
+    folder = find_model(PACKAGED).folder
     config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}
     versions = {"python": platform.python_version()}
     for package in PACKAGES:

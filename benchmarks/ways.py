@@ -152,7 +152,7 @@ def _every_weight(trace: Any) -> Any:
 def _eager(model: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
-    from inspector.loading.gguf_conversion import quiet
+    from inspector.loading.quiet_library import quiet
 
     with quiet():
         eager = AutoModelForCausalLM.from_pretrained(
@@ -165,7 +165,7 @@ def _lens(model: Any) -> Any:
     """TransformerLens's model of the same files, with its default attention (eager, so that it can be looked into)."""
     from transformer_lens.model_bridge import TransformerBridge
 
-    from inspector.loading.gguf_conversion import quiet
+    from inspector.loading.quiet_library import quiet
 
     with quiet():
         return TransformerBridge.boot_transformers(

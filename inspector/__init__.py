@@ -5,7 +5,8 @@ trace = model.trace("Houston, we have a problem")
 trace.weights(layer=0, head=0)                      # attention weights [t, s]
 inspector.verify(model, "Houston, we have a problem").ok
 
-Names are imported when they are first used (PEP 562), so that `import inspector` and the command line start at once.
+Names are imported when they are first used (PEP 562), so that `import inspector` and the command line start at once:
+neither torch, transformers, pandas, numpy nor Streamlit is loaded before a name needs it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-# Read by torch when it makes its first tensor. Vectors that are kept would leave gaps between those that come and go;
-# in huge pages they do not: 8192 tokens of the packaged model take what they keep, and not half as much again
+# Read by torch when it makes its first tensor. Stored vectors would leave gaps between those that come and go; in huge
+# pages they do not: 8192 tokens of the packaged model take what a trace stores, and not half as much again
 # (docs/performance.md). Linux only; without effect elsewhere, and where torch has been used before.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from inspector.verification.report import VerificationReport
     from inspector.verification.run import verify
 
-# The public name -> the module that has it, and its name there; a module itself where that is empty.
+__version__ = "0.1.0"  # the one source: pyproject.toml, --version and saved pictures read it from here
+
+# Public name -> (module, name in that module); an empty name stands for the module itself.
 _PLACES = {
     "InspectorError": ("inspector.errors", "InspectorError"),
     "Model": ("inspector.model.model", "Model"),
@@ -53,11 +56,10 @@ __all__ = [
     "verify",
     "views",
 ]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
+    """Import a public name when it is first used, and keep it for the next time."""
     if name not in _PLACES:
         raise AttributeError(f"module 'inspector' has no attribute '{name}'; it has {', '.join(__all__)}.")
     module, attribute = _PLACES[name]
@@ -68,4 +70,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
+    """List the public names, imported or not."""
     return [*__all__, "__version__"]

@@ -1,18 +1,27 @@
-"""The one error a user sees: a sentence with the value, the limit and the next step; no traceback is needed."""
+"""The one error that people see: a sentence with the value, the limit and the next step, without a traceback."""
 
 from __future__ import annotations
 
 
 class InspectorError(Exception):
-    """Something the user can mend. `str(error)` is one whole sentence for the screen or standard error."""
+    """Say in one sentence what the user can mend.
+
+    `str(error)` is that sentence, whole: it names the value that was found, the limit it broke and the next step, and
+    is shown as it is on the screen or on standard error. Everything that people call raises this and nothing else for
+    what they can put right; any other exception is a fault of this program.
+    """
 
 
 class NotRun(InspectorError):
-    """The library's own code failed as it ran a prompt, which says nothing of whether it would run another."""
+    """Say that the library's own code failed while it ran a prompt; another prompt may run."""
 
 
 class NoModel(InspectorError):
-    """A trace opened from a file was asked for what only its model can give."""
+    """Say that a trace opened from a file was asked for something that needs its model.
+
+    Args:
+        needed_for: what was asked for, as the subject of "needs", such as "a head's output".
+    """
 
     def __init__(self, needed_for: str) -> None:
         super().__init__(

@@ -1,11 +1,11 @@
-"""Words that several parts of the program share: short forms of texts, and how progress is reported."""
+"""Short forms of texts, and how long work reports its progress."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-# What long work calls while it lasts: (message, fraction done between 0 and 1, or None where it is not known).
+# Called by long work while it lasts, with a message and the fraction done (0 to 1, or None where it is not known).
 Progress = Callable[[str, float | None], None]
 
 
@@ -14,12 +14,26 @@ def no_progress(message: str, fraction: float | None) -> None:
 
 
 def first_sentence(error: BaseException) -> str:
-    """Return the first sentence of a library's message, without its full stop, to stand in a sentence of ours."""
+    """Return the first sentence of an error's message, without its full stop and of at most 300 characters.
+
+    Args:
+        error: a library's error, whose words are to stand inside a sentence of ours.
+
+    Returns:
+        The sentence, or the error's type where it has no message.
+    """
     # "e.g. this" and "i.e. that" end no sentence.
     text = re.split(r"[.!?:]?\s*\n|(?<!e\.g)(?<!i\.e)[.!?]\s", str(error).strip() + "\n")[0]
     return (text or type(error).__name__)[:300]
 
 
 def few(names: list[str]) -> str:
-    """Name the first three, and say how many more there are."""
+    """Join the first three names with commas, and say how many more there are.
+
+    Args:
+        names: any number of names.
+
+    Returns:
+        Such as "a, b, c and 2 more".
+    """
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

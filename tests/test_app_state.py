@@ -182,7 +182,7 @@ def test_only_the_listed_models_are_offered(monkeypatch):
 )
 def test_any_model_only_where_this_machine_alone_listens(monkeypatch, address, hosts, is_open):
     monkeypatch.setattr(offer.st, "get_option", {"server.address": address, "server.allowedHosts": hosts}.get)
-    assert offer.offer() == offer.Offer((inspector.loading.resolve.PACKAGED,), open=is_open)
+    assert offer.offer() == offer.Offer((inspector.loading.source.PACKAGED,), open=is_open)
 
 
 def test_a_model_outside_the_list_is_refused(monkeypatch):

@@ -19,13 +19,17 @@ import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_convert import write_gguf
 
 import inspector
 from inspector import InspectorError
-from inspector.loading import gguf_conversion, resolve
+from inspector.files import duplicate_keys
+from inspector.loading import gguf_conversion, packaged
 from inspector.loading.folder_checks import broken_safetensors
+from inspector.loading.resolve import find_model
+from inspector.loading.source import PACKAGED
 
 K_PROJ = "model.layers.1.self_attn.k_proj.weight"
 
@@ -88,16 +92,58 @@ def test_headers_that_do_not_fit_together(tmp_path):
 
     one = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     assert said({"a": one}) is None
-    assert said({"a": {**one, "dtype": "NEW"}}) is None  # a type of a later version: the library decides
-    assert "at 'a'" in said({"a": {**one, "shape": [3]}})
-    assert "at 'a'" in said({"a": {**one, "dtype": "F16"}})
-    assert "at 'a'" in said({"a": {**one, "data_offsets": [8, 0]}})
-    assert "at 'b'" in said({"a": one, "b": one})  # one over the other
-    assert "at 'b'" in said({"a": one, "b": {**one, "data_offsets": [12, 20]}}, 20)  # a hole between them
-    assert "not readable" in said(f'{{"a": {json.dumps(one)}, "a": {json.dumps(one)}}}')
-    assert "not readable" in said({"a": {"dtype": "F32", "shape": [2]}})
-    assert "not readable" in said("[" * 100_000)
-    assert "bytes where its header says" in said({"a": one}, 9)
+    assert "unknown variant `NEW`" in said({"a": {**one, "dtype": "NEW"}})  # a type of a later version
+    assert "invalid shape, data type, or offset" in said({"a": {**one, "shape": [3]}})
+    assert "invalid shape, data type, or offset" in said({"a": {**one, "dtype": "F16"}})
+    assert "invalid offset for tensor `a`" in said({"a": {**one, "data_offsets": [8, 0]}})
+    assert "invalid offset for tensor" in said({"a": one, "b": one})  # one over the other
+    assert "invalid offset for tensor `b`" in said({"a": one, "b": {**one, "data_offsets": [12, 20]}}, 20)  # a hole
+    assert "integer `-1`" in said({"a": {**one, "shape": [-1, -2]}})
+    assert "overflow" in said({"a": {**one, "shape": [2**62, 8]}})
+    assert "missing field `data_offsets`" in said({"a": {"dtype": "F32", "shape": [2]}})
+    assert "invalid type" in said("[" * 100_000)
+    assert "(78 bytes) is cut short or damaged (incomplete metadata" in said({"a": one}, 9)
+    assert "(76 bytes) is cut short or damaged (incomplete metadata" in said({"a": one}, 7)
+
+
+@pytest.mark.parametrize(
+    ("header", "twice"),
+    [
+        ('{"a": ONE, "b": TWO}', []),
+        ('{"a": ONE, "a": ONE}', ["a"]),
+        ('{"b": TWO, "a": ONE, "b": TWO, "a": ONE, "a": ONE}', ["a", "b"]),
+        ('{"__metadata__": {"trace": "1", "trace": "2"}, "a": ONE}', ["trace"]),
+        ('{"a": ONE, "\\u0061": ONE}', ["a"]),  # the same name, written in another way
+    ],
+)
+def test_names_that_stand_twice_in_a_header(tmp_path, header, twice):
+    """safetensors itself takes the last of two and says nothing."""
+    one = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    text = header.replace("ONE", json.dumps(one)).replace("TWO", json.dumps({**one, "data_offsets": [8, 16]})).encode()
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(16 if b'"b"' in text else 8))
+    with safe_open(file, framework="numpy") as opened:
+        assert "a" in opened.keys()  # noqa: SIM118  (not a dict)
+    assert duplicate_keys(file) == twice
+    said = broken_safetensors(file)
+    assert said == (f"model.safetensors is damaged: its header names {str(twice)[1:-1]} twice" if twice else None)
+
+
+@pytest.mark.parametrize("content", [b"", b"1234567", struct.pack("<Q", 9) + b"{}", struct.pack("<Q", 2**62) + b"{}"])
+def test_a_file_without_a_header_has_no_names_to_stand_twice(tmp_path, content):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors has no whole header"):
+        duplicate_keys(file)
+    assert "is cut short or damaged (" in broken_safetensors(file)
+
+
+def test_a_name_with_two_lines_stays_one_sentence(copy):
+    one = json.dumps({"dtype": "F32", "shape": [2], "data_offsets": [0, 8]})
+    for header in (f'{{"a\\nb": {one}, "a\\nb": {one}}}', f'{{"a\\nb": {one}, "c": {one}}}'):
+        text = header.encode()
+        (copy / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
+        assert "\n" not in refusal(copy)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.01, 0.5, 0.999])
@@ -118,7 +164,7 @@ def test_a_changed_bit_that_leaves_a_number_is_not_noticed(copy):
 
 @pytest.mark.packaged
 def test_the_packaged_models_file_is_compared_with_its_installers_hash(tmp_path, monkeypatch):
-    file = resolve._packaged_file()
+    file = packaged.packaged_file()
     assert file is not None
     changed = tmp_path / file.name
     shutil.copy(file, changed)
@@ -128,9 +174,9 @@ def test_the_packaged_models_file_is_compared_with_its_installers_hash(tmp_path,
         opened.seek(-1, os.SEEK_CUR)
         opened.write(bytes([byte ^ 1]))
     monkeypatch.setenv("ATTENTION_INSPECTOR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(resolve, "_packaged_file", lambda: changed)
+    monkeypatch.setattr(packaged, "packaged_file", lambda: changed)
     with pytest.raises(InspectorError, match=r"is not the file that was installed.*--force-reinstall") as caught:
-        resolve.resolve(resolve.PACKAGED)
+        find_model(PACKAGED)
     fuzz.one_sentence(caught.value)
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 

@@ -19,8 +19,10 @@ from safetensors.torch import load_file, save_file
 
 import inspector
 from inspector import cli
+from inspector.cli import common
 from inspector.errors import InspectorError
-from inspector.loading import resolve
+from inspector.loading import download, known_models
+from inspector.loading.source import PACKAGED
 from inspector.model.cost import HALVES
 
 PROMPT = "w3 w14 w15 w9 w26 w5 w3 w14 w35"
@@ -164,8 +166,41 @@ def test_an_unknown_folder(run, tmp_path):
     assert f"There is no file or folder '{tmp_path / 'nothing'}'" in said
 
 
-def test_an_unknown_checkpoint(run, folder, tmp_path):
-    assert "has no config.json" in run("verify", folder, *QUICK, "--checkpoint", tmp_path).refused()
+def test_an_unknown_checkpoint_is_said_before_a_model_is_fetched(run, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "load_model", lambda _: pytest.fail("the model was fetched first"))
+    said = run("verify", folder, *QUICK, "--checkpoint", tmp_path).refused()
+    assert said.startswith(f"--checkpoint {tmp_path} has no config.json: give a folder")
+    said = run("verify", folder, *QUICK, "--checkpoint", tmp_path / "nothing").refused()
+    assert said.startswith(f"--checkpoint {tmp_path / 'nothing'} is not a folder that exists: give a folder")
+
+
+def test_dtype_and_device_are_judged_before_a_model_is_downloaded(run, monkeypatch):
+    monkeypatch.setattr("inspector.model.model.load", lambda *_, **__: pytest.fail("the model was fetched first"))
+    assert "dtype 'int4' is not one of float32, bfloat16" in run("verify", "owner/name", "--dtype", "int4").refused()
+    said = run("capture", "owner/name", "--out", "file", "--device", "abacus").refused()
+    assert "Device 'abacus' is not available here: choose one of" in said
+
+
+def test_a_path_that_leads_nowhere_is_said_before_the_app_starts(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("inspector.ui.server.launch.launch", lambda **_: pytest.fail("the app was started first"))
+    for arguments in ([tmp_path / "nothing"], ["--models", f"owner/name, {tmp_path / 'nothing'}"]):
+        assert f"There is no file or folder '{tmp_path / 'nothing'}': check" in run("app", *arguments).refused()
+    assert "There is no file or folder 'nothing.gguf': check" in run("app", "nothing.gguf").refused()
+
+
+def test_no_jobs_examine_nothing(run):
+    assert run("coverage", "--jobs", "0").refused() == "--jobs 0 examines nothing: give at least 1."
+
+
+@pytest.mark.parametrize(
+    "arguments", [["app", "--port", "x"], ["app", "--most-tokens", "1.5"], ["coverage", "--jobs", ""]]
+)
+def test_what_is_no_whole_number_is_said(run, capfd, arguments):
+    with pytest.raises(SystemExit) as ended:
+        run(*arguments)
+    assert ended.value.code == 2
+    said = f"argument {arguments[1]}: {arguments[2]!r} is not a whole number: give one such as 8.\n"
+    assert capfd.readouterr().err.endswith(said)
 
 
 @pytest.mark.parametrize("prompt", ["", "  "])
@@ -175,7 +210,7 @@ def test_an_empty_prompt(run, folder, prompt):
 
 @pytest.mark.parametrize("command", [["verify"], ["capture", "--out", "never.safetensors"]])
 def test_what_is_wrong_with_the_prompt_is_said_before_a_model_is_fetched(run, tmp_path, monkeypatch, command):
-    monkeypatch.setattr(cli, "_load", lambda _: pytest.fail("the model was fetched first"))
+    monkeypatch.setattr(common, "load_model", lambda _: pytest.fail("the model was fetched first"))
     file = tmp_path / "prompt.txt"
     file.write_bytes("café".encode("latin-1"))
     command = [*command, "some-model"]
@@ -189,7 +224,7 @@ def test_what_is_wrong_with_the_prompt_is_said_before_a_model_is_fetched(run, tm
 
 @pytest.mark.parametrize("command", [["verify", "--json"], ["capture", "--out"]])
 def test_a_place_that_cannot_be_written_is_said_before_a_model_is_fetched(run, tmp_path, monkeypatch, command):
-    monkeypatch.setattr(cli, "_load", lambda _: pytest.fail("the model was fetched first"))
+    monkeypatch.setattr(common, "load_model", lambda _: pytest.fail("the model was fetched first"))
     said = run(*command, tmp_path / "nothing" / "file", "some-model").refused()
     assert f"{tmp_path / 'nothing'} is not a folder that exists" in said
     assert f"{tmp_path} is a folder" in run(*command, tmp_path, "some-model").refused()
@@ -202,7 +237,7 @@ def test_dtype_and_device_that_are_not_there(run, folder):
 
 
 def test_something_unexpected_is_not_taken_for_a_difference(run, folder, monkeypatch):
-    monkeypatch.setattr(cli, "_load", lambda _: [][1])
+    monkeypatch.setattr(common, "load_model", lambda _: [][1])
     said = run("verify", folder).refused()
     assert "unexpected IndexError (list index out of range): run it again with --debug" in said
 
@@ -218,7 +253,7 @@ def test_stopped_by_the_user(run, folder, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_load", interrupted)
+    monkeypatch.setattr(common, "load_model", interrupted)
     ran = run("verify", folder)
     assert (ran.status, ran.out, ran.err) == (130, "", "attention-inspector: stopped.\n")
 
@@ -290,7 +325,7 @@ def test_capture_of_some_layers_in_half_precision(run, folder, tmp_path):
     ],
 )
 def test_a_mistyped_flag_is_refused_before_a_model_is_fetched(run, tmp_path, monkeypatch, capfd, flag, said):
-    monkeypatch.setattr(cli, "_load", lambda _: pytest.fail("the model was fetched first"))
+    monkeypatch.setattr(common, "load_model", lambda _: pytest.fail("the model was fetched first"))
     with pytest.raises(SystemExit) as ended:
         run("capture", "model", "--out", tmp_path / "trace.safetensors", *flag)
     assert ended.value.code == 2
@@ -310,7 +345,7 @@ def test_each_half_precision_can_be_asked_for(precision):
 def test_models_lists_the_packaged_one(run):
     ran = run("models")
     assert (ran.status, ran.err) == (0, "")
-    line = next(line.split() for line in ran.out.splitlines() if line.startswith(resolve.PACKAGED + " "))
+    line = next(line.split() for line in ran.out.splitlines() if line.startswith(PACKAGED + " "))
     assert line[1] == "packaged"
     assert float(line[2]) > 50
 
@@ -325,14 +360,14 @@ def test_models_says_what_is_damaged(run, monkeypatch, tmp_path):
 
 
 def test_models_can_ask_the_hub(run, monkeypatch):
-    monkeypatch.setattr(resolve, "models_known", list)
-    monkeypatch.setattr(resolve, "check_hub", lambda name: f"{name} is on the hub.")
+    monkeypatch.setattr(known_models, "models_known", list)
+    monkeypatch.setattr(download, "check_hub", lambda name: f"{name} is on the hub.")
     assert run("models", "--check-hub", "owner/name").out == "owner/name is on the hub.\n"
 
     def refuse(_):
         raise InspectorError("'owner/name' is not on the hub.")
 
-    monkeypatch.setattr(resolve, "check_hub", refuse)
+    monkeypatch.setattr(download, "check_hub", refuse)
     assert run("models", "--check-hub", "owner/name").refused() == "'owner/name' is not on the hub."
 
 

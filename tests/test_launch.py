@@ -16,7 +16,7 @@ from streamlit import net_util
 from streamlit.testing.v1 import AppTest
 
 from inspector.errors import InspectorError
-from inspector.loading.resolve import PACKAGED
+from inspector.loading.source import PACKAGED
 from inspector.ui import state
 from inspector.ui.server import launch, limits, streamlit_patches
 

@@ -21,7 +21,7 @@ from streamlit.testing.v1 import AppTest
 
 import inspector
 from inspector.errors import InspectorError
-from inspector.loading.resolve import PACKAGED
+from inspector.loading.source import PACKAGED
 from inspector.ui import downloads, links, state, uploads
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.server import limits, offer, results

@@ -5,10 +5,18 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from test_imports import MODULES, libraries
+
+import inspector
+from inspector.cli import main
+from inspector.views import provenance
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,8 +30,13 @@ def built(kind: str, out: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory) -> set[str]:
-    return set(zipfile.ZipFile(built("wheel", tmp_path_factory.mktemp("wheel"))).namelist())
+def wheel(tmp_path_factory) -> zipfile.ZipFile:
+    return zipfile.ZipFile(built("wheel", tmp_path_factory.mktemp("wheel")))
+
+
+@pytest.fixture(scope="module")
+def names(wheel) -> set[str]:
+    return set(wheel.namelist())
 
 
 def test_everything_in_the_packages_travels(names):
@@ -58,6 +71,53 @@ def test_the_source_archive_holds_what_its_tests_import_and_read(tmp_path):
             name = path.relative_to(ROOT).as_posix()
             assert name in held or path.is_dir() or "__pycache__" in name, name
     assert {"app.py", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"} <= held  # test_docs.py reads them
+
+
+def test_the_version_has_one_source(wheel, names, capsys):
+    (metadata,) = (name for name in names if name.endswith("dist-info/METADATA"))
+    assert f"\nVersion: {inspector.__version__}\n" in wheel.read(metadata).decode()
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"attention-inspector {inspector.__version__}\n")
+    trace = SimpleNamespace(source={"torch": "2"})
+    assert provenance.line(trace).startswith(f"Attention Inspector {inspector.__version__} · torch 2")
+    texts = {
+        path: path.read_text(encoding="utf-8")
+        for folder in ("inspector", "reimpl")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    texts[ROOT / "pyproject.toml"] = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    written = [path for path, text in texts.items() if f'"{inspector.__version__}"' in text]
+    assert written == [ROOT / "inspector" / "__init__.py"]
+
+
+# -- dependencies -----------------------------------------------------------------------------------------------------
+
+# The name that is imported -> the package that brings it, where the two differ.
+PACKAGES = {"PIL": "pillow", "huggingface_hub": "huggingface-hub"}
+# Needed without an import of ours: by the library (device_map), by pandas (to_parquet), for its scripts (bertviz).
+NOT_IMPORTED = {"accelerate", "pyarrow", "bertviz"}
+
+
+def undeclared(paths: Iterable[Path], declared: set[str]) -> set[str]:
+    """The packages that these files import and that nobody declares, `inspector` and `reimpl` themselves left out."""
+    known = set(sys.stdlib_module_names) | {"inspector", "reimpl"}
+    imported = set[str]().union(*(libraries(path) for path in paths)) - known
+    return {PACKAGES.get(name, name) for name in imported} - declared
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_needed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[<>=~! \[]", line)[0] for line in project["dependencies"]}
+    assert undeclared(MODULES.values(), declared) == set()
+    assert declared - undeclared(MODULES.values(), set()) == NOT_IMPORTED
+
+
+def test_an_undeclared_import_would_be_seen(tmp_path):
+    (tmp_path / "one.py").write_text(
+        "import os, torch.nn\ndef late():\n    from PIL import Image\n    import sklearn.svm\n"
+    )
+    assert undeclared(tmp_path.glob("*.py"), {"torch"}) == {"pillow", "sklearn"}
 
 
 def test_the_command_is_installed():

@@ -1,0 +1,1 @@
+"""Find, download, convert and load a model, and refuse what cannot be inspected."""

@@ -1,4 +1,4 @@
-"""A config goes in; the library's class to load the model with comes out: one that reads token ids by itself.
+"""Choose the library's class to load a model with: one that reads token ids by itself.
 
 Besides causal language models these are text models saved without a head, and models of several modalities, whose
 language model is all that runs for a prompt of text. No weights are read here.
@@ -20,15 +20,21 @@ _DECODERS_FOR = ("ForCausalLM", "ForConditionalGeneration")
 
 
 def is_causal(model_type: str) -> bool:
-    """Is this type in the library's list of causal language models?"""
+    """Return whether this model type is in the library's list of causal language models."""
     return model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
 def decoder_class(config: Any) -> type[PreTrainedModel] | None:
-    """The class that loads a model of this config and reads token ids; None where the library has none.
+    """Return the class that loads a model of this config and reads token ids.
 
     A causal language model's is the library's own choice, unless the config names the bare model without its head.
     Otherwise it is the class that the config names, or the library's for models that read images and text.
+
+    Args:
+        config: a PretrainedConfig of the library.
+
+    Returns:
+        The class, or None where the library has none.
     """
     kind = config.model_type
     named = next(iter(getattr(config, "architectures", None) or []), None)
@@ -47,11 +53,12 @@ def decoder_class(config: Any) -> type[PreTrainedModel] | None:
 
 
 def _may_decode(name: str, listed: list[Any]) -> bool:
+    """Return whether a class of this name may be a decoder."""
     return name in listed or name.endswith(_DECODERS_FOR) or (name.endswith("Model") and "For" not in name)
 
 
 def _class(name: str, config: Any) -> type[PreTrainedModel] | None:
-    """The class of this name for such a config, from transformers or the file of its type, if it reads token ids."""
+    """Return the class of this name for such a config, if there is one and it reads token ids."""
     found: Any = getattr(transformers, name, None) or getattr(_modeling_file(config), name, None)
     is_model = isinstance(found, type) and issubclass(found, PreTrainedModel)
     if not is_model or not isinstance(config, found.config_class or ()):
@@ -60,6 +67,7 @@ def _class(name: str, config: Any) -> type[PreTrainedModel] | None:
 
 
 def _modeling_file(config: Any) -> ModuleType | None:
+    """Import the library's file that has the classes of this config's type, or return None."""
     package, _, file = type(config).__module__.rpartition(".")
     if not package.startswith("transformers.models.") or not file.startswith("configuration_"):
         return None

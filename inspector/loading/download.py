@@ -1,7 +1,7 @@
-"""A hub id goes in; a folder in the hub client's cache that holds the model comes out, or a sentence on why not.
+"""Download a model from a hub into the hub client's cache, and ask a hub about a model.
 
-The only file that talks to a hub, through the hub's own client. What cannot be inspected is refused by its settings
-before its weights are fetched; of the weights only safetensors are, never pickled files.
+This is the only file that talks to a hub, through the hub's own client. What cannot be inspected is refused by its
+settings before its weights are downloaded; of the weights only safetensors are, never pickled files.
 """
 
 from __future__ import annotations
@@ -19,25 +19,41 @@ from inspector.errors import InspectorError
 from inspector.loading.folder_checks import (
     INDEX,
     SINGLE,
-    broken_safetensors,
     refuse_other_kinds,
     refuse_unreadable,
     refuse_without_weights,
     shard_names,
 )
+from inspector.loading.hub_cache import cached_folder, drop_damaged
+from inspector.loading.hub_errors import hub_errors, hub_refusal, unreachable
 from inspector.loading.source import PACKAGED, Source
-from inspector.text import Progress, first_sentence
+from inspector.text import Progress
 
-_limited = threading.Lock()
+# The client has one session a process. While any download waits for a hub, that session has a time limit; what it had
+# before is put back by the last to finish.
+_session_lock = threading.Lock()
 _waiting: list[bool] = []
 _before: list[Any] = []
 
 
 def from_hub(name: str, revision: str | None, token: str | None, say: Progress, *, trust_remote_code: bool) -> Source:
-    """Brings a hub model's safetensors, settings and tokenizer into the hub client's cache; of what is there already
-    nothing is fetched again. Where the hub cannot be reached, what the cache holds of `revision` serves.
+    """Download a hub model's safetensors, settings and tokenizer into the hub client's cache.
 
-    Raises InspectorError; what `say` raises passes through and ends the download.
+    What is there already is not downloaded again. Where the hub cannot be reached, the cached copy of `revision` is
+    used, if there is one.
+
+    Args:
+        name: the hub id, owner/name.
+        revision: a branch, tag or commit; the main branch where None.
+        token: the access token; the client's own where None.
+        say: called with a message and the fraction done; what it raises ends the download.
+        trust_remote_code: whether to download the repository's Python files as well.
+
+    Returns:
+        The source, whose folder is the snapshot in the client's cache.
+
+    Raises:
+        InspectorError: for everything a user can mend.
     """
     with _time_limit():
         return _from_hub(name, revision, token, say, trust_remote_code=trust_remote_code)
@@ -45,50 +61,52 @@ def from_hub(name: str, revision: str | None, token: str | None, say: Progress, 
 
 @contextmanager
 def _time_limit() -> Iterator[None]:
-    """Gives the hub's client a limit for each silence where it has none: it would wait for ever for an answer to most
-    questions. Its own variable HF_HUB_DOWNLOAD_TIMEOUT sets it (10 s); what it asks several times takes longer."""
+    """Give the hub's client a time limit for each silence.
+
+    It has none for most questions, and would wait for ever. Its own variable HF_HUB_DOWNLOAD_TIMEOUT sets the limit
+    (10 s); what the client asks several times takes longer.
+    """
     from huggingface_hub import constants, get_session
 
     session = get_session()
-    with _limited:
-        if not _waiting:  # two people may load two models; the last to leave puts the client's own setting back
+    with _session_lock:
+        if not _waiting:
             _before.append(session.timeout)
             session.timeout = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
         _waiting.append(True)
     try:
         yield
     finally:
-        with _limited:
+        with _session_lock:
             _waiting.pop()
             if not _waiting:
                 session.timeout = _before.pop()
 
 
 def _from_hub(name: str, revision: str | None, token: str | None, say: Progress, *, trust_remote_code: bool) -> Source:
+    """Do what `from_hub` says, without the time limit."""
     from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
 
     say(f"Asking the hub about {name}", None)
     try:
         commit, sizes = _ask(name, revision, token)
-    except _errors() as error:
-        folder = _cached(name, revision) if _unreachable(error) else None
-        if folder is None:
-            raise _sentence(error, name, revision) from error
-        refuse_unreadable(folder, name, trust_remote_code=trust_remote_code)
-        note = f"The weights are the cached copy of {name} at commit {folder.name}; the hub was not reached."
-        return Source("hub", name, folder, folder.name, note)
+    except hub_errors() as error:
+        cached = cached_folder(name, revision) if unreachable(error) else None
+        if cached is None:
+            raise hub_refusal(error, name, revision) from error
+        refuse_unreadable(cached, name, trust_remote_code=trust_remote_code)
+        note = f"The weights are the cached copy of {name} at commit {cached.name}; the hub was not reached."
+        return Source("hub", name, cached, cached.name, note)
     refuse_without_weights(name, list(sizes), f"the hub's '{name}'")
+    drop_damaged(name, commit, sizes)
 
-    _drop_damaged(name, commit, sizes)
-
-    def fetch(file: str) -> Path:  # by the name of the branch, so that the cache remembers what it stood for
+    def download(file: str) -> Path:  # by the branch's name, so that the cache remembers which commit it stood for
         return Path(hf_hub_download(name, file, revision=revision, token=token, tqdm_class=_bar(say, "", 0)))
 
     try:
         # The settings first: what cannot be inspected is refused before its gigabytes arrive.
-        folder = fetch("config.json").parent
-        refuse_other_kinds(folder, name, trust_remote_code=trust_remote_code)
-        weights = [SINGLE] if SINGLE in sizes else [INDEX, *shard_names(fetch(INDEX), name)]
+        refuse_other_kinds(download("config.json").parent, name, trust_remote_code=trust_remote_code)
+        weights = [SINGLE] if SINGLE in sizes else [INDEX, *shard_names(download(INDEX), name)]
         wanted = [*weights, *(f for f in sizes if _wanted_beside(f, trust_remote_code))]
         absent = [f for f in wanted if try_to_load_from_cache(name, f, revision=commit) is None]
         total = sum(sizes.get(f, 0) for f in absent)
@@ -102,56 +120,37 @@ def _from_hub(name: str, revision: str | None, token: str | None, say: Progress,
                 tqdm_class=_bar(say, message, total),
             )
         )
-    except _errors() as error:
-        raise _sentence(error, name, revision, downloading=True) from error
+    except hub_errors() as error:
+        raise hub_refusal(error, name, revision, downloading=True) from error
     refuse_unreadable(folder, name, trust_remote_code=trust_remote_code)
     say(f"Downloaded {name}", 1.0)
     return Source("hub", name, folder, commit, f"The weights are the hub's {name} at commit {commit}.")
 
 
-def _drop_damaged(name: str, commit: str, sizes: dict[str, int]) -> None:
-    """Takes out of the cache what is not the file that the hub lists: another size, or safetensors with a broken
-    header. The client trusts whatever lies there; without it, it fetches the file again."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for file, size in sizes.items():
-        found = try_to_load_from_cache(name, file, revision=commit)
-        if not isinstance(found, str) or not size:
-            continue
-        path = Path(found)
-        if path.stat().st_size != size or (path.suffix == ".safetensors" and broken_safetensors(path)):
-            path.resolve().unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-
-
 def check_hub(name: str, *, revision: str | None = None, token: str | None = None) -> str:
-    """Asks the hub about `name` and says in a sentence what it would bring. Errors as in `resolve`."""
+    """Ask the hub about a model, and say in a sentence what would be downloaded.
+
+    Args:
+        name: the hub id, owner/name.
+        revision: a branch, tag or commit; the main branch where None.
+        token: the access token; the client's own where None.
+
+    Returns:
+        A sentence with the commit and the size of its safetensors.
+
+    Raises:
+        InspectorError: where the hub does not have it, refuses, or does not answer.
+    """
     try:
         commit, sizes = _ask(name, revision, token)
-    except _errors() as error:
-        raise _sentence(error, name, revision) from error
+    except hub_errors() as error:
+        raise hub_refusal(error, name, revision) from error
     weights = sum(size for file, size in sizes.items() if file.endswith(".safetensors"))
     return f"{name} is on the hub at commit {commit}, with {weights / 1e6:,.1f} MB of safetensors."
 
 
-def cached_models() -> Iterator[tuple[str, Path, int, str]]:
-    """Each hub model with weights in the cache, asking no hub: its id, folder, bytes on disk and commit."""
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    try:
-        repos = scan_cache_dir().repos
-    except CacheNotFound:
-        return
-    for repo in sorted(repos, key=lambda r: r.repo_id):
-        for version in repo.revisions:
-            files = {f.file_name for f in version.files}
-            if repo.repo_type == "model" and "config.json" in files and files & {SINGLE, INDEX}:
-                yield repo.repo_id, version.snapshot_path, version.size_on_disk, version.commit_hash
-
-
 def _ask(name: str, revision: str | None, token: str | None) -> tuple[str, dict[str, int]]:
-    """The commit `revision` stands for on the hub, and the sizes of its files in bytes."""
+    """Return the commit that `revision` stands for on the hub, and the sizes of its files in bytes."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HFValidationError
 
@@ -167,7 +166,7 @@ def _ask(name: str, revision: str | None, token: str | None) -> tuple[str, dict[
 
 
 def _wanted_beside(file: str, trust_remote_code: bool) -> bool:
-    """Whether to fetch a file besides the weights: settings, tokenizer, templates; code only if trusted."""
+    """Return whether a file besides the weights is needed: settings, tokenizer, templates; code only if trusted."""
     if file.endswith(".py"):
         return trust_remote_code
     if file.endswith(".index.json"):
@@ -177,24 +176,14 @@ def _wanted_beside(file: str, trust_remote_code: bool) -> bool:
     )
 
 
-def _cached(name: str, revision: str | None) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=["config.json"]))
-    except LocalEntryNotFoundError:
-        return None
-
-
 def _bar(say: Progress, message: str, total: int) -> type:
-    """A tqdm class for the hub's client that draws nothing and reports the bytes of all files together."""
+    """Return a tqdm class for the hub's client that draws nothing and reports the bytes of all files together."""
     from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
 
     state = {"done": 0.0, "said": 0.0}
     lock = threading.Lock()
 
-    class Bar(tqdm):  # type: ignore[type-arg,unused-ignore]
+    class Bar(tqdm):  # type: ignore[misc,type-arg,unused-ignore]
         monitor_interval = 0  # no thread of its own
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -205,7 +194,7 @@ def _bar(say: Progress, message: str, total: int) -> type:
             pass
 
         def update(self, n: float | None = 1) -> bool | None:
-            done = super().update(n)
+            done: bool | None = super().update(n)
             with lock:  # several files arrive at once, and the client keeps two bars of the same bytes
                 if self.unit == "B" and total and self.n > state["done"]:
                     state["done"] = self.n
@@ -215,49 +204,3 @@ def _bar(say: Progress, message: str, total: int) -> type:
             return done
 
     return Bar
-
-
-def _errors() -> tuple[type[BaseException], ...]:
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
-    # Its first base is the HTTP client's error for all that goes wrong on the wire, whichever client it is.
-    return (HfHubHTTPError.__bases__[0], EntryNotFoundError, OSError)
-
-
-def _unreachable(error: BaseException) -> bool:
-    """Whether the hub did not answer, or answered that it cannot: the cache may still serve."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return status is None or status >= 500
-
-
-def _sentence(error: BaseException, name: str, revision: str | None, *, downloading: bool = False) -> InspectorError:
-    from huggingface_hub import constants, errors
-
-    hub = f"the hub at {constants.ENDPOINT}"
-    cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
-    status = getattr(getattr(cause, "response", None), "status_code", None)
-    if isinstance(cause, errors.GatedRepoError):
-        page = f"{constants.ENDPOINT}/{name}"
-        text = f"'{name}' is gated: accept its terms on the model page {page}, then pass token= or set HF_TOKEN"
-    elif isinstance(cause, errors.RepositoryNotFoundError):
-        taken = "" if "/" in name else f" ('{name}' is no folder here and not the packaged '{PACKAGED}')"
-        text = f"'{name}' is not on {hub}{taken}: check the spelling, or pass token= for a private model"
-    elif isinstance(cause, errors.RevisionNotFoundError):
-        text = f"'{name}' has no revision '{revision}' on {hub}: give an existing branch, tag or commit hash"
-    elif isinstance(cause, errors.OfflineModeIsEnabled):
-        text = (
-            f"'{name}' is not in the cache {constants.HF_HUB_CACHE} and HF_HUB_OFFLINE forbids asking {hub}: "
-            "unset it, or give a folder"
-        )
-    elif status in (401, 403):
-        text = f"{hub} refused '{name}' with status {status}: check the token in token= or HF_TOKEN"
-    elif isinstance(cause, OSError) and cause.errno is not None and not isinstance(cause, ConnectionError):
-        place = f"{constants.HF_HUB_CACHE} ({cause.strerror})"
-        text = f"'{name}' could not be written to {place}: free space there, or set HF_HOME to another folder"
-    else:
-        why = f"answered {status}" if status else f"did not answer ({first_sentence(cause)})"
-        text = f"{hub} {why} about '{name}', which is not in the cache: check the network, or give a folder"
-        if downloading:
-            why = why if status else f"broke off ({first_sentence(cause)})"
-            text = f"{hub} {why} while '{name}' was downloading: load it again; files already complete are kept"
-    return InspectorError(text[0].upper() + text[1:] + ".")

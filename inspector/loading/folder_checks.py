@@ -1,5 +1,4 @@
-"""Is this folder a causal language model that can be loaded? A folder or a list of file names goes in; nothing comes
-out where it is, and an InspectorError of one sentence where it is not.
+"""Refuse a folder that is no causal language model to load, in one sentence that says why.
 
 No hub is asked here and no weights are read: file names, config.json and the headers of the safetensors files decide.
 """
@@ -7,28 +6,30 @@ No hub is asked here and no weights are read: file names, config.json and the he
 from __future__ import annotations
 
 import json
-import math
-import struct
 from pathlib import Path
-from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from inspector.errors import InspectorError
+from inspector.files import duplicate_keys
 from inspector.text import few, first_sentence
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
-# Bits of one number, by the name that a safetensors header gives it. What is not listed is left to the library.
-BITS = {
-    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
-    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
-    **dict.fromkeys(("U32", "I32", "F32"), 32),
-    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
-}
 TOKENIZER_FILES = ("tokenizer*", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
 
 
 def refuse_unreadable(folder: Path, name: str, *, trust_remote_code: bool = False) -> None:
-    """Raises InspectorError unless `folder` holds a causal model's settings, weights and tokenizer."""
+    """Refuse a folder without a causal model's settings, whole weight files or tokenizer.
+
+    Args:
+        folder: the folder to look through.
+        name: what the user called the model; sentences name it.
+        trust_remote_code: whether Python code in the folder may run.
+
+    Raises:
+        InspectorError: naming the first thing that is missing or damaged.
+    """
     files = sorted(p.name for p in folder.iterdir() if p.exists())
     refuse_without_weights(name, files, str(folder))
     refuse_other_kinds(folder, name, trust_remote_code=trust_remote_code)
@@ -37,15 +38,24 @@ def refuse_unreadable(folder: Path, name: str, *, trust_remote_code: bool = Fals
         broken = f"{file} is missing" if missing else broken_safetensors(folder / file)
         if broken:
             raise InspectorError(
-                f"The weights of '{name}' are incomplete: {broken}; delete {(folder / file).resolve()} if it "
-                "is there, and fetch the file again."
+                f"The weights of '{name}' cannot be used: {broken}; delete {(folder / file).resolve()} if it "
+                "is there, and download the file again."
             )
     if not any(p.is_file() for pattern in TOKENIZER_FILES for p in folder.glob(pattern)):
         raise InspectorError(no_tokenizer(name, folder))
 
 
 def refuse_without_weights(name: str, files: list[str], where: str) -> None:
-    """`files`: the names at `where`. Raises InspectorError without config.json or without safetensors."""
+    """Refuse a list of files that has no config.json or no weights as safetensors.
+
+    Args:
+        name: what the user called the model.
+        files: the names of the files, of a folder or of a hub's repository.
+        where: that place, in words.
+
+    Raises:
+        InspectorError: naming what is missing.
+    """
     if "config.json" not in files:
         ggufs = [f for f in files if f.endswith(".gguf")]
         step = f"give a GGUF file's own path ({few(ggufs)})" if ggufs else "give one written by save_pretrained"
@@ -58,11 +68,22 @@ def refuse_without_weights(name: str, files: list[str], where: str) -> None:
             f"'{name}' holds its weights only as pickled files ({few(pickled)}), which can run code "
             "when they are read: convert them with save_pretrained, or choose a revision with safetensors."
         )
-    raise InspectorError(f"There is no {SINGLE} (or {INDEX}) in {where}: fetch the weights, or choose another model.")
+    raise InspectorError(
+        f"There is no {SINGLE} (or {INDEX}) in {where}: download the weights, or choose another model."
+    )
 
 
 def refuse_other_kinds(folder: Path, name: str, *, trust_remote_code: bool) -> None:
-    """Raises InspectorError unless config.json is that of a decoder: read before any weights are fetched."""
+    """Refuse a config.json that is not a decoder's; it is read before any weights are downloaded.
+
+    Args:
+        folder: holds config.json.
+        name: what the user called the model.
+        trust_remote_code: whether Python code that the model brings may run.
+
+    Raises:
+        InspectorError: for encoders, sequence-to-sequence models, unknown types, and code that is not trusted.
+    """
     import transformers
     from transformers.models.auto import modeling_auto
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
@@ -106,12 +127,23 @@ def refuse_other_kinds(folder: Path, name: str, *, trust_remote_code: bool) -> N
 
 
 def shard_names(index: Path, name: str) -> list[str]:
-    """The weight files that `index` names, each in its own folder. Raises InspectorError where it cannot be used."""
+    """Return the names of the weight files that an index lists.
+
+    Args:
+        index: the path of a model.safetensors.index.json.
+        name: what the user called the model.
+
+    Returns:
+        File names without folders, sorted, each once.
+
+    Raises:
+        InspectorError: where the index cannot be read, or names files outside its folder.
+    """
     try:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InspectorError(
-            f"The {INDEX} of '{name}' could not be read: delete {index} and fetch it again."
+            f"The {INDEX} of '{name}' could not be read: delete {index} and download it again."
         ) from error
     if any("/" in shard or "\\" in shard for shard in shards):
         raise InspectorError(
@@ -121,47 +153,25 @@ def shard_names(index: Path, name: str) -> list[str]:
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
-    """The safetensors files that a folder's weights are read from. Raises as `shard_names`."""
+    """Return the safetensors files that a folder's weights are read from; raises as `shard_names` does."""
     return [folder / file for file in ([SINGLE] if (folder / SINGLE).is_file() else shard_names(folder / INDEX, name))]
 
 
 def broken_safetensors(path: Path) -> str | None:
-    """What is wrong with a safetensors file, in a few words, or None. Reads its header, not its weights."""
+    """Return what is wrong with a safetensors file, in a few words, or None; its weights are not read."""
     size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else -1
-        if not 2 <= length <= size - 8:
-            return f"{path.name} is no safetensors file or is cut short ({size:,} bytes)"
-        text = file.read(length)
     try:
-        header = json.loads(text, object_pairs_hook=_each_once)
-        header.pop("__metadata__", None)
-        tensors = [(*entry["data_offsets"], name, entry["dtype"], entry["shape"]) for name, entry in header.items()]
-        tensors.sort()
-        end = 0
-        for first, last, name, dtype, shape in tensors:
-            bits = BITS.get(dtype)
-            fits = bits is None or math.prod(shape) * bits == (last - first) * 8
-            if first != end or last < first or not fits:
-                return f"{path.name} is corrupted: its header does not fit together at {str(name)[:80]!r}"
-            end = last
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return f"{path.name} is corrupted: its header is not readable"
-    if 8 + length + end != size:
-        return f"{path.name} has {size:,} bytes where its header says {8 + length + end:,}"
-    return None
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands twice")
-    return found
+        with safe_open(path, framework="numpy"):  # checks that header and file fit together; torch is not needed for it
+            twice = duplicate_keys(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        why = first_sentence(error).removeprefix("Error while deserializing header: ")[:200]
+        return f"{path.name} ({size:,} bytes) is cut short or damaged ({why})"
+    names = few([repr(name[:80]) for name in twice])
+    return f"{path.name} is damaged: its header names {names} twice" if twice else None
 
 
 def no_tokenizer(name: str, folder: Path) -> str:
-    """The sentence about a model without a tokenizer."""
+    """Return the sentence about a model without a tokenizer."""
     return (
         f"There is no tokenizer for '{name}' in {folder}: put its tokenizer files (tokenizer.json, "
         "tokenizer_config.json) beside the weights."

@@ -1,34 +1,28 @@
-"""A GGUF file goes in; a folder with config.json, model.safetensors and tokenizer files comes out, once.
+"""Convert a GGUF file, once, into a folder with config.json, model.safetensors and tokenizer files.
 
-The library's own functions do the reading, so the weights and the tokenizer are exactly what
-`from_pretrained(folder, gguf_file=name)` gives. Those calls parse the file's metadata three times and make
-the table of tensor names once per module; `_parsed_once` keeps both for the time of one conversion.
-
-A folder under its final name is always whole: it is written beside it, flushed to disk, then renamed,
-under a lock that the operating system gives back when a process is killed.
+A folder under its final name is always whole: it is written beside that name, flushed to the disk, then renamed, under
+a lock that the operating system releases when a process is killed.
 """
 
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import shutil
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import filelock
 
 from inspector.errors import InspectorError
 from inspector.files import flush
 from inspector.loading.folder_checks import broken_safetensors
-from inspector.loading.weight_checks import refuse_unread_weights
+from inspector.loading.gguf_reading import parsed_once, read_with_library, refuse_what_is_no_gguf
+from inspector.loading.quiet_library import library_lock, quiet
 from inspector.text import Progress, first_sentence, no_progress
 
 FORMAT = 1  # raise it when the folders written by older versions must be written again
@@ -36,12 +30,9 @@ MANIFEST = "converted.json"
 SMALL = 16 * 2**20  # files up to this size are hashed at every opening: 5 ms for a tokenizer, 0.4 s for the weights
 WAIT = 900.0  # seconds to wait for another process's conversion; one of 8 GB takes a few minutes
 
-# Held around calls of the library: `quiet` and `_parsed_once` change its modules for the whole process.
-library_lock = threading.RLock()
-
 
 class OtherContent(Exception):
-    """The file is not the one whose checksum was given."""
+    """Say that the file is not the one whose checksum was given."""
 
 
 def converted(
@@ -53,12 +44,24 @@ def converted(
     checksum: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """The folder under `models` that holds `gguf` converted; converts now if there is none, or a damaged one.
+    """Return the folder with the converted file; convert now where there is none, or a damaged one.
 
-    `identity` says which file this is (a content hash, say); without it path, size and time of change do. With a
-    `checksum`, as installers record it (sha256, base64), the file is read and compared before it is converted.
-    Raises OtherContent where it differs, and InspectorError for a file that is no GGUF, is cut short, or holds an
-    architecture the library cannot read.
+    Args:
+        gguf: the GGUF file.
+        models: the folder that converted models are stored in; made where there is none.
+        name: what the folder's name starts with.
+        identity: which file this is, such as a content hash; path, size and time of change where None.
+        checksum: the file's sha256 in base64, as installers record it; where given, the file is compared with it
+            before it is converted.
+        progress: called with a message and the fraction done.
+
+    Returns:
+        The folder under `models`.
+
+    Raises:
+        OtherContent: where the file has another checksum.
+        InspectorError: for a file that is no GGUF, is cut short or holds an architecture that the library cannot
+            read, and where the folder cannot be written.
     """
     say = progress or no_progress
     folder = models / f"{name}-{_key(gguf, identity)}"
@@ -95,7 +98,12 @@ def converted(
 
 
 def damage(folder: Path, *, thorough: bool = False) -> str | None:
-    """What is wrong with a converted folder, in a few words, or None. `thorough` reads the weights too."""
+    """Return what is wrong with a converted folder, in a few words, or None.
+
+    Args:
+        folder: what `converted` returned.
+        thorough: whether to read and hash the weights, too (0.4 s for 540 MB).
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
@@ -115,32 +123,17 @@ def damage(folder: Path, *, thorough: bool = False) -> str | None:
     return None
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps the library's own progress bars and log lines away, and puts its settings back afterwards."""
-    from transformers.utils import logging as library_logging
-
-    bars, level = library_logging.is_progress_bar_enabled(), library_logging.get_verbosity()
-    library_logging.set_verbosity_error()
-    if bars:
-        library_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        library_logging.set_verbosity(level)
-        if bars:
-            library_logging.enable_progress_bar()
-
-
 def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
-    """Reads `gguf` with the library and writes `part`, flushed to disk, the manifest last."""
+    """Read `gguf` with the library and write `part`, flushed to the disk, the manifest last."""
     from safetensors import SafetensorError
 
-    _refuse_what_is_no_gguf(gguf)
-    with library_lock, quiet(), _parsed_once(gguf, say):
+    from inspector.loading.weight_checks import refuse_unread_weights  # needs torch, which listing models does not
+
+    refuse_what_is_no_gguf(gguf)
+    with library_lock, quiet(), parsed_once(gguf, say):
         say(f"Reading the tokenizer and the settings of {gguf.name}", 0.02)
         try:
-            model, tokenizer, loading_info = _read_with_library(gguf)
+            model, tokenizer, loading_info = read_with_library(gguf)
         except Exception as error:  # a damaged file ends in errors of any kind
             raise InspectorError(
                 f"The library could not read {gguf.name} ({gguf.stat().st_size:,} bytes): "
@@ -173,74 +166,9 @@ def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
         flush(path)
 
 
-def _read_with_library(gguf: Path) -> tuple[Any, Any, Mapping[str, Any]]:
-    import torch
-    import transformers
-
-    place: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, **place)
-    except Exception as error:  # the tokenizers library raises plain Exception
-        raise ValueError(f"its tokenizer: {error}") from error
-    # Newer versions can keep some architectures' weights packed where a kernel for them is installed.
-    if hasattr(transformers, "GgufConfig"):
-        place["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    model, loading_info = transformers.AutoModelForCausalLM.from_pretrained(
-        gguf.parent, dtype=torch.float32, output_loading_info=True, **place
-    )
-    return model, tokenizer, loading_info
-
-
-@contextmanager
-def _parsed_once(gguf: Path, say: Progress) -> Iterator[None]:
-    """Within it the library's calls share one parsed reader and one table of tensor names.
-
-    Of the 16 s the library takes for SmolLM2 (2 cores), 6 go to parsing the same metadata again, 2 to slicing
-    a memory map (an ndarray of the same memory is twice as quick), and 3 to making the table of tensor names
-    397 times, once for each module. The library looks both up in `gguf` at each call, so replacing them there
-    is enough. Its progress bar goes to `say`.
-    """
-    import gguf as package
-    import numpy as np
-    from transformers import modeling_gguf_pytorch_utils as library
-
-    class Reader(package.GGUFReader):
-        @property
-        def data(self) -> Any:
-            return self._plain
-
-        @data.setter
-        def data(self, memory_map: Any) -> None:
-            self._plain = memory_map.view(np.ndarray)
-
-    def bar(tensors: Any, **_: Any) -> Iterable[Any]:
-        for index, tensor in enumerate(tensors):
-            say(f"Unpacking the weights of {gguf.name}", 0.25 + 0.45 * index / len(tensors))
-            yield tensor
-
-    with ExitStack() as replaced:
-        replaced.enter_context(_replaced(package, "GGUFReader", functools.cache(Reader)))
-        replaced.enter_context(_replaced(package, "get_tensor_name_map", functools.cache(package.get_tensor_name_map)))
-        replaced.enter_context(_replaced(library, "tqdm", bar))
-        yield
-
-
-@contextmanager
-def _replaced(module: Any, attribute: str, value: Any) -> Iterator[None]:
-    original = getattr(module, attribute, None)
-    if original is None:  # a version of the library that does not use it: slower, not wrong
-        yield
-        return
-    setattr(module, attribute, value)
-    try:
-        yield
-    finally:
-        setattr(module, attribute, original)
-
-
 @contextmanager
 def _only_one(lock_file: Path, say: Progress) -> Iterator[None]:
-    """Holds `lock_file` for this process and thread; the system releases it when the process dies."""
+    """Take `lock_file` for this process and thread; the system releases it when the process dies."""
     lock = filelock.FileLock(lock_file)
     try:
         lock.acquire(timeout=0)
@@ -259,18 +187,8 @@ def _only_one(lock_file: Path, say: Progress) -> Iterator[None]:
         lock.release()
 
 
-def _refuse_what_is_no_gguf(path: Path) -> None:
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start != b"GGUF":
-        raise InspectorError(
-            f"{path.name} is not a GGUF file: it starts with {start!r} instead of b'GGUF'; give the path of "
-            "a GGUF file, or of a folder with config.json and safetensors."
-        )
-
-
 def _key(gguf: Path, identity: str | None) -> str:
-    """Twelve characters for this file as this version of the library reads it; a later one may differ."""
+    """Return twelve characters for this file as this version of the library reads it; a later one may differ."""
     stat = gguf.stat()
     identity = identity or f"{gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}"
     library = ".".join(importlib.metadata.version("transformers").split(".")[:2])
@@ -278,11 +196,13 @@ def _key(gguf: Path, identity: str | None) -> str:
 
 
 def _is_recorded(path: Path, checksum: str) -> bool:
+    """Return whether the file has this checksum."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=") == checksum.rstrip("=")
 
 
 def _sha256(path: Path) -> str:
+    """Return the file's sha256 as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

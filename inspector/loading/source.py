@@ -1,19 +1,45 @@
-"""What finding, fetching and converting a model have in common: where its numbers come from, and how far one is."""
+"""Where a model's numbers come from: the packaged default, a hub, a folder, a GGUF file or memory."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from inspector.errors import InspectorError
 
 PACKAGED = "smollm2-135m-instruct"  # the default, which needs no hub: sentences name it as the way out
+
+Kind = Literal["packaged", "hub", "folder", "gguf", "memory"]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model's numbers come from."""
+    """Say where a model's numbers come from.
 
-    kind: str  # "packaged" | "hub" | "folder" | "gguf" | "memory"
-    name: str  # what the user gave
-    folder: Path | None  # holds config.json and *.safetensors (None for "memory")
-    revision: str | None  # the commit hash of a hub model
-    note: str  # one sentence on where the numbers come from
+    Attributes:
+        kind: how it was found.
+        name: what the user called it.
+        folder: holds config.json and the safetensors files; None for a model given as an object in memory.
+        revision: a hub model's commit hash, else None.
+        note: one sentence on where the numbers come from.
+    """
+
+    kind: Kind
+    name: str
+    folder: Path | None
+    revision: str | None
+    note: str
+
+
+def written_as_path(name: str) -> bool:
+    """Return whether a model's name can only mean a file or a folder here."""
+    return name.startswith((".", "~", "/", os.sep)) or Path(name).is_absolute() or name.endswith(".gguf")
+
+
+def refuse_missing(name: str) -> None:
+    """Raise InspectorError for a name that is written as a path and leads nowhere; quick, and no hub is asked."""
+    path = Path(name).expanduser()
+    if written_as_path(name) and not path.exists():
+        raise InspectorError(f"There is no file or folder '{path}': check the path, or give a hub id (owner/name).")

@@ -1,5 +1,4 @@
-"""Are these the weights that config.json describes, and are they numbers? What is about to be loaded, what the library
-says it read, or a loaded model goes in; nothing comes out where all is well, and an InspectorError where it is not.
+"""Refuse weights that are not those which config.json describes, or that are no numbers.
 
 What no shape and no number gives away is not noticed here: another rope_theta, or one changed bit that leaves a number.
 """
@@ -24,15 +23,26 @@ PACKED = 32  # numbers that one packed integer can hold at most: one bit each
 
 
 def refuse_far_larger(folder: Path, name: str, config: Any, model_class: type) -> None:
-    """Raises InspectorError where config.json describes a far larger model than the files hold: the library would make
-    room for it before it compares, which can take all of a machine's memory. Reads headers only."""
-    tensors, held = 0, 0
+    """Refuse a config.json that describes a far larger model than the weight files hold; only headers are read.
+
+    The library would make room for such a model before it compares, which can take all of a machine's memory.
+
+    Args:
+        folder: holds the weight files.
+        name: what the user called the model.
+        config: the library's PretrainedConfig of this folder.
+        model_class: the library's class that is about to load it.
+
+    Raises:
+        InspectorError: where it describes more layers than there are tensors, or more than twice the numbers.
+    """
+    tensors, stored = 0, 0
     for path in weight_files(folder, name):
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118  (not a dict)
                 part = file.get_slice(key)
                 tensors += 1
-                held += math.prod(part.get_shape()) * (
+                stored += math.prod(part.get_shape()) * (
                     1 if part.get_dtype() in ("F64", "F32", "F16", "BF16") else PACKED
                 )
     layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
@@ -40,21 +50,26 @@ def refuse_far_larger(folder: Path, name: str, config: Any, model_class: type) -
         raise _larger(name, f"{layers:,} layers", f"{tensors:,} tensors")
     with torch.device("meta"):
         described = sum(parameter.numel() for parameter in model_class(config).parameters())
-    if described > 2 * held:  # tied weights are held once and may be described twice
-        raise _larger(name, f"{described:,} numbers", f"{held:,} at most")
+    if described > 2 * stored:  # tied weights are stored once and may be described twice
+        raise _larger(name, f"{described:,} numbers", f"{stored:,} at most")
 
 
-def _larger(name: str, described: str, held: str) -> InspectorError:
+def _larger(name: str, described: str, stored: str) -> InspectorError:
     return InspectorError(
-        f"The config.json of '{name}' describes a model of {described} and its weights hold {held}: restore the "
+        f"The config.json of '{name}' describes a model of {described} and its weights hold {stored}: restore the "
         "config.json that belongs to these weights."
     )
 
 
 def refuse_unread_weights(name: str, loading_info: Mapping[str, Any]) -> None:
-    """Raises InspectorError where the library would have drawn weights at random instead of reading them.
+    """Refuse a checkpoint that lacks weights of the model, which the library would draw at random instead.
 
-    `loading_info` is what `from_pretrained(..., output_loading_info=True)` gives; tied weights are not in it.
+    Args:
+        name: what the user called the model.
+        loading_info: what `from_pretrained(..., output_loading_info=True)` returns; tied weights are not in it.
+
+    Raises:
+        InspectorError: naming the weights that are missing or of another shape.
     """
     other_shape = [f"{key} {list(got)} for {list(due)}" for key, got, due in loading_info["mismatched_keys"]]
     missing = sorted(loading_info["missing_keys"]) + sorted(other_shape)
@@ -68,9 +83,17 @@ def refuse_unread_weights(name: str, loading_info: Mapping[str, Any]) -> None:
 
 
 def refuse_left_out(name: str, loading_info: Mapping[str, Any], model: torch.nn.Module) -> None:
-    """Raises InspectorError where the checkpoint holds whole layers that the model, as its config.json says, has not.
+    """Refuse a checkpoint with whole layers that the model, as its config.json says, does not have.
 
-    Other weights that nobody reads (another task's head, a tower of images) are no reason to refuse.
+    Other weights that nobody reads (another task's head, an image encoder) are no reason to refuse.
+
+    Args:
+        name: what the user called the model.
+        loading_info: what `from_pretrained(..., output_loading_info=True)` returns.
+        model: the loaded model.
+
+    Raises:
+        InspectorError: naming the weights that were left out.
     """
     kinds = {_numbered(key) for key in model.state_dict()}
     left = sorted(key for key in loading_info["unexpected_keys"] if _numbered(key) in kinds)
@@ -82,11 +105,20 @@ def refuse_left_out(name: str, loading_info: Mapping[str, Any], model: torch.nn.
 
 
 def _numbered(key: str) -> str:
+    """Return a weight's name with every number as 0, which layers have in common."""
     return re.sub(r"\d+", "0", key)
 
 
 def refuse_broken_numbers(name: str, model: torch.nn.Module) -> None:
-    """Raises InspectorError where a weight is infinite or not a number. Reads every weight once (0.1 s for 540 MB)."""
+    """Refuse a model with a weight that is infinite or not a number; every weight is read once (0.1 s for 540 MB).
+
+    Args:
+        name: what the user called the model.
+        model: the loaded model.
+
+    Raises:
+        InspectorError: naming the first such tensor and how many of its numbers are broken.
+    """
     for key, parameter in model.named_parameters():
         if not parameter.is_meta and not all_finite(parameter.detach()):  # on "meta" are those left on the disk
             values = parameter.detach().float()
@@ -95,12 +127,12 @@ def refuse_broken_numbers(name: str, model: torch.nn.Module) -> None:
             dtype = str(parameter.dtype).removeprefix("torch.")
             raise InspectorError(
                 f"The weights of '{name}' are damaged or too large for {dtype}: {count:,} of the {values.numel():,} "
-                f"numbers of {key} are {what}; fetch the file again, or choose a wider dtype."
+                f"numbers of {key} are {what}; download the file again, or choose a wider dtype."
             )
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """Whether no element is infinite or NaN; quick, and without a copy of the tensor's size."""
+    """Return whether no element is infinite or NaN, without a copy of the tensor's size."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return True
     low, high = torch.aminmax(tensor if tensor.itemsize > 1 else tensor.float())

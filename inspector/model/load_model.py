@@ -9,13 +9,16 @@ import torch
 from transformers import PreTrainedModel
 
 from inspector.errors import InspectorError
-from inspector.loading import resolve
+from inspector.loading.library_model import load_library_model
+from inspector.loading.resolve import find_model
+from inspector.loading.source import PACKAGED, Source
 from inspector.loading.weight_checks import refuse_broken_numbers
 from inspector.model.model import Model
+from inspector.text import Progress
 
 
 def load(
-    name: str | Path | PreTrainedModel = resolve.PACKAGED,
+    name: str | Path | PreTrainedModel = PACKAGED,
     tokenizer: Any = None,
     *,
     dtype: str | torch.dtype = "float32",
@@ -24,7 +27,7 @@ def load(
     revision: str | None = None,
     token: str | None = None,
     trust_remote_code: bool = False,
-    progress: resolve.Progress | None = None,
+    progress: Progress | None = None,
 ) -> Model:
     """Load a causal language model.
 
@@ -51,7 +54,7 @@ def load(
             raise InspectorError("A model given as an object needs its tokenizer too: load(model, tokenizer).")
         title = str(getattr(name.config, "_name_or_path", "") or type(name).__name__)
         refuse_broken_numbers(title, name)
-        source = resolve.Source(
+        source = Source(
             kind="memory", name=title, folder=None, revision=None, note="A model object handed over in memory."
         )
         return Model(name.eval(), tokenizer, source)
@@ -60,10 +63,10 @@ def load(
             f"load takes a model's name, its folder, a .gguf file or a PreTrainedModel, and this is a "
             f"{type(name).__name__}: give one of those."
         )
-    source = resolve.resolve(
+    source = find_model(
         str(name), revision=revision, token=token, trust_remote_code=trust_remote_code, progress=progress
     )
-    library_model, library_tokenizer = resolve.load_library_model(
+    library_model, library_tokenizer = load_library_model(
         source, dtype=dtype, device=device, device_map=device_map, trust_remote_code=trust_remote_code
     )
     return Model(library_model, tokenizer or library_tokenizer, source)

@@ -21,7 +21,7 @@ from inspector.capture.recorder import Recorder
 from inspector.capture.records import Layer, LayerInfo, OnLayer
 from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NoModel
-from inspector.loading import resolve
+from inspector.loading.source import Source
 from inspector.model import sizes
 from inspector.model.cost import FREE, HALVES, Cost, Speed, measure_speed, refuse_run, run_cost
 from inspector.model.forward import ForwardPasses
@@ -44,7 +44,7 @@ from inspector.trace.trace_model import HeadParameters
 class Model:
     """A causal language model ready to be looked into. Make one with `inspector.load`."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any, source: resolve.Source) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, source: Source) -> None:
         """Take the library's model and tokenizer; `source` says where they come from."""
         self.model, self.tokenizer, self.source = model, tokenizer, source
         self.passes = ForwardPasses(model, name=self.name, vocabulary=self.vocabulary)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
+
+from inspector import __version__
 
 if TYPE_CHECKING:
     from inspector.trace.trace import Trace
@@ -25,12 +26,8 @@ def source(trace: Trace) -> dict[str, Any]:
 
 def line(trace: Trace) -> str:
     """With which versions, dtype and device the numbers were made."""
-    try:
-        own = version("attention-inspector")
-    except PackageNotFoundError:  # run from a folder that is not installed
-        own = ""
     said = trace.source
-    parts = [f"Attention Inspector {own}".strip()]
+    parts = [f"Attention Inspector {__version__}"]
     parts += [f"{name} {said[name]}" for name in ("transformers", "torch") if said.get(name)]
     parts += [str(said[name]) for name in ("dtype", "device") if said.get(name)]
     if said.get("revision"):

@@ -11,7 +11,7 @@ import streamlit as st
 
 from inspector.analysis import maps
 from inspector.analysis.head_scores import BY_NAME, FARTHEST, find, ordered
-from inspector.loading.resolve import PACKAGED
+from inspector.loading.source import PACKAGED
 from inspector.ui import downloads, state
 from inspector.ui.components.grid import head_grid
 from inspector.ui.components.heatmap import attention_map, exact_map

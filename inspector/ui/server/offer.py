@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from inspector.loading.resolve import PACKAGED
+from inspector.loading.source import PACKAGED
 
 MODEL_VARIABLE = "ATTENTION_INSPECTOR_MODEL"
 MODELS_VARIABLE = "ATTENTION_INSPECTOR_MODELS"

@@ -1,0 +1,49 @@
+"""The command `verify`: compare the reimplementation with the library, and say what was found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from inspector.cli import common
+from inspector.errors import InspectorError
+
+HELP = "compare the reimplementation with the library's own numbers"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    common.add_model_arguments(parser)
+    common.add_json_argument(parser, "the whole report")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FOLDER", help="reimplement from this folder's files instead"
+    )
+    parser.add_argument("--no-controls", action="store_true", help="leave the planted mistakes out")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Verify one prompt; return 0 where all held and 1 where something differs."""
+    from inspector.verification.run import verify
+
+    prompt = common.prompt_text(options)  # what can be refused at once is, before a model is fetched
+    common.refuse_unwritable(options.json)
+    if options.checkpoint is not None and not (options.checkpoint / "config.json").is_file():
+        what = "has no config.json" if options.checkpoint.is_dir() else "is not a folder that exists"
+        raise InspectorError(
+            f"--checkpoint {options.checkpoint} {what}: give a folder with config.json and safetensors files."
+        )
+    model = common.load_model(options)
+    report = verify(
+        model,
+        prompt,
+        checkpoint=options.checkpoint,
+        controls=not options.no_controls,
+        on_layer=lambda done, total: common.show_progress(f"verifying: step {done} of {total}"),
+    )
+    common.show_progress("")
+    if options.json != "-":
+        print(report)
+    if options.json is not None:
+        common.write_json(json.loads(report.to_json()), options.json)
+    return 0 if report.ok else 1
