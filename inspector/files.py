@@ -1,12 +1,14 @@
-"""Files that are whole or not there at all, and this program's folder in the user's cache."""
+"""Write files whole or not at all, find names that stand twice in a file's header, and name the user's cache folder."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import struct
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +21,17 @@ from inspector.errors import InspectorError
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; renamed to it when the block ends well, removed when it does not."""
+    """Yield a temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+
+    Args:
+        path: the file to write; its folder must exist.
+
+    Yields:
+        The temporary path, in the same folder.
+
+    Raises:
+        InspectorError: where it cannot be written; what stood at `path` before is as it was.
+    """
     if not path.parent.is_dir():
         raise InspectorError(f"{path.parent} is not a folder that exists; make it first or choose another place.")
     part: Path | None = None
@@ -46,7 +58,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """fsync of a file or a folder, so that what is renamed afterwards is whole even after a power cut."""
+    """Flush a file or a folder to the disk, so that what is renamed afterwards is whole even after a power cut."""
     if os.name == "nt" and path.is_dir():
         return  # folders cannot be opened there
     descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
@@ -57,32 +69,49 @@ def flush(path: Path) -> None:
 
 
 def duplicate_keys(path: Path) -> list[str]:
-    """Name what stands twice in a safetensors file's header, which the library's `safe_open` does not refuse.
+    """Return the names that stand twice in a safetensors file's header, sorted.
+
+    safetensors itself takes the last of two entries and says nothing, so that a file could show one reader other
+    numbers than another. Everything else about a header is `safe_open`'s to refuse: call this after it has accepted.
 
     Args:
-        path: a safetensors file that `safe_open` has opened.
+        path: a safetensors file.
 
     Returns:
-        The names, of tensors or within one's entry, in the file's order; empty in a sound file.
-    """
-    found: list[str] = []
+        Names of tensors, of their fields or of metadata; empty where each stands once.
 
-    def each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                found.append(name)
-            seen.add(name)
-        return dict(pairs)
+    Raises:
+        ValueError: where the file has no header that can be read as JSON.
+        OSError: where the file cannot be read.
+    """
+    twice: set[str] = set()
+
+    def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            counts = Counter(name for name, _ in pairs)
+            twice.update(name for name, count in counts.items() if count > 1)
+        return found
 
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        json.loads(file.read(length), object_pairs_hook=each)
-    return found
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 0 < length <= path.stat().st_size - 8:
+            raise ValueError(f"{path.name} has no whole header")
+        text = file.read(length)
+    try:
+        json.loads(text.decode("utf-8"), object_pairs_hook=each_once)
+    except RecursionError as error:
+        raise ValueError(f"the header of {path.name} is nested too deeply") from error
+    return sorted(twice)
 
 
 def cache_dir() -> Path:
-    """This program's folder in the user's cache; the variable ATTENTION_INSPECTOR_CACHE moves it."""
+    """Return this program's folder in the user's cache.
+
+    Returns:
+        The folder, made or not; the variable ATTENTION_INSPECTOR_CACHE moves it.
+    """
     if chosen := os.environ.get("ATTENTION_INSPECTOR_CACHE"):
         base = Path(chosen).expanduser()
     elif sys.platform == "darwin":
