@@ -187,9 +187,9 @@ def test_one_row_only_and_it_is_the_traces(tmp_path, monkeypatch):
     for name in ("weights", "scores", "scaled_scores"):
         whole = getattr(inspector.Trace, name)
 
-        def watched(self, layer, head=None, queries=None, whole=whole):
+        def watched(self, layer, head=None, *, queries=None, whole=whole):
             asked.append((queries.start, queries.stop))
-            return whole(self, layer, head, queries)
+            return whole(self, layer, head, queries=queries)
 
         monkeypatch.setattr(inspector.Trace, name, watched)
     frame = score_breakdown.row(trace, 1, 2, 25)

@@ -124,8 +124,8 @@ class LayerInfo:
         options = [f"window {self.window}"] if self.window else []
         options += [f"chunks of {self.chunk}"] if self.chunk else []
         options += [name for name in ("sinks", "bias") if getattr(self, name)]
-        options += [f"soft-cap {self.softcap:g}"] if self.softcap else []
-        rope = {True: "RoPE", False: "no RoPE", None: "RoPE unknown"}[self.rope]
+        options += [f"soft-cap {self.softcap}"] if self.softcap else []
+        rope = "RoPE unknown" if self.rope is None else "RoPE" if self.rope else "no RoPE"
         return (
             f"LayerInfo {self.index} ({self.name}): {self.heads} heads, {self.kv_heads} key/value heads, d_head "
             f"{self.d_head}, d_value {self.d_value}, {', '.join([rope, *options])}"
