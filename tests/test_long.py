@@ -243,7 +243,7 @@ def test_some_layers_alone(tmp_path):
     assert torch.equal(inspector.open_trace(saved).weights(2, 1), whole.weights(2, 1))
     with pytest.raises(InspectorError, match="keeps 1 of 3 layers"):
         uploads.read(saved.read_bytes(), "part")
-    with pytest.raises(InspectorError, match=r"layers=\[3\] cannot be kept: .* has layers 0 to 2"):
+    with pytest.raises(InspectorError, match=r"layers=\[3\] cannot be stored: .* has layers 0 to 2"):
         model.trace("w1", layers=[3])
 
 
@@ -281,7 +281,7 @@ def test_options_that_cannot_be_are_refused(tmp_path):
         ({"layers": 3}, r"layers=3 is one number: name the layers in a list, such as layers=\[3\]"),
         ({"layers": "01"}, "layers='01' is no list of layer numbers: .* has layers 0 to 2"),
         ({"layers": [0.5]}, r"layers=\[0.5\] is no list of layer numbers"),
-        ({"layers": [3]}, r"layers=\[3\] cannot be kept: .* has layers 0 to 2"),
+        ({"layers": [3]}, r"layers=\[3\] cannot be stored: .* has layers 0 to 2"),
         ({"precision": 16}, 'precision="16" is not known; choose float16 or bfloat16'),
         ({"precision": torch.float64}, 'precision="float64" is not known'),
         ({"generate": "3"}, "generate='3' is no number of tokens: give a whole number from 0 on"),
