@@ -243,7 +243,7 @@ def test_some_layers_alone(tmp_path):
     assert torch.equal(inspector.open_trace(saved).weights(2, 1), whole.weights(2, 1))
     with pytest.raises(InspectorError, match="keeps 1 of 3 layers"):
         uploads.read(saved.read_bytes(), "part")
-    with pytest.raises(InspectorError, match=r"layers=\[3\] cannot be kept: .* has layers 0 to 2"):
+    with pytest.raises(InspectorError, match=r"layers=\[3\] cannot be stored: .* has layers 0 to 2"):
         model.trace("w1", layers=[3])
 
 
@@ -270,6 +270,34 @@ def test_options_that_cannot_be_are_refused(tmp_path):
 
     with pytest.raises(InspectorError, match=r"7e\+04, beyond float16's largest, 6.55e\+04"):
         rounded(torch.tensor([7e4]), torch.float16, "A key of attention layer 3")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"keep": "weights"}, r"keep=\['weights'\] is not known; choose from input, output, residual"),
+        ({"keep": 3}, "keep=3 is no list of names; choose from input, output, residual"),
+        ({"layers": 3}, r"layers=3 is one number: name the layers in a list, such as layers=\[3\]"),
+        ({"layers": "01"}, "layers='01' is no list of layer numbers: .* has layers 0 to 2"),
+        ({"layers": [0.5]}, r"layers=\[0.5\] is no list of layer numbers"),
+        ({"layers": [3]}, r"layers=\[3\] cannot be stored: .* has layers 0 to 2"),
+        ({"precision": 16}, 'precision="16" is not known; choose float16 or bfloat16'),
+        ({"precision": torch.float64}, 'precision="float64" is not known'),
+        ({"generate": "3"}, "generate='3' is no number of tokens: give a whole number from 0 on"),
+        ({"generate": -1}, "generate=-1 is no number of tokens"),
+    ],
+)
+def test_options_of_another_type_are_refused_in_a_sentence(tmp_path, options, sentence):
+    model = tiny.load("grouped", tmp_path)
+    for ask in (model.trace, model.cost):
+        with pytest.raises(InspectorError, match=sentence):
+            ask("w1 w2", **options)
+
+
+def test_one_name_and_a_dtype_of_torch_are_taken(tmp_path):
+    model = tiny.load("grouped", tmp_path)
+    trace = model.trace("w1 w2", keep="output", precision=torch.float16)
+    assert (trace.precision, trace.dtype, trace.stored[0].output is None) == ("float16", "float32", False)
 
 
 @pytest.mark.packaged

@@ -35,7 +35,7 @@ def load(
         name: the packaged default, a hub id (owner/name), a folder, a .gguf file, or a PreTrainedModel that is loaded
             already.
         tokenizer: the library's tokenizer, needed with a model object; else the checkpoint's own.
-        dtype: "float32", "bfloat16", "float16" or "float64", or torch's own, that the model runs in.
+        dtype: what the model runs in: "float32", "bfloat16", "float16", "float64", "auto" (the file's), or torch's own.
         device: where it runs, such as "cpu" or "cuda".
         device_map: accelerate's map, such as "auto"; overrides `device`.
         revision: a hub repository's branch, tag or commit.

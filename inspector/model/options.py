@@ -54,7 +54,7 @@ def chosen_layers(layers: Iterable[int] | None, *, count: int, name: str) -> fro
         ) from None
     if not chosen or any(not 0 <= number < count for number in chosen):
         named = f"layers={sorted(chosen)}"
-        raise InspectorError(f"{named} cannot be kept: {name} has layers 0 to {count - 1}; name at least one.")
+        raise InspectorError(f"{named} cannot be stored: {name} has layers 0 to {count - 1}; name at least one.")
     return chosen
 
 
