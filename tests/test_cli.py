@@ -175,7 +175,7 @@ def test_an_unknown_checkpoint_is_said_before_a_model_is_fetched(run, folder, tm
 
 
 def test_dtype_and_device_are_judged_before_a_model_is_downloaded(run, monkeypatch):
-    monkeypatch.setattr("inspector.model.model.load", lambda *_, **__: pytest.fail("the model was fetched first"))
+    monkeypatch.setattr("inspector.load", lambda *_, **__: pytest.fail("the model was fetched first"))
     assert "dtype 'int4' is not one of float32, bfloat16" in run("verify", "owner/name", "--dtype", "int4").refused()
     said = run("capture", "owner/name", "--out", "file", "--device", "abacus").refused()
     assert "Device 'abacus' is not available here: choose one of" in said

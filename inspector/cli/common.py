@@ -41,8 +41,8 @@ def load_model(options: argparse.Namespace) -> Model:
         set_memory_budget(options.memory_gb, "--memory-gb")
     memory_budget()  # what the environment says must make sense, too: said before anything is loaded
     refuse_missing(options.model)
+    from inspector import load
     from inspector.loading.library_model import torch_device, torch_dtype
-    from inspector.model.load_model import load
 
     dtype = torch_dtype(options.dtype)  # said before anything is downloaded
     if options.device_map is None:

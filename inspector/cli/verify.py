@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Verify one prompt; return 0 where all held and 1 where something differs."""
-    from inspector.verification.run import verify
+    from inspector import verify
 
     prompt = common.prompt_text(options)  # what can be refused at once is, before a model is fetched
     common.refuse_unwritable(options.json)

@@ -25,7 +25,7 @@ from inspector.loading.folder_checks import (
     shard_names,
 )
 from inspector.loading.hub_cache import cached_folder, drop_damaged
-from inspector.loading.hub_errors import hub_errors, hub_refusal, unreachable
+from inspector.loading.hub_errors import client_errors, hub_refusal, unreachable
 from inspector.loading.source import PACKAGED, Source
 from inspector.text import Progress
 
@@ -90,7 +90,7 @@ def _from_hub(name: str, revision: str | None, token: str | None, say: Progress,
     say(f"Asking the hub about {name}", None)
     try:
         commit, sizes = _ask(name, revision, token)
-    except hub_errors() as error:
+    except client_errors() as error:
         cached = cached_folder(name, revision) if unreachable(error) else None
         if cached is None:
             raise hub_refusal(error, name, revision) from error
@@ -120,7 +120,7 @@ def _from_hub(name: str, revision: str | None, token: str | None, say: Progress,
                 tqdm_class=_bar(say, message, total),
             )
         )
-    except hub_errors() as error:
+    except client_errors() as error:
         raise hub_refusal(error, name, revision, downloading=True) from error
     refuse_unreadable(folder, name, trust_remote_code=trust_remote_code)
     say(f"Downloaded {name}", 1.0)
@@ -143,7 +143,7 @@ def check_hub(name: str, *, revision: str | None = None, token: str | None = Non
     """
     try:
         commit, sizes = _ask(name, revision, token)
-    except hub_errors() as error:
+    except client_errors() as error:
         raise hub_refusal(error, name, revision) from error
     weights = sum(size for file, size in sizes.items() if file.endswith(".safetensors"))
     return f"{name} is on the hub at commit {commit}, with {weights / 1e6:,.1f} MB of safetensors."

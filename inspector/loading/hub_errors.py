@@ -7,7 +7,7 @@ from inspector.loading.source import PACKAGED
 from inspector.text import first_sentence
 
 
-def hub_errors() -> tuple[type[BaseException], ...]:
+def client_errors() -> tuple[type[BaseException], ...]:
     """Return the kinds of errors that the hub's client raises."""
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
@@ -22,7 +22,7 @@ def unreachable(error: BaseException) -> bool:
 
 
 def hub_refusal(error: BaseException, name: str, revision: str | None, *, downloading: bool = False) -> InspectorError:
-    """Return the sentence for one of `hub_errors`.
+    """Return the sentence for one of `client_errors`.
 
     Args:
         error: what the hub's client raised.
