@@ -48,7 +48,7 @@ def of_trace(trace: Any) -> dict[str, Any]:
         "head": len(payloads[0]),
         "stock": len(page.encode()),
         "stock_seconds": stock_seconds,
-        "grid": maps.thumbnails(trace).nbytes,
+        "grid": maps.draw_thumbnails(trace).nbytes,
     }
     try:
         view, ours_seconds = _timed(lambda: views.head_view(trace, layers=[LAYER]))

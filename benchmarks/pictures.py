@@ -33,10 +33,10 @@ def measure(trace: Any, eager: Run | None, rounds: int) -> dict[str, Any]:
     ids = list(trace.tokens.ids)
     payload = head(trace)
     sample = SAMPLE if trace.n > maps.EXACT_UP_TO else None
-    grid = maps.thumbnails(trace, sample=sample)
+    grid = maps.draw_thumbnails(trace, sample=sample)
     work: dict[str, Callable[[], Any]] = {
         "head": lambda: head(trace),
-        "grid": lambda: maps.thumbnails(trace, sample=sample),
+        "grid": lambda: maps.draw_thumbnails(trace, sample=sample),
     }
     if eager is not None and trace.n <= COMPARED_UP_TO:
         assert_equal(trace, payload, grid, eager(ids).attentions)

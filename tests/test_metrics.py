@@ -7,7 +7,7 @@ import tiny
 import torch
 
 from inspector.analysis import maps
-from inspector.analysis.maps import Thumbnails, picture, pool_max, pool_rows, strongest_pairs, thumbnails
+from inspector.analysis.maps import Thumbnails, draw_thumbnails, picture, pool_max, pool_rows, strongest_pairs
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +60,12 @@ def test_a_pooled_picture_holds_the_largest_allowed_number_of_each_block(traces,
 def test_thumbnails_strip_by_strip_are_the_same(traces, monkeypatch):
     trace = traces["grouped"]
     done = []
-    whole = thumbnails(trace, side=16, on_layer=lambda at, of: done.append((at, of)))
+    whole = draw_thumbnails(trace, side=16, on_layer=lambda at, of: done.append((at, of)))
     assert done == [(1, 3), (2, 3), (3, 3)]
     assert whole.pixels.shape == (12, 14, 14)  # 3 layers x 4 heads, 40 tokens by threes
     assert whole.nbytes == 12 * 14 * 14
     monkeypatch.setattr("inspector.trace.trace.STRIP_BYTES", 4 * 40 * 7)
-    again = thumbnails(trace, side=16).pixels
+    again = draw_thumbnails(trace, side=16).pixels
     assert np.abs(again.astype(int) - whole.pixels).max() <= 1  # a last bit may fall on the next level
     seen = ((whole.pixels[5, 13, 0].astype(float) - 1) / 254) ** 2  # layer 1, head 1, the lower left block
     assert seen == pytest.approx(trace.weights(1, 1)[39:, 0:3].max().item(), abs=0.005)
@@ -99,7 +99,7 @@ def test_strongest_pairs_in_order_with_and_without_the_first_token(traces, monke
 
 def test_vectors_come_once_without_rope_and_keep_their_length_with_it(traces):
     trace = traces["grouped"]
-    found = maps.vectors(trace, 1, 2)
+    found = maps.head_vectors(trace, 1, 2)
     assert list(found) == ["query before RoPE", "query after RoPE", "key before RoPE", "key after RoPE", "value"]
     table = maps.lengths(found, trace.tokens.labels)
     assert table["query before RoPE"].to_list() == pytest.approx(table["query after RoPE"].to_list(), rel=1e-5)

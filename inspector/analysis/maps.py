@@ -77,7 +77,7 @@ class Thumbnails:
         return f"drawn from {self.sample:,} of {self.n:,} query tokens{rest}"
 
     def with_whole(self, drawn: Mapping[int, npt.NDArray[np.uint8] | None]) -> Thumbnails:
-        """The same with some heads (by their place among all) drawn from all their query rows, as `thumbnail` or
+        """The same with some heads (by their place among all) drawn from all their query rows, as `draw_thumbnail` or
         `shrunk` gives them; None: that failed, and the head stays as it is."""
         found = {place: cells for place, cells in drawn.items() if cells is not None}
         if not drawn:
@@ -169,7 +169,7 @@ def by_words(
     return merged.masked_fill(~may, torch.nan).numpy()
 
 
-def thumbnails(
+def draw_thumbnails(
     trace: Trace,
     *,
     side: int = THUMBNAIL,
@@ -222,7 +222,7 @@ def _all_heads(trace: Trace, info: LayerInfo, k: int) -> torch.Tensor:
     return cells
 
 
-def thumbnail(trace: Trace, layer: int, head: int, pool: int) -> npt.NDArray[np.uint8]:
+def draw_thumbnail(trace: Trace, layer: int, head: int, pool: int) -> npt.NDArray[np.uint8]:
     """One head's small picture from all its query rows, [side, side], as Thumbnails of this `pool` has it."""
     side = -(-trace.n // pool)
     cells = torch.full((side, side), -1.0)
@@ -291,7 +291,7 @@ def strongest_pairs(trace: Trace, layer: int, head: int, *, count: int = 50, fir
     )
 
 
-def vectors(trace: Trace, layer: int, head: int) -> dict[str, npt.NDArray[np.float32]]:
+def head_vectors(trace: Trace, layer: int, head: int) -> dict[str, npt.NDArray[np.float32]]:
     """Query and key before and after rotation, and value, of one head: each [n, d_head] float32.
 
     In a layer without RoPE there is no "before", and where rotation cannot be switched off it is not known: query and

@@ -151,14 +151,14 @@ def grid_figure(
     """Every head as a small picture, layers across, heads downwards. In the HTML file a click shows a head in full with
     exact numbers, where all heads' numbers take no more than 8 MB (270 heads: about 120 tokens).
 
-    `pictures`: `metrics.thumbnails(trace)`, if it is at hand already.
+    `pictures`: `maps.draw_thumbnails(trace)`, if it is at hand already.
     """
     _refuse("weights", scale)
     title = f"Attention weights of all {sum(layer.heads for layer in trace.layers)} heads"
     words = _Words(trace, title, verification, "" if pictures is None else pictures.said())
 
     def small() -> maps.Thumbnails:
-        return maps.thumbnails(trace) if pictures is None else pictures
+        return maps.draw_thumbnails(trace) if pictures is None else pictures
 
     def page() -> str:
         found, details = small(), _details(trace, scale)

@@ -99,7 +99,7 @@ def vectors(trace: Trace, layer: int, head: int) -> HeadVectors:
     trace.query(layer, head)  # refuses, in a sentence, a head that does not exist
     info = trace.layers[layer]
     try:
-        arrays = maps.vectors(trace, layer, head)
+        arrays = maps.head_vectors(trace, layer, head)
     except InspectorError:
         if trace.model is not None:
             raise

@@ -241,7 +241,7 @@ def thumbnails(request: Request, progress: Progress | None = None) -> maps.Thumb
     """The small pictures of every head."""
 
     def make(traced: Trace, report: Progress) -> maps.Thumbnails:
-        return maps.thumbnails(
+        return maps.draw_thumbnails(
             traced,
             sample=SAMPLE if traced.n > maps.EXACT_UP_TO else None,
             on_layer=lambda done, total: report("Drawing every head", done / total),
@@ -282,7 +282,7 @@ def drawn_behind(request: Request) -> maps.Thumbnails | None:
 def _drawn(traced: Trace, layer: int, head: int, pool: int) -> npt.NDArray[np.uint8] | None:
     """One head's small picture; None, and a line in the log, where that fails: the others are drawn all the same."""
     try:
-        return maps.thumbnail(traced, layer, head, pool)
+        return maps.draw_thumbnail(traced, layer, head, pool)
     except Exception as error:  # whatever it was: nobody waits who could be told
         _LOG.error("Layer %d, head %d could not be drawn: %s", layer, head, type(error).__name__)
         return None
