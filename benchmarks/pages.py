@@ -34,7 +34,7 @@ def measure(tokens: list[int]) -> dict[str, Any]:
 def of_trace(trace: Any) -> dict[str, Any]:
     """The sizes at one length, every page read back first."""
     from inspector import views
-    from inspector.analysis import maps
+    from inspector.analysis import thumbnails
     from inspector.errors import InspectorError
 
     heads = range(trace.layers[LAYER].heads)
@@ -48,7 +48,7 @@ def of_trace(trace: Any) -> dict[str, Any]:
         "head": len(payloads[0]),
         "stock": len(page.encode()),
         "stock_seconds": stock_seconds,
-        "grid": maps.draw_thumbnails(trace).nbytes,
+        "grid": thumbnails.draw_thumbnails(trace).nbytes,
     }
     try:
         view, ours_seconds = _timed(lambda: views.head_view(trace, layers=[LAYER]))

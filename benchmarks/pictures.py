@@ -28,15 +28,15 @@ SHOWN = (5, 2)  # layer and head
 
 def measure(trace: Any, eager: Run | None, rounds: int) -> dict[str, Any]:
     """Seconds of each of the above (eager: None where the prompt is too long), and the bytes sent."""
-    from inspector.analysis import maps
+    from inspector.analysis import maps, thumbnails
 
     ids = list(trace.tokens.ids)
     payload = head(trace)
     sample = SAMPLE if trace.n > maps.EXACT_UP_TO else None
-    grid = maps.draw_thumbnails(trace, sample=sample)
+    grid = thumbnails.draw_thumbnails(trace, sample=sample)
     work: dict[str, Callable[[], Any]] = {
         "head": lambda: head(trace),
-        "grid": lambda: maps.draw_thumbnails(trace, sample=sample),
+        "grid": lambda: thumbnails.draw_thumbnails(trace, sample=sample),
     }
     if eager is not None and trace.n <= COMPARED_UP_TO:
         assert_equal(trace, payload, grid, eager(ids).attentions)
@@ -66,7 +66,7 @@ def eager_grid(attentions: Any, side: int = 32) -> Any:
     """All heads' weights, max-pooled to at most side x side: [all heads, side, side], -1 where masked."""
     import torch
 
-    from inspector.analysis.maps import pool_max
+    from reimpl.blockwise import pool_max
 
     n = attentions[0].shape[-1]
     future = torch.ones(n, n, dtype=torch.bool).triu(1)

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 import inspector
 from inspector import InspectorError
-from inspector.analysis import score_breakdown
+from inspector.analysis import rope_planes
 from inspector.coverage import tiny as entries
 from inspector.learn import position
 from inspector.learn.shift import shifted
@@ -50,7 +50,7 @@ def holds(trace, layer, head, query, key):
     for name in ("query", "key"):  # turning the arrow before by the angle stated gives the arrow after
         angle = np.radians(planes[f"{name}_angle"])
         before, after = (planes[[f"{name}_{when}_x", f"{name}_{when}_y"]].to_numpy() for when in ("before", "after"))
-        factor = score_breakdown.turning(trace, layer).factor
+        factor = rope_planes.turning(trace, layer).factor
         turned = factor * np.stack(
             (before[:, 0] * np.cos(angle) - before[:, 1] * np.sin(angle),
              before[:, 1] * np.cos(angle) + before[:, 0] * np.sin(angle)), axis=1,
@@ -64,7 +64,7 @@ def holds(trace, layer, head, query, key):
     score = trace.scores(layer, head)[query, key].item()
     here = curve.frame.set_index("distance")["score"]
     assert here[curve.real] == pytest.approx(score, abs=curve.check.tolerance)
-    still = score_breakdown.planes(trace, layer, head, query, key)
+    still = rope_planes.planes(trace, layer, head, query, key)
     assert here[0] == pytest.approx(still["content"].sum(), abs=1e-5 * still["content"].abs().sum())
 
     moved = shifted(trace, layer, head, query, 300)

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inspector.analysis.maps import spread
+from inspector.analysis.thumbnails import spread
 from inspector.trace.trace import STRIP_BYTES
 
 if TYPE_CHECKING:

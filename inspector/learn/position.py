@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from inspector.analysis import score_breakdown
+from inspector.analysis import rope_planes, score_breakdown
 from inspector.errors import InspectorError
 from inspector.learn.rotation import dot, norms, same_speeds, sum_rounding, turned, unrotated
 from inspector.learn.softmax import parse
@@ -34,8 +34,8 @@ def turned_planes(trace: Trace, layer: int, head: int, query: int, key: int) -> 
 
     Raises InspectorError as `pairs.planes` does.
     """
-    shares = score_breakdown.planes(trace, layer, head, query, key)
-    found, steps = score_breakdown.turning(trace, layer), score_breakdown.pair_steps(trace, layer, head, query, key)
+    shares = rope_planes.planes(trace, layer, head, query, key)
+    found, steps = rope_planes.turning(trace, layer), score_breakdown.pair_steps(trace, layer, head, query, key)
     frame = shares[shares["plane"].notna()].reset_index(drop=True)
     frame["degrees_per_token"] = np.degrees(found.speed.astype(np.float64)) * found.direction
     for name, position in (("query", query), ("key", key)):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from inspector.analysis import score_breakdown
+from inspector.analysis import rope_planes
 from inspector.errors import InspectorError
 from inspector.model.model import model_of
 from reimpl.attention import scaled_scores
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def unrotated(trace: Trace, layer: int, head: int, rows: slice) -> tuple[Tensor, Tensor, RopeSpec]:
     """Queries and keys [rows, d] before rotation, and the rule that turns them: proven on the captured ones."""
-    score_breakdown.turning(trace, layer)  # says why where nothing turns
+    rope_planes.turning(trace, layer)  # says why where nothing turns
     rope = model_of(trace, "the speed at which planes turn").reimplementation[layer].spec.rope
     assert rope is not None  # noqa: S101
     positions = torch.arange(trace.n)[rows]

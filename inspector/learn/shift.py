@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inspector.analysis import score_breakdown
+from inspector.analysis import rope_planes
 from inspector.learn.rotation import dot, norms, same_speeds, sum_rounding, turned, unrotated
 from inspector.verification.compare import Check, compare
 
@@ -56,7 +56,7 @@ def shifted(trace: Trace, layer: int, head: int, query: int, shift: int) -> Shif
         return dot(turned_queries, turned(keys.to(dtype), at + key_shift, rope, trace.n, angles=wide))
 
     here, moved, keys_only = (scores(*by, queries.dtype) for by in ((0, 0), (shift, shift), (shift, 0)))
-    planes, reach = score_breakdown.turning(trace, layer), 2 * int(at[-1]) + shift
+    planes, reach = rope_planes.turning(trace, layer), 2 * int(at[-1]) + shift
     tolerance, reason = _shift_rounding(queries, keys, planes, reach, queries.dtype)
     exact_tolerance, exact_reason = _shift_rounding(queries, keys, planes, reach, torch.float64)
     own = query - rows.start
@@ -84,7 +84,7 @@ def shifted(trace: Trace, layer: int, head: int, query: int, shift: int) -> Shif
 
 
 def _shift_rounding(
-    queries: Tensor, keys: Tensor, planes: score_breakdown.Turning, reach: int, dtype: torch.dtype
+    queries: Tensor, keys: Tensor, planes: rope_planes.Turning, reach: int, dtype: torch.dtype
 ) -> tuple[float, str]:
     """How far two scores may differ by rounding when all positions are shifted, and why.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from inspector.analysis import score_breakdown
+from inspector.analysis import rope_planes
 from inspector.learn import walkthrough
 from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.components.strips import Panel, aligned
@@ -209,7 +209,7 @@ def rope(at: At) -> None:
             f"Length before {number(float(np.linalg.norm(before)))}, after {number(float(np.linalg.norm(after)))}."
             + (" Position 0 is not turned." if where.startswith("0 ") else "")
         )
-    factor = attempt(lambda _: score_breakdown.turning(at.trace, at.layer).factor, may_lack=True)
+    factor = attempt(lambda _: rope_planes.turning(at.trace, at.layer).factor, may_lack=True)
     if factor is not None and factor != 1:
         st.caption(f"This model's RoPE rule also multiplies what it turns by {number(factor)}.")
     terms("RoPE", "query vector", "key vector")
