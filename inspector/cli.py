@@ -211,15 +211,15 @@ def _coverage(options: argparse.Namespace) -> int:
     for place in (options.write, listed):  # refused before the minutes of work
         if place is not None:
             _refuse_place(place)
-    from inspector.coverage.document import document
-    from inspector.coverage.sweep import summary, sweep
+    from inspector.coverage.document import render_document
+    from inspector.coverage.sweep import summary, sweep_types
     from inspector.coverage.tiny import types
     from reimpl.families import FAMILIES
 
     without_rope = {name for name, entry in types().items() if entry.rope is False} if options.rope else set()
     names = [name for name in options.types or types() if name not in without_rope]
     told = sys.stderr if options.json == "-" else sys.stdout
-    rows = sweep(names, jobs=options.jobs, on_done=lambda row: print(row, file=told, flush=True))
+    rows = sweep_types(names, jobs=options.jobs, on_done=lambda row: print(row, file=told, flush=True))
     print(f"\n{summary(rows)}", file=told)
     text = json.dumps([row.to_dict() for row in rows], indent=1)
     if options.json == "-":
@@ -227,7 +227,7 @@ def _coverage(options: argparse.Namespace) -> int:
     if listed is not None:
         _write(listed, text)
     if options.write is not None:
-        _write(options.write, document(rows))
+        _write(options.write, render_document(rows))
     if any(row.failed for row in rows):
         return 1
     return 2 if any(row.broken and (row.alias_of or row.model_type) in FAMILIES for row in rows) else 0

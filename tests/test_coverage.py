@@ -14,8 +14,8 @@ import inspector
 from inspector.cli import main
 from inspector.coverage import sweep as sweeping
 from inspector.coverage import table, tiny
-from inspector.coverage.document import document
-from inspector.coverage.sweep import Row, in_children, summary, sweep
+from inspector.coverage.document import render_document
+from inspector.coverage.sweep import Row, in_children, summary, sweep_types
 from inspector.errors import InspectorError, NotRun
 from reimpl.families import FAMILIES
 
@@ -107,7 +107,7 @@ def test_one_of_each_class(name, tmp_path):
 
 def test_a_sweep_says_of_each_type_what_was_found():
     seen: list[Row] = []
-    rows = sweep(["got_ocr2", "llama", "mamba", "qwen2"], on_done=seen.append)
+    rows = sweep_types(["got_ocr2", "llama", "mamba", "qwen2"], on_done=seen.append)
     assert [row.model_type for row in rows] == ["got_ocr2", "llama", "mamba", "qwen2"]
     assert sorted(row.model_type for row in seen) == ["got_ocr2", "llama", "mamba", "qwen2"]
     alias, llama, mamba, qwen2 = rows
@@ -164,7 +164,7 @@ def test_a_type_whose_own_code_fails_counts_as_broken(monkeypatch):
 
 def test_an_unknown_type_is_refused_with_near_matches():
     with pytest.raises(InspectorError, match=r"'qwen_2' is no decoder type .*qwen2"):
-        sweep(["qwen_2"])
+        sweep_types(["qwen_2"])
 
 
 # --- the document and the command --------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_the_document_escapes_and_counts():
     odd = Row("odd", "OddForCausalLM", known=False, reason="It said a|b <script>\nand no more.")
     missed = replace(GOOD, model_type="holey", reimplemented=False, caught=19, missed=("no mask",))
     alias = replace(GOOD, model_type="twin", alias_of="llama")
-    text = document([GOOD, odd, missed, alias])
+    text = render_document([GOOD, odd, missed, alias])
     assert "4 decoder types: 3 captured; 3 with RoPE, of which 2 are reimplemented" in text
     assert "| `llama` | yes | 4 layers | yes | 1e-07 | 20 of 20 |  |" in text
     assert "| `odd` | no | no | no |  |  | New since the survey. It said a\\|b &lt;script> and no more. |" in text
@@ -192,7 +192,7 @@ def test_the_command_writes_what_it_found(tmp_path, monkeypatch, capsys):
                 on_done(row)
         return found
 
-    monkeypatch.setattr(sweeping, "sweep", pretended)
+    monkeypatch.setattr(sweeping, "sweep_types", pretended)
     written, listed = tmp_path / "architectures.md", tmp_path / "rows.json"
     assert main(["coverage", "llama", "mamba", "--write", str(written), "--json", str(listed)]) == 0
     shown = capsys.readouterr().out
@@ -215,7 +215,7 @@ def test_the_command_writes_what_it_found(tmp_path, monkeypatch, capsys):
 
 def test_the_command_takes_types_with_rope_alone(monkeypatch, capsys):
     asked: list[str] = []
-    monkeypatch.setattr(sweeping, "sweep", lambda names, jobs, on_done: asked.extend(names) or [])
+    monkeypatch.setattr(sweeping, "sweep_types", lambda names, jobs, on_done: asked.extend(names) or [])
     assert main(["coverage", "--rope"]) == 0
     assert "llama" in asked
     assert not {"mamba", "bert", "gpt2"} & set(asked)

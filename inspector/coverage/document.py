@@ -25,7 +25,7 @@ that every planted mistake was noticed, **largest difference** is that of any el
 COLUMNS = ("type", "RoPE", "captured", "verified", "largest difference", "mistakes", "remarks")
 
 
-def document(rows: Sequence[Row], *, day: date | None = None) -> str:
+def render_document(rows: Sequence[Row], *, day: date | None = None) -> str:
     """The whole document, in Markdown."""
     heading = HEADING.format(tokens=TOKENS, day=(day or date.today()).isoformat(), totals=summary(rows), **versions())
     ruled = [_line(COLUMNS), _line("---" for _ in COLUMNS)]

@@ -106,7 +106,7 @@ class Row:
 Examiner = Callable[[str], Row]
 
 
-def sweep(
+def sweep_types(
     names: Iterable[str] | None = None, jobs: int = 2, on_done: Callable[[Row], object] | None = None
 ) -> list[Row]:
     """One row for each of these decoder types (all that the installed transformers has, unless told), in their order.

@@ -50,7 +50,7 @@ class Way:
     refused: str = ""
 
 
-def four_ways(trace: Trace, layer: int, head: int, query: int, *, block: int) -> list[Way]:
+def compute_four_ways(trace: Trace, layer: int, head: int, query: int, *, block: int) -> list[Way]:
     """The four ways, then the controls that this query token can tell apart (a single key has no other order).
 
     The reference is `trace.context(layer, head)[query]`. Raises InspectorError where the layer's weights are not

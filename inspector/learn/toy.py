@@ -49,7 +49,7 @@ class Toy:
     scaled: Steps
 
 
-def toy(vectors: Mapping[str, Sequence[float]] = VECTORS, *, query: str = "it") -> Toy:
+def compute_toy(vectors: Mapping[str, Sequence[float]] = VECTORS, *, query: str = "it") -> Toy:
     """Attention of one word over both. Raises InspectorError where the vectors are not of one length."""
     d = len(vectors[f"q_{query}"])
     for kind in ("q", "k"):

@@ -198,11 +198,11 @@ def weighted_values(trace: Trace, layer: int, head: int, query: int, *, most: in
         values=numbers(weights[shown, None] * values[shown]),
         rest=numbers(weights[others] @ values[others]) if len(others) else None,
         rest_weight=float(weights[others].sum()),
-        context=numbers(contexts(trace, layer, query)[head]),
+        context=numbers(compute_contexts(trace, layer, query)[head]),
     )
 
 
-def contexts(trace: Trace, layer: int, query: int) -> Tensor:
+def compute_contexts(trace: Trace, layer: int, query: int) -> Tensor:
     """Context vectors of all heads for one query token [h, d_value]; one row of weights per head is computed."""
     weights = trace.weights(layer, queries=one_row(trace, query))  # [h, 1, s]
     return context_vectors(weights, trace.value(layer))[:, 0]
