@@ -12,10 +12,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 import inspector
 from inspector.cli import main
+from inspector.coverage import examination, table, tiny
 from inspector.coverage import sweep as sweeping
-from inspector.coverage import table, tiny
+from inspector.coverage.children import in_children
 from inspector.coverage.document import render_document
-from inspector.coverage.sweep import Row, in_children, summary, sweep_types
+from inspector.coverage.rows import Row
+from inspector.coverage.sweep import summary, sweep_types
 from inspector.errors import InspectorError, NotRun
 from reimpl.families import FAMILIES
 
@@ -55,7 +57,7 @@ def test_tiny_configs_have_windows_shorter_than_the_prompt():
     for name in set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(table.ALIASES) - set(table.NEEDS):
         settings = tiny.config(TYPES[name]).to_dict()
         windows = [settings.get(field) for field in ("sliding_window", "attention_chunk_size", "local_attention")]
-        if any(isinstance(window, int) and window >= sweeping.TOKENS for window in windows):
+        if any(isinstance(window, int) and window >= examination.TOKENS for window in windows):
             long[name] = windows
     assert not long
 
@@ -81,7 +83,7 @@ def test_weights_are_seeded_and_none_is_left_at_one_or_zero():
 def test_scaling_rules_of_the_class_are_kept_with_thresholds_that_a_prompt_passes():
     rule = tiny.config(TYPES["gpt_oss"]).rope_parameters
     assert rule["rope_type"] == "yarn"
-    assert rule["original_max_position_embeddings"] < sweeping.TOKENS
+    assert rule["original_max_position_embeddings"] < examination.TOKENS
 
 
 def one_of_each_class() -> list[str]:
@@ -97,7 +99,7 @@ def one_of_each_class() -> list[str]:
 @pytest.mark.parametrize("name", one_of_each_class())
 def test_one_of_each_class(name, tmp_path):
     model = inspector.load(tiny.save(TYPES[name], tmp_path))
-    report = inspector.verify(model, sweeping.varied_ids())
+    report = inspector.verify(model, examination.varied_ids())
     assert report.ok, str(report)
     assert report.planted == report.caught > 0
 
@@ -157,8 +159,8 @@ def test_a_type_whose_own_code_fails_counts_as_broken(monkeypatch):
     def fails(*_, **__):
         raise NotRun("It could not run a prompt of 40 tokens (too many).")
 
-    monkeypatch.setattr(sweeping, "load", lambda _: SimpleNamespace(trace=fails))
-    row = sweeping.examine("llama")
+    monkeypatch.setattr(examination, "load", lambda _: SimpleNamespace(trace=fails))
+    row = examination.examine("llama")
     assert (row.broken, row.captured, row.reason) == (True, False, "It could not run a prompt of 40 tokens (too many).")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-from inspector.coverage.sweep import TOKENS, Row, summary
+from inspector.coverage.examination import TOKENS
+from inspector.coverage.rows import Row
+from inspector.coverage.sweep import summary
 from inspector.verification.report import versions
 
 HEADING = """# The decoder types of the library
