@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks import ROUNDS, report
 from benchmarks.forward import TIMED_UP_TO, from_once
 from benchmarks.process import available, measured
-from benchmarks.ways import TITLES, missing, needs
+from benchmarks.ways import TITLES, Way, missing, needs
 
 HERE = Path(__file__).parent
 MOST_BYTES = 9 * 2**30  # that one way may need; less where the machine has less to give
@@ -67,7 +67,7 @@ def measure(tokens: list[int], rounds: int | None = None, *, first: bool = True)
     return record
 
 
-def _skip(way: str, size: Any, n: int, limit: int) -> str:
+def _skip(way: Way, size: Any, n: int, limit: int) -> str:
     """Why a way is not gone at this length; empty: it is."""
     if why := missing(way):
         return why

@@ -17,13 +17,13 @@ from typing import Any
 
 from benchmarks import pictures
 from benchmarks.process import give_back, resident
-from benchmarks.ways import Run, assert_equal, ids_of, kept_bytes, last_logits, make
+from benchmarks.ways import Run, Way, assert_equal, ids_of, kept_bytes, last_logits, make
 
 EQUAL_FIRST_UP_TO = 512  # tokens: of a longer prompt the timed results themselves are compared, which saves passes
 TIMED_UP_TO = 2048  # tokens
 
 
-def seconds(plan: list[tuple[int, int, list[str]]]) -> dict[str, Any]:
+def seconds(plan: list[tuple[int, int, list[Way]]]) -> dict[str, Any]:
     """plan: (tokens, rounds, ways) for each length. Ways as in benchmarks.ways; plain and capture are among them."""
     import inspector
 
@@ -37,14 +37,14 @@ def seconds(plan: list[tuple[int, int, list[str]]]) -> dict[str, Any]:
     return found
 
 
-def timed_equal(runs: Mapping[str, Run], ids: list[int], rounds: int) -> tuple[dict[str, Any], Any]:
+def timed_equal(runs: Mapping[Way, Run], ids: list[int], rounds: int) -> tuple[dict[str, Any], Any]:
     """Each way's seconds, its results held against a trace's before (of long prompts, while); and that trace."""
     first = len(ids) <= EQUAL_FIRST_UP_TO
     trace = runs["capture"](ids) if first else None
     if first:
         for way, run in runs.items():
             assert_equal(trace, way, run(ids))
-    taken: dict[str, list[float]] = {way: [] for way in runs}
+    taken: dict[Way, list[float]] = {way: [] for way in runs}
     for _ in range(rounds):
         for way in sorted(runs, key=lambda way: way != "capture"):  # what the others are compared with, first
             gc.collect()  # what the last way kept is given back before this one starts
@@ -58,7 +58,7 @@ def timed_equal(runs: Mapping[str, Run], ids: list[int], rounds: int) -> tuple[d
     return {way: {"seconds": statistics.median(taken[way]), "rounds": taken[way]} for way in runs}, trace
 
 
-def once(way: str, n: int) -> dict[str, Any]:
+def once(way: Way, n: int) -> dict[str, Any]:
     """One way gone once: the bytes by which the process grew, the bytes that the result keeps, its seconds, a hash of
     the last token's logits, and of a capture of a long prompt what its pictures cost."""
     import inspector

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.bounds import Size
 from benchmarks.forward import TIMED_UP_TO
-from benchmarks.ways import TITLES
+from benchmarks.ways import TITLES, Way
 
 PACKAGES = ("torch", "transformers", "bertviz", "transformer-lens")
 
@@ -159,7 +159,7 @@ def _plain(found: dict[str, Any]) -> float | None:
     return seconds
 
 
-def _more(record: dict[str, Any], way: str, n: int) -> str:
+def _more(record: dict[str, Any], way: Way, n: int) -> str:
     """Seconds that a way would take at n, its time beyond a plain pass growing with n² from the longest measured."""
     lengths = [int(m) for m, found in record["forward"].items() if way in found["ways"]]
     now = _plain(record["forward"][str(n)])

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 from benchmarks.bounds import Size
+from inspector.text import refuse_other
 
 Run = Callable[[list[int]], Any]
+Way = Literal["plain", "capture", "weights", "eager", "lens_weights", "lens_vectors"]
 
-TITLES = {
+TITLES: dict[Way, str] = {
     "plain": "plain forward pass (SDPA)",
     "capture": "ours: capture",
     "weights": "ours: capture, then every head's weights once",
@@ -30,8 +32,11 @@ TITLES = {
     "lens_weights": "TransformerLens, weights kept",
     "lens_vectors": "TransformerLens, q, k, v kept",
 }
-WAYS = tuple(TITLES)
-HOOKS = {"lens_weights": ("hook_pattern",), "lens_vectors": ("hook_rot_q", "hook_rot_k", "hook_v")}
+WAYS: tuple[Way, ...] = get_args(Way)
+HOOKS: dict[Way, tuple[str, ...]] = {
+    "lens_weights": ("hook_pattern",),
+    "lens_vectors": ("hook_rot_q", "hook_rot_k", "hook_v"),
+}
 MISSING = "not installed: pip install '.[bench]'"
 
 # SDPA and eager attention add up in different orders: weights of later layers then differ by up to 4e-6, vectors of
@@ -50,12 +55,12 @@ def ids_of(model: Any, n: int) -> list[int]:
     return ids[:n]
 
 
-def missing(way: str) -> str:
+def missing(way: Way) -> str:
     """Why this way cannot be gone here; empty: it can."""
     return MISSING if way in HOOKS and importlib.util.find_spec("transformer_lens") is None else ""
 
 
-def needs(way: str, size: Size, n: int) -> int:
+def needs(way: Way, size: Size, n: int) -> int:
     """Bytes that this way holds at the least, beyond the model."""
     if way in ("eager", "lens_weights"):
         return size.all_weights(n)
@@ -66,10 +71,11 @@ def needs(way: str, size: Size, n: int) -> int:
     return size.vectors(n) if way == "capture" else 0
 
 
-def make(way: str, model: Any) -> Run:
+def make(way: Way, model: Any) -> Run:
     """This way through `model` (an inspector.Model): a function from token ids to its result."""
     import torch
 
+    refuse_other(way, WAYS, "way through the model")
     if way == "capture":
         return lambda ids: model.trace(ids)
     if way == "weights":
@@ -93,7 +99,7 @@ def make(way: str, model: Any) -> Run:
     return run_lens
 
 
-def assert_equal(trace: Any, way: str, result: Any) -> None:
+def assert_equal(trace: Any, way: Way, result: Any) -> None:
     """That this way's result holds the trace's numbers: all of a first, a middle and the last layer."""
     import torch
 
@@ -120,7 +126,7 @@ def assert_equal(trace: Any, way: str, result: Any) -> None:
             _close(name, every[head], trace.weights(layer, head), WEIGHTS_APART)
 
 
-def last_logits(way: str, result: Any) -> Any:
+def last_logits(way: Way, result: Any) -> Any:
     """The last token's logits [1, vocabulary]."""
     if way in ("capture", "weights"):
         return result.last_logits
@@ -133,7 +139,7 @@ def _close(name: str, found: Any, expected: Any, tolerance: float) -> None:
     assert apart <= tolerance, f"{name} differ by {apart:.2g}, more than {tolerance:.2g}"
 
 
-def kept_bytes(way: str, result: Any) -> int:
+def kept_bytes(way: Way, result: Any) -> int:
     """Bytes of tensors that the result holds on to."""
     if way in ("capture", "weights"):
         return int(result.nbytes)

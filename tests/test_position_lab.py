@@ -58,7 +58,7 @@ def holds(trace, layer, head, query, key):
         assert np.abs(turned - after).max() < 1e-5 * np.abs(after).max()
     assert planes["wavelength"].is_monotonic_increasing
 
-    curve = position.by_distance(trace, layer, head, query, key, 64)
+    curve = position.by_distance(trace, layer, head, query, key, furthest=64)
     assert curve.check.ok, curve.check
     assert curve.real == query - key
     score = trace.scores(layer, head)[query, key].item()
@@ -85,7 +85,7 @@ def test_the_real_models_pair_is_turned_moved_and_shifted_as_it_should_be(smollm
         assert position.by_distance(trace, layer, head, query, key).check.max_abs < 1e-5
     planes = position.turned_planes(trace, 13, 8, 7, 1)
     assert planes["query_angle"][0] == pytest.approx(np.degrees(7) % 360, rel=1e-6)
-    assert len(position.by_distance(trace, 13, 8, 7, 1, 256).frame) == 257
+    assert len(position.by_distance(trace, 13, 8, 7, 1, furthest=256).frame) == 257
 
 
 @pytest.mark.parametrize("name", [*KINDS, *TYPES])

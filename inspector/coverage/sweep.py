@@ -14,7 +14,7 @@ from inspector.errors import InspectorError
 
 
 def sweep_types(
-    names: Iterable[str] | None = None, jobs: int = 2, on_done: Callable[[Row], object] | None = None
+    names: Iterable[str] | None = None, *, jobs: int = 2, on_done: Callable[[Row], object] | None = None
 ) -> list[Row]:
     """One row for each of these decoder types (all that the installed transformers has, unless told), in their order.
 

@@ -168,7 +168,7 @@ def _short_rope(default: Any) -> dict[str, Any]:
     return {"rope_parameters": {**rule, **short}}
 
 
-def build(entry: Entry, seed: int = 0) -> PreTrainedModel:
+def build(entry: Entry, *, seed: int = 0) -> PreTrainedModel:
     """A tiny model of this type with random weights, float32, in eval mode.
 
     Raises ValueError where the settings make a large one, and whatever the library raises for settings it refuses.
@@ -180,11 +180,11 @@ def build(entry: Entry, seed: int = 0) -> PreTrainedModel:
         raise ValueError(f"a tiny {entry.name} would have {parameters:,} parameters: the table lacks one of its sizes")
     torch.manual_seed(seed)
     model = made(settings).float().eval()
-    randomize(model, seed)
+    randomize(model, seed=seed)
     return model
 
 
-def randomize(model: PreTrainedModel, seed: int = 0) -> None:
+def randomize(model: PreTrainedModel, *, seed: int = 0) -> None:
     """Draw every weight anew, and move norms, biases, sinks and gates away from the 1 or 0 they start at."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -211,9 +211,9 @@ def _moved(name: str, parameter: Tensor, drawn: Tensor) -> Tensor:
     return start + 0.2 * drawn
 
 
-def save(entry: Entry, folder: Path, seed: int = 0) -> Path:
+def save(entry: Entry, folder: Path, *, seed: int = 0) -> Path:
     """A checkpoint of a tiny model of this type, with a tokenizer, in `folder`."""
-    build(entry, seed).save_pretrained(folder)
+    build(entry, seed=seed).save_pretrained(folder)
     word_tokenizer(folder)
     return folder
 

@@ -15,6 +15,7 @@ import pandas as pd
 from inspector.errors import InspectorError
 from inspector.learn.attention_sizes import LayerSizes, Parameters, Sizes, cache_bytes
 from inspector.model.model import model_of, model_or_none
+from inspector.text import no_progress
 
 if TYPE_CHECKING:
     from inspector.text import Progress
@@ -30,13 +31,13 @@ GROWTH = {
     "weights of one layer": "n²",
     "weights of all layers": "n²",
     "key/value cache": "n",
-    "kept by the capture": "n",
+    "stored by the capture": "n",
     "attention's parameters": "not at all",
     "all parameters": "not at all",
 }
 
 
-def measured(trace: Trace, layer: int, progress: Progress | None = None) -> tuple[pd.DataFrame, str]:
+def measured(trace: Trace, layer: int, *, progress: Progress = no_progress) -> tuple[pd.DataFrame, str]:
     """Real tensors' bytes: a row for each number of tokens, the columns of GROWTH up to what the capture keeps.
 
     The prompt's tokens, repeated where they do not suffice, run through the model; `layer` is the one whose weights
@@ -45,8 +46,7 @@ def measured(trace: Trace, layer: int, progress: Progress | None = None) -> tupl
     model = model_of(trace, "counting real tensors")
     rows, why = [], ""
     for at, n in enumerate(lengths(trace)):
-        if progress is not None:
-            progress(f"Counting the bytes of {n} tokens", at / len(lengths(trace)))
+        progress(f"Counting the bytes of {n} tokens", at / len(lengths(trace)))
         ids = [trace.tokens.ids[i % trace.n] for i in range(n)]
         run = trace if n == trace.n and trace.exact else model.trace(ids)
         try:
@@ -135,7 +135,7 @@ def formulas(found: Sizes) -> dict[str, str]:
         "weights of all layers": r"L \cdot H \cdot b \cdot n^2 = " + total(lambda o: (o.heads, b), lambda _: "n^2"),
         "key/value cache": r"L \cdot G \cdot 2d \cdot b \cdot n = "
         + total(lambda o: (o.kv_heads, o.d_head + o.d_value, b), positions),
-        "kept by the capture": r"L \cdot (H + 2G) \cdot d \cdot b \cdot n = "
+        "stored by the capture": r"L \cdot (H + 2G) \cdot d \cdot b \cdot n = "
         + total(lambda o: (o.heads * o.d_head + o.kv_heads * (o.d_head + o.d_value), b), lambda _: "n"),
     }
     if found.d_model is not None:
@@ -160,7 +160,7 @@ def growth(found: Sizes, counted: Parameters | None, layer: int, n: int) -> pd.D
     return pd.DataFrame(rows, columns=["what", "grows with", "bytes", "size", "twice the tokens"])
 
 
-def nobody_builds(n: int, d: int, element: int = 4) -> int:
+def nobody_builds(n: int, d: int, *, element: int = 4) -> int:
     """Bytes of a tensor [n, n, d, d]: a d × d matrix for every pair of tokens. No model has one."""
     return n * n * d * d * element
 

@@ -63,7 +63,7 @@ class DistanceCurve:
     note: str
 
 
-def by_distance(trace: Trace, layer: int, head: int, query: int, key: int, furthest: int = 256) -> DistanceCurve:
+def by_distance(trace: Trace, layer: int, head: int, query: int, key: int, *, furthest: int = 256) -> DistanceCurve:
     """The pair's score at every distance from 0 to `furthest`: the key stays where it is, the query is moved.
 
     The pair's own distance is always among them. Raises InspectorError where the layer has no RoPE, it is not known how

@@ -7,7 +7,7 @@ Of a long prompt a sample of query rows is measured (`sample`), a strip at a tim
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from inspector.capture.masks import masked_weights
 from reimpl.attention import scaled_scores
 
 if TYPE_CHECKING:
+    from inspector.capture.records import OnLayer
     from inspector.trace.trace import Trace
 
 ALL_ROWS_UP_TO = 512  # tokens; of a longer prompt a sample of query rows is measured
@@ -33,7 +34,7 @@ def sample(n: int) -> slice:
     return slice((n - 1) % step, n, step)
 
 
-def spreads(trace: Trace, *, on_layer: Callable[[int, int], None] | None = None) -> pd.DataFrame:
+def spreads(trace: Trace, *, on_layer: OnLayer | None = None) -> pd.DataFrame:
     """One row per head: how far its scores are spread over the pairs that the mask allows, and what softmax makes of
     them.
 

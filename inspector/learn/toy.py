@@ -7,9 +7,9 @@ The toy is `reimpl.stepwise`, plain loops over Python numbers; heads are ranked 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,12 @@ import pandas as pd
 import torch
 
 from inspector.errors import InspectorError
+from inspector.text import refuse_other
 from reimpl.spec import MaskRule
 from reimpl.stepwise import Steps, attend_one
 
 if TYPE_CHECKING:
+    from inspector.capture.records import OnLayer
     from inspector.trace.tokens import Tokens
     from inspector.trace.trace import Trace
 
@@ -35,7 +37,8 @@ VECTORS: dict[str, tuple[float, ...]] = {
     "v_cat": (0.7, 0.6, 0.2, 0.4, 0.1),
 }
 ASSUMED = 0.70
-KEYS = ("it", "cat")
+Word = Literal["it", "cat"]
+KEYS: tuple[Word, ...] = get_args(Word)
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,15 @@ class Toy:
     """One of the two words as the query, both as keys, in the order of KEYS: steps with scores as they are, and with
     scores divided by sqrt(d)."""
 
-    query: str
+    query: Word
     d: int
     unscaled: Steps
     scaled: Steps
 
 
-def compute_toy(vectors: Mapping[str, Sequence[float]] = VECTORS, *, query: str = "it") -> Toy:
+def compute_toy(vectors: Mapping[str, Sequence[float]] = VECTORS, *, query: Word = "it") -> Toy:
     """Attention of one word over both. Raises InspectorError where the vectors are not of one length."""
+    refuse_other(query, KEYS, "word of the toy")
     d = len(vectors[f"q_{query}"])
     for kind in ("q", "k"):
         for word in KEYS:
@@ -89,7 +93,7 @@ def visible(trace: Trace, query: int) -> list[int]:
     return found
 
 
-def ranking(trace: Trace, query: int, key: int, *, on_layer: Callable[[int, int], None] | None = None) -> pd.DataFrame:
+def ranking(trace: Trace, query: int, key: int, *, on_layer: OnLayer | None = None) -> pd.DataFrame:
     """All heads by how much the query token looks at the key token, the strongest first; one row of weights per head.
 
     rank: from 1; layer, head; weight: of this key token; place: how many key tokens have a weight at least as large in

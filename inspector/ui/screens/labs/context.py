@@ -26,7 +26,7 @@ COLOURS = {
     "weights of one layer": "#d97a2b",
     "weights of all layers": "#a84f0a",
     "key/value cache": "#3584d4",
-    "kept by the capture": "#74add9",
+    "stored by the capture": "#74add9",
     "attention's parameters": "#8a94a3",
     "all parameters": "#667080",
 }
@@ -80,7 +80,7 @@ def _count(shown: Current, layer: int) -> tuple[Parameters | None, pd.DataFrame 
 
     def make(trace: Trace, report: Progress) -> tuple[Parameters, pd.DataFrame, str]:
         model = results.model(shown.request)
-        counts, why = costs.measured(trace, layer, report)
+        counts, why = costs.measured(trace, layer, progress=report)
         return attention_sizes.parameters(model), counts, why
 
     made = attempt(lambda report: results.result(shown.request, ("costs", layer), make, progress=report))
@@ -205,7 +205,7 @@ def _nobody_builds(found: Sizes) -> None:
         st.metric(f"n {n:,}, d_model {d:,}, float32", costs.human(costs.nobody_builds(n, d)), width=300)
         if found.d_model is not None:
             own = found.limit or n
-            size = costs.nobody_builds(own, found.d_model, found.element)
+            size = costs.nobody_builds(own, found.d_model, element=found.element)
             st.metric(
                 f"This model: n {own:,}, d_model {found.d_model:,}, {plain(found.dtype)}", costs.human(size), width=400
             )
