@@ -10,6 +10,7 @@ from inspector.analysis import maps, vectors
 from inspector.analysis.maps import picture, strongest_pairs
 from inspector.analysis.thumbnails import MASKED, Thumbnails, draw_thumbnails
 from inspector.analysis.vectors import pool_rows, projection
+from inspector.errors import InspectorError
 from reimpl.blockwise import pool_max
 
 
@@ -150,3 +151,10 @@ def test_a_window_and_words_are_the_pictures_numbers(traces):
     weights = np.nan_to_num(trace.weights(0, 1).numpy())
     assert merged[2, 1] == pytest.approx(weights[3:6, 1:3].sum(axis=1).mean(), rel=1e-5)
     np.testing.assert_allclose(np.nansum(merged, axis=1), 1, rtol=1e-5)
+
+
+def test_another_kind_of_picture_is_refused_with_the_choices(traces):
+    said = r"There is no kind of picture 'weight': choose weights, scaled_scores or weighted_values\."
+    for draw in (maps.picture, lambda *at, kind: maps.window(*at, slice(0, 3), slice(0, 3), kind=kind)):
+        with pytest.raises(InspectorError, match=said):
+            draw(traces["grouped"], 0, 0, kind="weight")

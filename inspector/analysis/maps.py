@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
 
+from inspector.text import refuse_other
 from reimpl.blockwise import Strip, pool_max
 
 if TYPE_CHECKING:
@@ -26,9 +27,12 @@ EXACT_UP_TO = 1024  # tokens whose every cell is sent; more than a canvas can sh
 
 @dataclass(frozen=True)
 class Picture:
-    """One head's map, [rows, columns] float32, NaN where the mask forbids every pair of the cell.
+    """One head's map, exact or pooled.
 
-    `pool` is k: each cell stands for k x k pairs (1: exact) and holds the largest of them.
+    Attributes:
+        values: [rows, columns] float32, NaN where the mask forbids every pair of the cell.
+        pool: k: each cell stands for k x k pairs and has the largest of their numbers (1: exact).
+        n: tokens of the prompt.
     """
 
     values: npt.NDArray[np.float32]
@@ -45,11 +49,23 @@ def picture(
     without_first: bool = False,
     exact_up_to: int = EXACT_UP_TO,
 ) -> Picture:
-    """One head's numbers for a canvas: exact, or pooled for a long prompt.
+    """Compute one head's numbers for a canvas: exact, or pooled for a long prompt.
 
-    kind: weights, scaled_scores, or weighted_values (each weight times the length of the value vector it brings).
-    without_first: the first token's column left out and the other weights of each row scaled up to the row's sum.
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        kind: weights, scaled_scores, or weighted_values (each weight times the length of the value vector it brings).
+        without_first: leave the first token's column out, and scale the other weights of each row up to the row's sum.
+        exact_up_to: cells along one side, at most; of a longer prompt several tokens share a cell.
+
+    Returns:
+        The picture, at most [exact_up_to, exact_up_to].
+
+    Raises:
+        InspectorError: there is no such kind, layer or head, or the layer's weights cannot be computed.
     """
+    refuse_other(kind, get_args(Kind), "kind of picture")
     k = -(-trace.n // exact_up_to)
     side = -(-trace.n // k)
     cells = torch.full((side, side), torch.nan)
@@ -71,7 +87,24 @@ def window(
     kind: Kind = "weights",
     without_first: bool = False,
 ) -> npt.NDArray[np.float32]:
-    """Exact numbers of some query rows and key columns of one head, NaN where the mask forbids."""
+    """Return exact numbers of some query rows and key columns of one head.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        rows: positions of the query tokens.
+        columns: positions of the key tokens.
+        kind: as in `picture`.
+        without_first: as in `picture`.
+
+    Returns:
+        [rows, columns] float32, NaN where the mask forbids.
+
+    Raises:
+        InspectorError: as `picture` does.
+    """
+    refuse_other(kind, get_args(Kind), "kind of picture")
     values = _numbers(trace, layer, head, kind, rows, without_first=without_first)
     seen = values.masked_fill(~trace.allowed(layer, queries=rows, head=head), torch.nan)
     return seen[:, columns].cpu().numpy()
@@ -80,25 +113,43 @@ def window(
 def by_words(
     trace: Trace, layer: int, head: int, groups: Sequence[Sequence[int]], *, without_first: bool = False
 ) -> npt.NDArray[np.float32]:
-    """Weights between groups of tokens: summed over a group's key tokens, averaged over its query tokens.
+    """Return weights between groups of tokens: summed over a group's key tokens, averaged over its query tokens.
 
-    What a word gives to another is then again a share: rows keep their sum. NaN where no pair is allowed.
+    What a word gives to another is then again a share: rows keep their sum.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        groups: the token positions of each word.
+        without_first: as in `picture`.
+
+    Returns:
+        [words, words] float32, NaN where no pair is allowed.
     """
     weights = _numbers(trace, layer, head, "weights", slice(0, trace.n), without_first=without_first).cpu()
     members = torch.zeros(len(groups), trace.n)
     for row, group in enumerate(groups):
         members[row, list(group)] = 1.0
     means = members / members.sum(1, keepdim=True)
-    may = members @ trace.allowed(layer, head=head).float().cpu() @ members.T > 0
+    allowed = members @ trace.allowed(layer, head=head).float().cpu() @ members.T > 0
     merged = means @ weights @ members.T
-    return merged.masked_fill(~may, torch.nan).numpy()
+    return merged.masked_fill(~allowed, torch.nan).numpy()
 
 
 def strongest_pairs(trace: Trace, layer: int, head: int, *, count: int = 50, first_token: bool = True) -> pd.DataFrame:
-    """The `count` largest attention weights of one head, largest first.
+    """Return the largest attention weights of one head, largest first.
 
-    `first_token=False` leaves out key token 0: in many models most attention goes there (the attention
-    sink) and hides the rest. Columns: query position, query token, key position, key token, weight.
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        count: how many.
+        first_token: False leaves out key token 0: in many models most attention goes there (the attention sink) and
+            hides the rest.
+
+    Returns:
+        A row per pair: query position, query token, key position, key token, weight.
     """
     best = torch.empty(0)
     where = torch.empty(0, dtype=torch.long)  # t * n + s
@@ -127,7 +178,15 @@ def strongest_pairs(trace: Trace, layer: int, head: int, *, count: int = 50, fir
 
 
 def cells_of(part: slice, k: int) -> slice:
-    """Which cells of k tokens a stretch of tokens fills."""
+    """Return the cells of k tokens each that a stretch of tokens fills.
+
+    Args:
+        part: positions of tokens, from a multiple of k.
+        k: tokens along one side of a cell.
+
+    Returns:
+        Positions of cells.
+    """
     return slice(part.start // k, -(-part.stop // k))
 
 
@@ -141,7 +200,10 @@ def _numbers(
     *,
     without_first: bool = False,
 ) -> torch.Tensor:
-    """Some query rows of one head's numbers, [t, s] float32, nothing masked out; `keys` as `trace.strips` gives it."""
+    """Return some query rows of one head's numbers, [t, s] float32, masked pairs included.
+
+    keys: as `trace.strips` gives it (None: all).
+    """
     if kind == "scaled_scores":
         return trace.scaled_scores(layer, head, rows, keys).detach().float()
     weights = trace.weights(layer, head, rows, keys).detach().float()
@@ -153,12 +215,13 @@ def _numbers(
         weights = torch.where(rest > 0, weights * whole / rest, weights)
     if kind == "weights":
         return weights
-    return weights * trace.value(layer, head)[keys or slice(None)].detach().float().norm(dim=-1)
+    lengths: torch.Tensor = trace.value(layer, head)[keys or slice(None)].detach().float().norm(dim=-1)
+    return weights * lengths
 
 
 def _strips(
     trace: Trace, layer: int, head: int, kind: Kind, *, align: int = 1, without_first: bool = False
 ) -> Iterator[tuple[Strip, torch.Tensor]]:
-    """One head's rows, strip by strip, with the keys that a strip's rows may look at."""
+    """Yield one head's rows strip by strip, with the keys that a strip's rows may attend to."""
     for strip in trace.strips(layer, head, align=align):
         yield strip, _numbers(trace, layer, head, kind, strip.rows, strip.keys, without_first=without_first)

@@ -23,20 +23,29 @@ NOT_ROTATED = "not rotated"
 
 
 def planes(trace: Trace, layer: int, head: int, query: int, key: int) -> pd.DataFrame:
-    """The score of one query token and one key token, split by rotation frequency: a row for each plane that turns, the
-    fastest first as a rule, and one more for the dimensions that do not.
+    """Split the score of one query token and one key token by rotation frequency.
 
-    plane:         its number, from 0; missing (NA) for what is not rotated.
-    dimensions:    the two dimensions that turn together, as text.
-    wavelength:    after how many tokens it has turned once, 2·pi / radians per position (infinite: never).
-    angle_degrees: by how much query and key are turned against each other: their distance times the plane's speed.
-    share:         the sum of query * key over its dimensions. All shares add up to the score.
-    content:       what the share would be with both tokens at the same position: the dot product of the unrotated
-                   vectors in this plane (times the square of the attention factor, where the RoPE rule has one).
-    position:      the rest, which rotation by the distance makes.
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the query token's position.
+        key: the key token's position.
 
-    Raises InspectorError, one sentence, where the layer does not use RoPE, its family is not reimplemented, the trace
-    has no model, or its vectors turn out not to be its unrotated ones turned in these planes.
+    Returns:
+        A row for each plane that turns, the fastest first as a rule, and one more for the dimensions that do not turn:
+        plane: its number, from 0; missing (NA) for what is not rotated.
+        dimensions: the two dimensions that turn together, as text.
+        wavelength: after how many tokens it has turned once, 2·pi / radians per position (infinite: never).
+        angle_degrees: by how much query and key are turned against each other: their distance times the plane's speed.
+        share: the sum of query * key over its dimensions. All shares add up to the score.
+        content: what the share would be with both tokens at the same position: the dot product of the unrotated vectors
+        in this plane (times the square of the attention factor, where the RoPE rule has one).
+        position: the rest, which comes from rotation by the distance.
+
+    Raises:
+        InspectorError: the layer does not use RoPE, its family is not reimplemented, the trace has no model, or its
+            vectors are not its unrotated ones turned in these planes.
     """
     found = turning(trace, layer)
     steps = pair_steps(trace, layer, head, query, key)
@@ -75,8 +84,21 @@ def planes(trace: Trace, layer: int, head: int, query: int, key: int) -> pd.Data
 
 
 def dimensions(trace: Trace, layer: int, steps: PairSteps, *, rope: bool = True) -> pd.DataFrame:
-    """The vectors as numbers, a row per dimension: dimension, query, key, product, and (where planes are known) plane:
-    the number of the plane it turns in, missing (NA) where it does not turn. `rope=False`: before rotation."""
+    """Return a pair's vectors as numbers, a row per dimension.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        steps: the pair's steps, as `score_breakdown.pair_steps` returns them.
+        rope: False takes the vectors before rotation.
+
+    Returns:
+        Columns dimension, query, key, product, and where planes are known plane: the number of the plane that the
+        dimension turns in, missing (NA) where it does not turn.
+
+    Raises:
+        InspectorError: vectors before rotation are asked for and there are none.
+    """
     chosen = (
         (steps.query, steps.key, steps.product)
         if rope
@@ -98,8 +120,17 @@ def dimensions(trace: Trace, layer: int, steps: PairSteps, *, rope: bool = True)
 
 @dataclass(frozen=True)
 class Turning:
-    """The planes of a layer that turn: numbers, first and second dimension, radians per position, all [planes]; the
-    factor on cosine and sine, and the direction (-1: backwards)."""
+    """The planes of a layer that turn.
+
+    Attributes:
+        plane: the planes' numbers [planes].
+        first: the first dimension of each [planes].
+        second: the second dimension of each [planes].
+        speed: radians per position [planes].
+        factor: what cosine and sine are multiplied by.
+        direction: 1, or -1 where the layer turns backwards.
+        scaled: dimensions of planes that stand still, but have the factor.
+    """
 
     plane: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
@@ -110,12 +141,27 @@ class Turning:
     scaled: npt.NDArray[np.int64]  # dimensions of planes that stand still, but have the factor
 
     def angles(self, position: int) -> Vector:
-        """By how many radians each plane is turned at this position, [planes]: position times speed, with its sign."""
+        """Return by how many radians each plane is turned at a position, with its sign.
+
+        Args:
+            position: of the token.
+
+        Returns:
+            [planes], float64.
+        """
         formed = (np.float32(position) * self.speed).astype(np.float64)  # formed in float32, as the library does
         return formed * self.direction
 
     def turned(self, before: Vector, position: int) -> Vector:
-        """A vector [d] as the rotation leaves it at this position."""
+        """Rotate a vector as the layer does at a position.
+
+        Args:
+            before: [d], before rotation.
+            position: of the token.
+
+        Returns:
+            [d], after rotation.
+        """
         angle = self.angles(position)
         cos, sin = np.cos(angle) * self.factor, np.sin(angle) * self.factor
         after = before.copy()
@@ -125,13 +171,30 @@ class Turning:
         return after
 
     def still(self, width: int) -> npt.NDArray[np.int64]:
-        """The dimensions that do not turn."""
+        """Return the dimensions that do not turn.
+
+        Args:
+            width: d, the head's dimensions.
+
+        Returns:
+            Their numbers in order.
+        """
         return np.setdiff1d(np.arange(width), np.concatenate((self.first, self.second)))
 
 
 def turning(trace: Trace, layer: int) -> Turning:
-    """The layer's planes and how fast they turn. Raises InspectorError, one sentence, where nothing turns or it is not
-    known: no RoPE, no model at hand, a family that is not reimplemented."""
+    """Return a layer's planes and how fast they turn.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+
+    Returns:
+        The planes that turn.
+
+    Raises:
+        InspectorError: the layer does not use RoPE, the trace has no model, or the family is not reimplemented.
+    """
     if trace.layers[layer].rope is False:
         raise InspectorError(f"Layer {layer} does not use RoPE: nothing is turned, its score is all content.")
     rope = model_of(trace, "the speed at which planes turn").reimplementation[layer].spec.rope
@@ -153,7 +216,7 @@ def turning(trace: Trace, layer: int) -> Turning:
 
 
 def _plane_dimensions(rope: RopeSpec, width: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First and second dimension of each of the dim/2 planes, in a head of `width` dimensions."""
+    """Return first and second dimension of each of the dim/2 planes, in a head of `width` dimensions."""
     start = width - rope.dim if rope.last else 0
     count = np.arange(rope.dim // 2)
     if rope.style == "halves":
@@ -162,6 +225,6 @@ def _plane_dimensions(rope: RopeSpec, width: int) -> tuple[npt.NDArray[np.int64]
 
 
 def _ranges(numbers: npt.NDArray[np.int64]) -> str:
-    """0–3, 8, 10–11."""
+    """Write numbers in order as ranges: 0–3, 8, 10–11."""
     runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
     return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)

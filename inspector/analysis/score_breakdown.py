@@ -23,18 +23,34 @@ Vector = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PairSteps:
-    """How one query token comes to give its weight to one key token, in the order of computation.
+    """How the attention weight of one query token and one key token is computed, step by step.
 
-    Vectors are [d], float64 copies of what the model computed in its own dtype. `query` and `key` are after rotation,
-    as the score uses them; `*_before` are before it (None where there is no before, and `no_before` says why).
+    Vectors are [d], float64 copies of what the model computed in its own dtype.
 
-    product:      query * key, dimension by dimension; it adds up to `score`, but for rounding in the model's dtype.
-    score:        the raw dot product. scaled: score * scale. capped: `scaled` after the soft-cap, or the same.
-    scaled_score: what the softmax sees, `capped` plus the bias (0 where the model adds none).
-    allowed:      may this query look at this key? If not, the weight is 0.
-    keys:         how many keys it may look at; largest: the row's largest scaled score.
-    exponential:  e^(scaled_score - largest); total: the sum of these over the row, an attention sink's included.
-    weight:       exponential / total, as the model's own softmax rounds it; NaN where `no_weight` says why not.
+    Attributes:
+        query_position: of the query token.
+        key_position: of the key token.
+        query: its query vector after rotation, as the score uses it.
+        key: its key vector after rotation.
+        product: query * key, dimension by dimension; it adds up to `score`, but for rounding in the model's dtype.
+        query_before: the query vector before rotation; None where there is none, and `no_before` says why.
+        key_before: the key vector before rotation, likewise.
+        product_before: query_before * key_before.
+        no_before: why there are no vectors before rotation; else empty.
+        score: the raw dot product.
+        scale: what scores are multiplied by.
+        scaled: score * scale.
+        softcap: the limit that scaled scores approach; None where the layer has none.
+        capped: `scaled` after the soft-cap, or the same.
+        bias: what is added to the capped score (0 where the model adds nothing).
+        scaled_score: what the softmax sees: `capped` plus `bias`.
+        allowed: whether this query may attend to this key; if not, the weight is 0.
+        keys: how many keys it may attend to.
+        largest: the row's largest scaled score.
+        exponential: e^(scaled_score - largest).
+        total: the sum of these over the row, an attention sink's included.
+        weight: exponential / total, as the model's own softmax rounds it; NaN where `no_weight` says why not.
+        no_weight: why there is no weight; else empty.
     """
 
     query_position: int
@@ -63,20 +79,31 @@ class PairSteps:
 
     @property
     def distance(self) -> int:
-        """How many positions the key stands before the query."""
+        """Return how many positions the key stands before the query."""
         return self.query_position - self.key_position
 
 
 def pair_steps(trace: Trace, layer: int, head: int, query: int, key: int, *, before_rope: bool = True) -> PairSteps:
-    """The steps for the query token at position `query` and the key token at position `key` of one head.
+    """Compute every step from one head's query and key vector to their attention weight.
 
-    `before_rope=False` leaves out the vectors before rotation, which for a long prompt may need another forward pass.
-    Raises InspectorError where there is no such layer, head or token.
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the query token's position.
+        key: the key token's position.
+        before_rope: False leaves out the vectors before rotation, which of a long prompt may need another forward pass.
+
+    Returns:
+        The steps, in the order of computation.
+
+    Raises:
+        InspectorError: there is no such layer, head or token.
     """
     _check(trace, query, key)
-    info, kept = trace.layers[layer], trace.stored[layer]
+    info, stored = trace.layers[layer], trace.stored[layer]
     after = _numbers(trace.query(layer, head)[query]), _numbers(trace.key(layer, head)[key])
-    before, no_before = _before(trace, layer, head, query, key) if before_rope else (None, "They were not asked for.")
+    before, no_before = _before(trace, layer, head, query, key) if before_rope else (None, "They were not requested.")
     frame = row(trace, layer, head, query)
     seen = frame["scaled score"][frame["allowed"]]
     chosen = frame.iloc[key]
@@ -84,8 +111,8 @@ def pair_steps(trace: Trace, layer: int, head: int, query: int, key: int, *, bef
     scaled = score * info.scale
     capped = scaled if info.softcap is None else float(np.tanh(scaled / info.softcap)) * info.softcap
     bias = 0.0
-    if kept.bias is not None:  # [h or 1, t or 1, s]
-        table = kept.bias[head if kept.bias.shape[0] > 1 else 0]
+    if stored.bias is not None:  # [h or 1, t or 1, s]
+        table = stored.bias[head if stored.bias.shape[0] > 1 else 0]
         bias = float(table[query if table.shape[0] > 1 else 0, key])
     largest = float(seen.max())
     exponentials = np.exp(seen - largest)
@@ -120,10 +147,20 @@ def pair_steps(trace: Trace, layer: int, head: int, query: int, key: int, *, bef
 
 
 def row(trace: Trace, layer: int, head: int, query: int) -> pd.DataFrame:
-    """One query token's whole row: a frame with all key tokens in order.
+    """Return one query token's whole row of scores and weights.
 
-    Columns: position, token, allowed (may this query look there), score, scaled score (as the softmax sees it), weight
-    (0 where it may not look; NaN everywhere where the model's weights cannot be told).
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the query token's position.
+
+    Returns:
+        A row per key token, in order: position, token, allowed (whether this query may attend to it), score, scaled
+        score (as the softmax sees it), weight (0 where masked; NaN everywhere where the weights cannot be computed).
+
+    Raises:
+        InspectorError: there is no such layer, head or token.
     """
     _check(trace, query, 0)
     one = slice(query, query + 1)
@@ -147,14 +184,22 @@ def row(trace: Trace, layer: int, head: int, query: int) -> pd.DataFrame:
 
 
 def strongest_key(frame: pd.DataFrame) -> int:
-    """Of a row, the key with the largest scaled score other than the first token, which in many heads draws most
-    attention whatever the prompt; the first where there is no other."""
+    """Choose the key with the largest scaled score other than the first token.
+
+    The first token draws most attention in many heads, whatever the prompt.
+
+    Args:
+        frame: the table that `row` returns.
+
+    Returns:
+        The key's position; 0 where there is no other.
+    """
     others = frame[frame["allowed"] & (frame["position"] > 0)]
     return int(others["position"].loc[others["scaled score"].idxmax()]) if len(others) else 0
 
 
 def _before(trace: Trace, layer: int, head: int, query: int, key: int) -> tuple[tuple[Vector, Vector] | None, str]:
-    """Query and key vector before rotation; or None, and why."""
+    """Return query and key vector before rotation; or None, and why."""
     rope = trace.layers[layer].rope
     if rope is False:
         return None, f"Layer {layer} does not use RoPE: queries and keys are compared as they are."
@@ -168,16 +213,19 @@ def _before(trace: Trace, layer: int, head: int, query: int, key: int) -> tuple[
 
 
 def _no_weight(trace: Trace, layer: int) -> str:
+    """Say why this layer's weights cannot be shown; empty: they can."""
     why = trace.stored[layer].unexplained
     return f"Layer {layer}'s weights cannot be shown: {why}." if why else ""
 
 
 def _check(trace: Trace, query: int, key: int) -> None:
+    """Refuse positions that the prompt does not have."""
     for name, position in (("query", query), ("key", key)):
         if not 0 <= position < trace.n:
             raise InspectorError(f"There is no {name} token {position}: this prompt has tokens 0 to {trace.n - 1}.")
 
 
 def _numbers(values: torch.Tensor) -> Vector:
+    """Copy a tensor to numpy in float64."""
     found: Vector = values.detach().double().cpu().numpy()
     return found

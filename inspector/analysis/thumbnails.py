@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,21 +16,26 @@ from inspector.trace.trace import STRIP_BYTES
 from reimpl.blockwise import pool_max
 
 if TYPE_CHECKING:
-    from inspector.capture.records import LayerInfo
+    from inspector.capture.records import LayerInfo, OnLayer
     from inspector.trace.trace import Trace
 
 THUMBNAIL = 32  # cells along one side of a head's small picture, at most
-MASKED = 0  # a thumbnail's level for "cannot look there"; 1..255 are weights
+MASKED = 0  # a thumbnail's level for "may not attend there"; 1..255 are weights
 
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """A small picture of every head: `pixels` [all heads, side, side] uint8, layer after layer.
+    """Small pictures of all heads.
 
-    Level 0 is masked; level u in 1..255 is the weight ((u - 1) / 254) squared: a square root keeps weights
-    down to 4e-6 apart from zero, where equal steps would lose all under 1/510.
-    sample: from how many query rows they are drawn (None: from all), but for the heads in `whole`; failed: how many
-    could not be drawn from all.
+    Attributes:
+        pixels: [all heads, side, side] uint8, layer after layer. Level 0 is masked; level u in 1..255 is the weight
+            ((u - 1) / 254) squared: a square root keeps weights down to 4e-6 apart from zero, where equal steps would
+            lose all under 1/510.
+        pool: tokens along one side of a cell.
+        n: tokens of the prompt.
+        sample: from how many query rows they are drawn (None: from all), but for the heads in `whole`.
+        whole: places among all heads of those drawn from all their query rows.
+        failed: how many heads could not be drawn from all their query rows.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -42,15 +47,16 @@ class Thumbnails:
 
     @property
     def nbytes(self) -> int:
+        """Return the bytes of the pixels."""
         return self.pixels.nbytes
 
     @property
     def left(self) -> int:
-        """How many heads are still to be drawn from all query rows."""
+        """Count the heads that are still to be drawn from all query rows."""
         return 0 if self.sample is None else len(self.pixels) - len(self.whole) - self.failed
 
     def said(self) -> str:
-        """From how many query tokens the pictures are drawn, in words; empty where from all."""
+        """Say in words from how many query tokens the pictures are drawn; empty where from all."""
         if self.sample is None:
             return ""
         rest = f"; {len(self.whole)} of {len(self.pixels)} heads from all of them" if self.whole else ""
@@ -59,8 +65,15 @@ class Thumbnails:
         return f"drawn from {self.sample:,} of {self.n:,} query tokens{rest}"
 
     def with_whole(self, drawn: Mapping[int, npt.NDArray[np.uint8] | None]) -> Thumbnails:
-        """The same with some heads (by their place among all) drawn from all their query rows, as `draw_thumbnail` or
-        `shrunk` gives them; None: that failed, and the head stays as it is."""
+        """Return the same with some heads drawn from all their query rows.
+
+        Args:
+            drawn: a head's place among all -> its cells [side, side] as `draw_thumbnail` or `shrunk` gives them; None
+                where that failed: the head stays as it is.
+
+        Returns:
+            New thumbnails; these are unchanged.
+        """
         found = {place: cells for place, cells in drawn.items() if cells is not None}
         if not drawn:
             return self
@@ -72,8 +85,14 @@ class Thumbnails:
         return replace(self, pixels=pixels, whole=whole, failed=failed, sample=sample)
 
     def telling(self, layers: Sequence[LayerInfo]) -> tuple[int, int]:
-        """(layer, head) of the head with the most to see: the one that looks hardest at single tokens that
-        are neither the first one nor the token itself. A first thing to look at, nothing more."""
+        """Choose a first head to look at: the one that attends most to single tokens other than the first and itself.
+
+        Args:
+            layers: what is known of each layer, in order.
+
+        Returns:
+            Its layer and head.
+        """
         side = self.pixels.shape[-1]
         levels = self.pixels.astype(np.float32)
         others = np.tri(side, k=-1, dtype=bool)  # below the diagonal
@@ -92,12 +111,19 @@ def draw_thumbnails(
     *,
     side: int = THUMBNAIL,
     sample: int | None = None,
-    on_layer: Callable[[int, int], None] | None = None,
+    on_layer: OnLayer | None = None,
 ) -> Thumbnails:
-    """Every head of every layer, max-pooled to at most side x side; one layer in memory at a time.
+    """Draw every head of every layer, max-pooled, with one layer in memory at a time.
 
-    sample: draw them from about so many query rows, spread evenly, each with all its keys (None: from all rows). What
-    the other rows look at is then not in the pictures.
+    Args:
+        trace: the prompt's trace.
+        side: cells along one side, at most.
+        sample: draw them from about so many query rows, spread evenly, each with all its keys (None: from all rows).
+            What the other rows attend to is then not in the pictures.
+        on_layer: called as on_layer(done, total) after each layer; what it raises ends the work.
+
+    Returns:
+        The pictures; heads of layers whose vectors are not stored are masked throughout.
     """
     k = small_pool(trace.n, side)
     rows = None if sample is None or sample >= trace.n else spread(trace.n, k, sample)
@@ -114,7 +140,17 @@ def draw_thumbnails(
 
 
 def draw_thumbnail(trace: Trace, layer: int, head: int, pool: int) -> npt.NDArray[np.uint8]:
-    """One head's small picture from all its query rows, [side, side], as Thumbnails of this `pool` has it."""
+    """Draw one head's small picture from all its query rows, as `draw_thumbnails` draws it.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        pool: tokens along one side of a cell.
+
+    Returns:
+        [side, side] uint8, in the levels of Thumbnails.
+    """
     side = -(-trace.n // pool)
     cells = torch.full((side, side), -1.0)
     if trace.stored[layer].has_vectors:
@@ -123,20 +159,45 @@ def draw_thumbnail(trace: Trace, layer: int, head: int, pool: int) -> npt.NDArra
 
 
 def shrunk(found: Picture, pool: int) -> npt.NDArray[np.uint8]:
-    """A picture of weights as the small one of `pool` x `pool` pairs a cell (a multiple of its own) that Thumbnails
-    has of this head."""
+    """Shrink one head's picture of weights to the small picture that Thumbnails has of this head.
+
+    Args:
+        found: the picture.
+        pool: tokens along one side of a small picture's cell, a multiple of the picture's own.
+
+    Returns:
+        [side, side] uint8, in the levels of Thumbnails.
+    """
     return _levels(pool_max(torch.from_numpy(found.values).nan_to_num(-1.0), pool // found.pool)).numpy()
 
 
 def small_pool(n: int, side: int = THUMBNAIL) -> int:
-    """Of how many tokens a small picture's cell is, on a side: whole cells of `picture`, so that one can be drawn from
-    the other."""
+    """Return how many tokens a small picture's cell stands for, along one side.
+
+    Cells are whole cells of `maps.picture`, so that one can be drawn from the other.
+
+    Args:
+        n: tokens of the prompt.
+        side: cells along one side, at most.
+
+    Returns:
+        Tokens along one side of a cell.
+    """
     pool = -(-n // EXACT_UP_TO)
     return pool * -(-n // (pool * side))
 
 
 def spread(n: int, k: int, count: int) -> list[int]:
-    """About `count` of n positions, the same number from each k, evenly apart."""
+    """Choose about `count` of n positions, the same number from each k, evenly apart.
+
+    Args:
+        n: how many positions there are.
+        k: positions in a block.
+        count: about how many to choose.
+
+    Returns:
+        Positions in order; at least one of each block.
+    """
     blocks = -(-n // k)
     each = max(1, count // blocks)
     found = {
@@ -146,7 +207,7 @@ def spread(n: int, k: int, count: int) -> list[int]:
 
 
 def _all_heads(trace: Trace, info: LayerInfo, k: int) -> torch.Tensor:
-    """Every head of a layer pooled to [h, side, side], -1 where the mask forbids every pair of the cell."""
+    """Pool every head of a layer to [h, side, side], -1 where the mask forbids every pair of the cell."""
     side = -(-trace.n // k)
     cells = torch.full((info.heads, side, side), -1.0)
     together = 4 * info.heads * k * trace.n <= STRIP_BYTES  # as strips are at least k rows high
@@ -164,7 +225,7 @@ def _pool_into(cells: torch.Tensor, trace: Trace, layer: int, head: int | None, 
 
 
 def _some_rows(trace: Trace, info: LayerInfo, k: int, rows: list[int]) -> torch.Tensor:
-    """The same from these query rows alone."""
+    """Pool every head of a layer from these query rows alone: [h, side, side]."""
     side = -(-trace.n // k)
     weights = trace.weights(info.index, None, rows).detach().float()  # [h, rows, n]
     seen = weights.masked_fill(~trace.allowed(info.index, rows), -1.0)
@@ -172,12 +233,12 @@ def _some_rows(trace: Trace, info: LayerInfo, k: int, rows: list[int]) -> torch.
     columns = seen.view(*seen.shape[:2], side, k).amax(-1).cpu()
     cells = torch.full((info.heads, side, side), -1.0)
     block = torch.tensor(rows) // k
-    for at in block.unique().tolist():
+    for at in sorted(set(block.tolist())):
         cells[:, at] = columns[:, block == at].amax(1)
     return cells
 
 
 def _levels(pooled: torch.Tensor) -> torch.Tensor:
-    """Weights, -1 for masked, as the levels of Thumbnails."""
+    """Turn weights, -1 for masked, into the levels of Thumbnails."""
     encoded = torch.where(pooled < 0, float(MASKED), 1 + torch.round(254 * pooled.clamp(0, 1).sqrt()))
     return encoded.to(torch.uint8)

@@ -18,10 +18,18 @@ if TYPE_CHECKING:
 
 
 def head_vectors(trace: Trace, layer: int, head: int) -> dict[str, npt.NDArray[np.float32]]:
-    """Query and key before and after rotation, and value, of one head: each [n, d_head] float32.
+    """Return query and key before and after rotation, and value, of one head.
 
     In a layer without RoPE there is no "before", and where rotation cannot be switched off it is not known: query and
     key come once.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0; key and value are its group's.
+
+    Returns:
+        Name -> vectors of all tokens, [n, d_head] float32 (the value's width may differ).
     """
     found: dict[str, torch.Tensor] = {}
     if trace.layers[layer].rope:
@@ -37,7 +45,15 @@ def head_vectors(trace: Trace, layer: int, head: int) -> dict[str, npt.NDArray[n
 
 
 def vector_frame(values: npt.NDArray[np.float32], labels: Sequence[str]) -> pd.DataFrame:
-    """One kind of vector as numbers: a row per token, the columns token, 0, 1, ... d_head - 1."""
+    """Return one kind of vector as a table: a row per token.
+
+    Args:
+        values: [n, d].
+        labels: the n tokens' labels.
+
+    Returns:
+        Columns token, "0", "1", ... d - 1.
+    """
     frame = pd.DataFrame(values.astype(np.float64))
     frame.columns = pd.Index([str(d) for d in range(values.shape[1])])
     frame.insert(0, "token", list(labels))
@@ -45,24 +61,46 @@ def vector_frame(values: npt.NDArray[np.float32], labels: Sequence[str]) -> pd.D
 
 
 def lengths(found: Mapping[str, npt.NDArray[np.float32]], labels: Sequence[str]) -> pd.DataFrame:
-    """The Euclidean length of each token's vectors; a column per kind of vector."""
+    """Return the Euclidean length of each token's vectors.
+
+    Args:
+        found: kind of vector -> [n, d].
+        labels: the n tokens' labels.
+
+    Returns:
+        A row per token: token, and a column per kind of vector.
+    """
     columns = {name: np.linalg.norm(values.astype(np.float64), axis=1) for name, values in found.items()}
     return pd.DataFrame({"token": list(labels), **columns})
 
 
 def cosines(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Cosine of the angle between every two tokens' vectors [n, n]: 1 the same direction, 0 at right angles."""
+    """Return the cosine of the angle between every two tokens' vectors: 1 the same direction, 0 at right angles.
+
+    Args:
+        values: [n, d].
+
+    Returns:
+        [n, n] float32; 0 for a vector of zeros.
+    """
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     turned = values / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return np.clip(turned @ turned.T, -1, 1).astype(np.float32)
+    found: npt.NDArray[np.float32] = np.clip(turned @ turned.T, -1, 1).astype(np.float32)
+    return found
 
 
 def projection(
     queries: npt.NDArray[np.float32], keys: npt.NDArray[np.float32], labels: Sequence[str]
 ) -> tuple[pd.DataFrame, float]:
-    """Queries and keys together on the plane in which they differ most (their first two principal components).
+    """Project queries and keys on the plane in which they differ most: their first two principal components.
 
-    Columns: vector (query or key), position, token, x, y. Also the share of all variance that the plane shows.
+    Args:
+        queries: [n, d].
+        keys: [n, d].
+        labels: the n tokens' labels.
+
+    Returns:
+        A row per vector: vector (query or key), position, token, x, y; and the share of all variance in that plane.
     """
     both = np.concatenate([queries, keys]).astype(np.float64)
     centred = both - both.mean(axis=0)
@@ -85,8 +123,15 @@ def projection(
 
 
 def pool_rows(values: npt.NDArray[np.float32], *, exact_up_to: int = EXACT_UP_TO) -> Picture:
-    """Vectors of all tokens [n, d] for a canvas; in a long prompt each row is the number farthest from zero
-    of k tokens."""
+    """Prepare vectors of all tokens for a canvas; of a long prompt, pool them to fewer rows.
+
+    Args:
+        values: [n, d].
+        exact_up_to: rows, at most; of a longer prompt each row has the numbers farthest from zero of k tokens.
+
+    Returns:
+        The picture [rows, d].
+    """
     n = len(values)
     k = -(-n // exact_up_to)
     if k > 1:
