@@ -160,7 +160,7 @@ def test_dropout_drops_with_probability_p_and_keeps_the_mean():
     frame, mean = dropout.averages(row, 0.3, seed=1)
     assert np.abs(mean - row).max() == frame["largest difference"].iloc[-1]
     assert (frame["largest difference"] < 4 * frame["expected"]).all()
-    with pytest.raises(InspectorError, match="dropout of 1 is no probability below 1"):
+    with pytest.raises(InspectorError, match="dropout of 1 is not a probability below 1"):
         dropout.dropped(row, 1.0, seed=0)
 
 

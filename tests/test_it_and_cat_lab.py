@@ -80,7 +80,7 @@ def test_the_ranking_is_the_traces_weights(cat):
 def test_tokens_that_are_not_there_or_not_seen_are_refused(cat):
     with pytest.raises(InspectorError, match="no query token 11: this prompt has tokens 0 to 10"):
         toy.ranking(cat, 11, 0)
-    with pytest.raises(InspectorError, match="Query token 1 may not look at key token 7 in any layer"):
+    with pytest.raises(InspectorError, match="Query token 1 may not attend to key token 7 in any layer"):
         toy.ranking(cat, 1, 7)
 
 

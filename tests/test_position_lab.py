@@ -202,7 +202,7 @@ def test_a_layer_without_rope_has_two_variants_and_growing_queries_are_switched_
     assert (len(found.variants), "none to switch off" in found.note) == (2, True)
     trace = entry("llama4_text", tmp_path / "b")
     grows = next(i for i, layer in enumerate(trace.model.reimplementation) if layer.spec.temperature is not None)
-    assert "grow with their position" in shuffles_alike(trace, grows).note
+    assert "scales its queries by position" in shuffles_alike(trace, grows).note
 
 
 def test_an_order_that_slips_in_by_another_way_is_noticed(tmp_path, monkeypatch):

@@ -22,8 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerSizes:
-    """One layer. `back`: the library's cache keeps this many last positions at most (None: all), which with the new
-    token are the window."""
+    """One layer's heads, widths and cache.
+
+    Attributes:
+        heads: query heads.
+        kv_heads: key/value heads.
+        d_head: width of a query or key.
+        d_value: width of a value.
+        back: the library's cache stores this many last positions at most (None: all), which with the new token are the
+            window.
+    """
 
     heads: int
     kv_heads: int
@@ -32,14 +40,28 @@ class LayerSizes:
     back: int | None = None
 
     def cached(self, n: int) -> int:
-        """How many positions the cache holds after n tokens."""
+        """Return how many positions the cache stores after n tokens.
+
+        Args:
+            n: tokens.
+
+        Returns:
+            Positions.
+        """
         return n if self.back is None else min(n, self.back)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the formulas need. element: bytes a number takes; limit: the positions the model has (None: no limit).
-    d_model is None where a trace from a file does not say it."""
+    """All that the formulas need to know of a model.
+
+    Attributes:
+        layers: each layer's sizes.
+        d_model: width of the residual; None where a trace from a file does not have it.
+        element: bytes of one number.
+        dtype: the numbers' dtype, as text.
+        limit: how many positions the model has (None: no limit).
+    """
 
     layers: tuple[LayerSizes, ...]
     d_model: int | None
@@ -48,44 +70,90 @@ class Sizes:
     limit: int | None
 
     def weights_of_head(self, n: int) -> int:
-        """n² · b. The scores take as much; half of both lies behind the mask and takes its place all the same."""
+        """Return the bytes of one head's weights: n² · b.
+
+        The scores take as much. Half of both is masked and takes its place all the same.
+
+        Args:
+            n: tokens.
+
+        Returns:
+            Bytes.
+        """
         return n * n * self.element
 
     def weights_of_layer(self, n: int, layer: int) -> int:
-        """H · n² · b."""
+        """Return the bytes of one layer's weights: H · n² · b.
+
+        Args:
+            n: tokens.
+            layer: counted from 0.
+
+        Returns:
+            Bytes.
+        """
         return self.layers[layer].heads * self.weights_of_head(n)
 
     def weights(self, n: int) -> int:
-        """L · H · n² · b, were all layers' kept at the same time."""
+        """Return the bytes of all layers' weights, were they stored at the same time: L · H · n² · b.
+
+        Args:
+            n: tokens.
+
+        Returns:
+            Bytes.
+        """
         return sum(self.weights_of_layer(n, layer) for layer in range(len(self.layers)))
 
     def cache(self, n: int) -> int:
-        """L · 2 · n · G · d · b; in a layer with a window only its last positions."""
+        """Return the bytes of the key/value cache: L · 2 · n · G · d · b; of a window only its last positions.
+
+        Args:
+            n: tokens.
+
+        Returns:
+            Bytes.
+        """
         return sum(one.cached(n) * one.kv_heads * (one.d_head + one.d_value) for one in self.layers) * self.element
 
     def stored(self, n: int) -> int:
-        """L · n · (H + 2 G) · d · b: queries, keys and values of every token, windows or not."""
+        """Return the bytes of queries, keys and values of every token, windows or not: L · n · (H + 2 G) · d · b.
+
+        Args:
+            n: tokens.
+
+        Returns:
+            Bytes.
+        """
         each = (one.heads * one.d_head + one.kv_heads * (one.d_head + one.d_value) for one in self.layers)
         return n * sum(each) * self.element
 
     def matrices(self) -> int | None:
-        """L · (2 H + 2 G) · d · m · b: W_q, W_k, W_v and W_o, for any n. None where m is not known."""
+        """Return the bytes of W_q, W_k, W_v and W_o, for any n: L · (2 H + 2 G) · d · m · b.
+
+        Returns:
+            Bytes; None where m is not known.
+        """
         if self.d_model is None:
             return None
         each = ((one.heads + one.kv_heads) * (one.d_head + one.d_value) for one in self.layers)
         return sum(each) * self.d_model * self.element
 
     def without_sharing(self) -> Sizes:
-        """The same model if every query head had keys and values of its own."""
+        """Return the sizes of the same model if every query head had keys and values of its own."""
         return replace(self, layers=tuple(replace(one, kv_heads=one.heads) for one in self.layers))
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Bytes of the library's parameters, tied ones once: all of the model, and those inside its attention modules.
+    """Bytes of the library's parameters, tied ones counted once.
 
-    matrices: of W_q, W_k, W_v and W_o as the reimplementation reads them from the checkpoint; None where the family is
-    not reimplemented, or has no four such matrices. why: the reason then.
+    Attributes:
+        whole: of all of the model.
+        attention: of its attention modules.
+        matrices: of W_q, W_k, W_v and W_o as the reimplementation reads them from the checkpoint; None where the family
+            is not reimplemented, or has no four such matrices.
+        why: the reason then; else empty.
     """
 
     whole: int
@@ -95,7 +163,14 @@ class Parameters:
 
 
 def sizes(trace: Trace) -> Sizes:
-    """The sizes of this trace's model. A trace from a file has no model at hand: its limit is unknown then."""
+    """Read the sizes of a trace's model.
+
+    Args:
+        trace: the prompt's trace. One opened from a file without its model leaves the limit unknown.
+
+    Returns:
+        The sizes.
+    """
     value = trace.value(0)  # in the model's own dtype, however the trace keeps it
     backs = _backs(trace)
     layers = tuple(
@@ -117,7 +192,14 @@ def sizes(trace: Trace) -> Sizes:
 
 
 def parameters(model: Model) -> Parameters:
-    """Bytes of the loaded model's parameters, counted."""
+    """Count the bytes of a loaded model's parameters.
+
+    Args:
+        model: the model.
+
+    Returns:
+        Bytes of all, of attention's, and of the four matrices.
+    """
     names = {info.name for info in model.layers}
     attention = [parameter for name in sorted(names) for parameter in model.model.get_submodule(name).parameters()]
     matrices, why = None, ""
@@ -131,9 +213,16 @@ def parameters(model: Model) -> Parameters:
 
 
 def cache_bytes(cache: Any) -> int:
-    """Bytes of the tensors in a library's cache, one after the other.
+    """Count the bytes of the tensors in a library's cache.
 
-    Raises InspectorError for a cache of layers that hold anything but keys and values (states of a recurrence).
+    Args:
+        cache: what the library's forward pass returns as its key/value cache.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        InspectorError: the cache has layers of anything but keys and values (states of a recurrence).
     """
     return _nbytes(
         part for layer in _cache_layers(cache) for part in (layer.keys, layer.values) if isinstance(part, Tensor)
@@ -141,11 +230,11 @@ def cache_bytes(cache: Any) -> int:
 
 
 def _cache_layers(cache: Any) -> list[Any]:
-    """The cache's layers, all of a kind that can be counted."""
+    """Return the cache's layers, all of a kind that can be counted."""
     if not isinstance(cache, DynamicCache):
         kind = "no cache" if cache is None else f"a {type(cache).__name__}"
-        raise InspectorError(f"This model hands back {kind}, which is not made of keys and values alone.")
-    known = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)  # the last one holds nothing
+        raise InspectorError(f"This model returns {kind}, which is not made of keys and values alone.")
+    known = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)  # the last one stores nothing
     other = next((layer for layer in cache.layers if type(layer) not in known), None)
     if other is not None:
         raise InspectorError(
@@ -155,9 +244,12 @@ def _cache_layers(cache: Any) -> list[Any]:
 
 
 def _backs(trace: Trace) -> list[int | None]:
-    """How many last positions each layer's cache keeps: what the library's own cache says of itself (it may keep all
-    where the mask has a window, or nothing where a layer uses another's keys). From the masks where it cannot be asked.
-    A window of w is the new token and w - 1 before it; stretches (chunks) are cached the same way."""
+    """Return how many last positions each layer's cache stores.
+
+    The library's own cache says so of itself (it may store all where the mask has a window, or nothing where a layer
+    uses another's keys); where it cannot be asked, the masks do. A window of w is the new token and w - 1 before it;
+    chunks are cached the same way.
+    """
     model = model_or_none(trace)
     if model is not None:
         try:
@@ -172,5 +264,5 @@ def _backs(trace: Trace) -> list[int | None]:
 
 
 def _nbytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of tensors, each place in memory once."""
+    """Count the bytes of tensors, each place in memory once."""
     return sum({(one.data_ptr(), one.nbytes): one.nbytes for one in tensors}.values())

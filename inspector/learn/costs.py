@@ -38,10 +38,21 @@ GROWTH = {
 
 
 def measured(trace: Trace, layer: int, *, progress: Progress = no_progress) -> tuple[pd.DataFrame, str]:
-    """Real tensors' bytes: a row for each number of tokens, the columns of GROWTH up to what the capture keeps.
+    """Count real tensors' bytes for several numbers of tokens.
 
-    The prompt's tokens, repeated where they do not suffice, run through the model; `layer` is the one whose weights
-    stand by themselves. Also why the cache was not counted (its column is NaN then); empty: it was.
+    The prompt's tokens, repeated where they do not suffice, run through the model.
+
+    Args:
+        trace: the prompt's trace.
+        layer: the layer whose weights are listed by themselves.
+        progress: called with what is counted, and the fraction done.
+
+    Returns:
+        A row per number of tokens, with the columns of GROWTH up to what the capture stores; and why the cache was not
+        counted (its column is NaN then; empty: it was).
+
+    Raises:
+        InspectorError: the trace has no model.
     """
     model = model_of(trace, "counting real tensors")
     rows, why = [], ""
@@ -53,20 +64,27 @@ def measured(trace: Trace, layer: int, *, progress: Progress = no_progress) -> t
             cached: float = cache_bytes(model.cache(ids))
         except InspectorError as error:
             cached, why = float("nan"), str(error)
-        kept = [part for one in run.stored for part in (one.query, one.key, one.value)]
+        stored = [part for one in run.stored for part in (one.query, one.key, one.value)]
         counts = (
             run.weights(layer, 0).nbytes,
             run.weights(layer).nbytes,
             sum(run.weights(one.index).nbytes for one in run.layers),
             cached,
-            sum(part.nbytes for part in kept),
+            sum(part.nbytes for part in stored),
         )
         rows.append({"tokens": n, **dict(zip(GROWTH, counts, strict=False))})
     return pd.DataFrame(rows), why
 
 
 def lengths(trace: Trace) -> list[int]:
-    """For how many tokens real tensors are counted."""
+    """Return for how many tokens real tensors are counted.
+
+    Args:
+        trace: the prompt's trace.
+
+    Returns:
+        Numbers of tokens, in order.
+    """
     model = model_or_none(trace)
     limit = None if model is None else model.positions
     wanted = {n for n in LENGTHS if limit is None or n <= limit}
@@ -74,8 +92,20 @@ def lengths(trace: Trace) -> list[int]:
 
 
 def by_formula(found: Sizes, counted: Parameters | None, layer: int, ns: Iterable[int]) -> pd.DataFrame:
-    """The same columns by formula, a row for each n. All parameters together follow no formula here: they are counted,
-    as are those inside the attention modules, which may be more than four matrices (missing without a model)."""
+    """Compute the same columns by formula.
+
+    All parameters together follow no formula here: they are counted, as are those inside the attention modules, which
+    may be more than four matrices (missing without a model).
+
+    Args:
+        found: the model's sizes.
+        counted: its parameters; None without a model.
+        layer: the layer whose weights are listed by themselves.
+        ns: numbers of tokens.
+
+    Returns:
+        A row per number of tokens: tokens, and the columns of GROWTH in bytes.
+    """
     rows = []
     for n in ns:
         costs = (
@@ -92,13 +122,30 @@ def by_formula(found: Sizes, counted: Parameters | None, layer: int, ns: Iterabl
 
 
 def steps(limit: int | None) -> list[int]:
-    """1, 2, 4, ... and the model's limit: enough points, for in a log-log picture these are straight lines."""
+    """Return the numbers of tokens to draw: 1, 2, 4, ... and the model's limit.
+
+    These are enough points, for in a log-log picture growth is a straight line.
+
+    Args:
+        limit: how many positions the model has (None: no limit).
+
+    Returns:
+        Numbers of tokens, in order.
+    """
     most = limit or DRAWN_UP_TO
     return sorted({*(2**power for power in range(most.bit_length()) if 2**power <= most), most})
 
 
 def long(frame: pd.DataFrame, how: str) -> pd.DataFrame:
-    """Columns tokens, what, bytes, size (in words), how: a row for each number, for a chart."""
+    """Reshape a table of costs for a chart: a row for each number.
+
+    Args:
+        frame: tokens, and the columns of GROWTH.
+        how: how the numbers were found, for the column of that name.
+
+    Returns:
+        Columns tokens, what, bytes, size (in words), how.
+    """
     melted = frame.melt("tokens", var_name="what", value_name="bytes").dropna()
     melted["bytes"] = melted["bytes"].astype("float64")
     melted["size"] = [human(int(number)) for number in melted["bytes"]]
@@ -107,7 +154,15 @@ def long(frame: pd.DataFrame, how: str) -> pd.DataFrame:
 
 
 def compared(formula: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
-    """A row for each thing and length that was counted: columns what, tokens, formula, counted, difference."""
+    """Compare formulas with real tensors.
+
+    Args:
+        formula: the table of `by_formula`.
+        counts: the table of `measured`.
+
+    Returns:
+        A row for each thing and length that was counted: what, tokens, formula, counted, difference.
+    """
     rows = []
     for what in counts.columns[1:]:
         for n, counted in zip(counts["tokens"], counts[what], strict=True):
@@ -118,7 +173,14 @@ def compared(formula: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def formulas(found: Sizes) -> dict[str, str]:
-    """What is counted -> its formula with this model's own sizes, as LaTeX. Layers of one kind make one term."""
+    """Write each formula with this model's own sizes, as LaTeX.
+
+    Args:
+        found: the model's sizes. Layers of one kind make one term.
+
+    Returns:
+        What is counted -> its formula.
+    """
     b = found.element
     kinds = Counter(found.layers)
 
@@ -147,7 +209,17 @@ def formulas(found: Sizes) -> dict[str, str]:
 
 
 def growth(found: Sizes, counted: Parameters | None, layer: int, n: int) -> pd.DataFrame:
-    """At n tokens: columns what, grows with, bytes, size, and what twice as many tokens multiply it by."""
+    """Say what each thing takes at n tokens, and what twice as many tokens multiply it by.
+
+    Args:
+        found: the model's sizes.
+        counted: its parameters; None without a model.
+        layer: the layer whose weights are listed by themselves.
+        n: tokens.
+
+    Returns:
+        Columns what, grows with, bytes, size, twice the tokens.
+    """
     both = by_formula(found, counted, layer, (n, 2 * n))
     windows = any(one.back is not None for one in found.layers)
     rows = []
@@ -161,12 +233,28 @@ def growth(found: Sizes, counted: Parameters | None, layer: int, n: int) -> pd.D
 
 
 def nobody_builds(n: int, d: int, *, element: int = 4) -> int:
-    """Bytes of a tensor [n, n, d, d]: a d × d matrix for every pair of tokens. No model has one."""
+    """Return the bytes of the full tensor [n, n, d, d]: a d × d matrix for every pair of tokens. No model has one.
+
+    Args:
+        n: tokens.
+        d: width.
+        element: bytes of one number.
+
+    Returns:
+        Bytes.
+    """
     return n * n * d * d * element
 
 
 def human(count: int) -> str:
-    """768 B, 1.02 kB, 4.5 PB: three significant digits, a kilobyte being 1000 bytes."""
+    """Write bytes for people: 768 B, 1.02 kB, 4.5 PB; three significant digits, a kilobyte being 1000 bytes.
+
+    Args:
+        count: bytes.
+
+    Returns:
+        The text.
+    """
     size = float(count)
     for unit in ("B", "kB", "MB", "GB", "TB", "PB", "EB"):
         if size < 999.5 or unit == "EB":

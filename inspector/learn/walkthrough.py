@@ -1,7 +1,7 @@
-"""A trace, a layer, a head and a query token go in; the numbers of each station of the Walkthrough come out, as numpy
-arrays and pandas frames, in the order of computation (stations.py names them).
+"""Compute the numbers of each station of the Walkthrough for one query token, in the order of computation.
 
-The stations between one query and one key are `inspector.analysis.score_breakdown`; the heads' shares are shares.py.
+stations.py names the stations. Those between one query and one key are `inspector.analysis.score_breakdown`; the
+heads' shares are `inspector.analysis.shares`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,16 @@ MATRICES = ("W_q", "W_k", "W_v", "W_o")
 
 @dataclass(frozen=True)
 class StreamNumbers:
-    """The query token's vectors around a layer's attention, as capture/residual_stream.py names
-    them, [d_model] each."""
+    """The query token's vectors before and after a layer's attention, [d_model] each.
+
+    Attributes:
+        embedding: what the token starts with.
+        residual: the residual before the block.
+        input: the attention input.
+        output: the attention output.
+        next_residual: the residual before the next block.
+        added_to: what the output is added to, in words, as capture/residual_stream.py names it.
+    """
 
     embedding: Numbers | None = None
     residual: Numbers | None = None
@@ -40,7 +48,19 @@ class StreamNumbers:
 
 
 def residual_stream(trace: Trace, layer: int, query: int) -> StreamNumbers:
-    """What stands around this layer's attention for the query token, by one more forward pass."""
+    """Return the query token's vectors before and after a layer's attention, by one more forward pass.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        query: the query token's position.
+
+    Returns:
+        The vectors.
+
+    Raises:
+        InspectorError: there is no such token, or the trace has no model.
+    """
     one_row(trace, query)
     found = model_of(trace, "the residual stream").residual_stream(trace.tokens.ids, trace.layers[layer], query)
     arrays = {name: numbers(v) for name, v in vars(found).items() if isinstance(v, Tensor)}
@@ -52,10 +72,14 @@ def residual_stream(trace: Trace, layer: int, query: int) -> StreamNumbers:
 
 @dataclass(frozen=True)
 class LookUp:
-    """Where a token's embedding comes from: its row of the learned table of `rows` vectors.
+    """Where a token's embedding comes from: its row of the learned table.
 
-    same: what the first block receives is that row in every element. factor: what it is multiplied by first, where it
-    is one number (some models do that); NaN where it is neither.
+    Attributes:
+        row: [d_model].
+        rows: how many vectors the table has.
+        same: whether the first block receives that row in every element.
+        factor: what the row is multiplied by first, where it is one number (some models do that); NaN where it is
+            neither.
     """
 
     row: Numbers  # [d_model]
@@ -65,7 +89,16 @@ class LookUp:
 
 
 def look_up(trace: Trace, query: int, embedding: Numbers) -> LookUp | None:
-    """The token's row of the embedding table; None where the model has no such table of that width."""
+    """Find a token's row of the embedding table.
+
+    Args:
+        trace: the prompt's trace.
+        query: the token's position.
+        embedding: what the first block receives [d_model].
+
+    Returns:
+        The row; None where the model has no such table of that width.
+    """
     try:
         table = model_of(trace, "the embedding table").model.get_input_embeddings().weight
     except (AttributeError, NotImplementedError, NoModel):
@@ -81,13 +114,35 @@ def look_up(trace: Trace, query: int, embedding: Numbers) -> LookUp | None:
 
 
 def matrices(trace: Trace, layer: int, head: int) -> dict[str, Numbers]:
-    """This head's slices of W_q, W_k [d_head, d_model], W_v [d_value, d_model] and W_o [d_model, d_value]."""
+    """Return one head's slices of the four matrices.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+
+    Returns:
+        W_q, W_k [d_head, d_model], W_v [d_value, d_model] and W_o [d_model, d_value] by name.
+
+    Raises:
+        InspectorError: the trace has no model, or the family is not reimplemented.
+    """
     found = model_of(trace, "a head's matrices").head_parameters(layer, head)
     return {name: numbers(getattr(found, name)) for name in MATRICES}
 
 
 def own_vectors(trace: Trace, layer: int, head: int, query: int) -> dict[str, Numbers]:
-    """The query token's own query, key (before RoPE where the layer has it) and value vector in this head."""
+    """Return the query token's own query, key (before RoPE where the layer has it) and value vector in one head.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the token's position.
+
+    Returns:
+        Name -> vector.
+    """
     before = trace.layers[layer].rope is True
     when = " before RoPE" if before else ""
     return {
@@ -98,21 +153,34 @@ def own_vectors(trace: Trace, layer: int, head: int, query: int) -> dict[str, Nu
 
 
 def made_vectors(trace: Trace, layer: int, head: int, query: int, received: Numbers) -> pd.DataFrame:
-    """The query token's three vectors, each by its matrix from what attention `received`, beside what the model has.
+    """Compute the query token's three vectors by their matrices, beside what the model has.
 
-    Columns: vector (as `own_vectors` names it), matrix; first: the first number of matrix times attention input; model:
-    the same number as the model has it; differing: how many of `elements` numbers differ by more than rounding allows.
-    Where a model adds a bias or normalises, that is many: the matrix is not all of it then.
+    Where a model adds a bias or normalises, many numbers differ: the matrix is not all of it then.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the token's position.
+        received: its attention input [d_model].
+
+    Returns:
+        A row per vector: vector (as `own_vectors` names it); matrix; first: the first number of matrix times attention
+        input; model: the same number as the model has it; differing: how many of `elements` numbers differ by more than
+        rounding allows.
+
+    Raises:
+        InspectorError: as `matrices`.
     """
     parameters = matrices(trace, layer, head)
     unit = torch.finfo(trace.stored[layer].query.dtype).eps
-    given = received.astype(np.float64)
+    inputs = received.astype(np.float64)
     rows = []
     for (name, theirs), matrix in zip(own_vectors(trace, layer, head, query).items(), MATRICES, strict=False):
         weight = parameters[matrix].astype(np.float64)
-        ours = weight @ given
+        ours = weight @ inputs
         # The model sums the same products in its own precision: each may be off by one unit.
-        room = unit * (np.abs(weight) @ np.abs(given))
+        room = unit * (np.abs(weight) @ np.abs(inputs))
         rows.append(
             {
                 "vector": name,
@@ -130,10 +198,20 @@ def made_vectors(trace: Trace, layer: int, head: int, query: int, received: Numb
 
 
 def scalings(trace: Trace, layer: int, head: int, query: int, d_model: int) -> pd.DataFrame:
-    """What the softmax makes of this row of scores under different scales: none, the layer's own, and 1/√d_model.
+    """Compute what the softmax makes of one row of scores without a scale, with the layer's own, and with 1/√d_model.
 
-    Columns: what, scale, spread (standard deviation of the scaled scores it may look at), largest (attention weight),
-    entropy (of the weights, in bits). Soft-caps, biases and sinks are left out: this is about the scale alone.
+    Soft-caps, biases and sinks are left out: this is about the scale alone.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the query token's position.
+        d_model: width of the residual.
+
+    Returns:
+        A row per scale: what, scale, spread (standard deviation of the scaled scores that it may attend to), largest
+        (attention weight), entropy (of the weights, in bits).
     """
     rows = one_row(trace, query)
     scores = trace.scores(layer, head, queries=rows)[0].float()
@@ -157,8 +235,14 @@ def scalings(trace: Trace, layer: int, head: int, query: int, d_model: int) -> p
 
 
 def with_exponentials(row: pd.DataFrame) -> pd.DataFrame:
-    """A row as score_breakdown.row gives it, of the keys this query may look at, with what the softmax does to each:
-    exponential = e^(scaled score - the largest)."""
+    """Add to a row what the softmax does to each key: exponential = e^(scaled score - the largest).
+
+    Args:
+        row: the table that `score_breakdown.row` returns.
+
+    Returns:
+        The keys that this query may attend to, with the column exponential.
+    """
     seen = row[row["allowed"]]
     return seen.assign(exponential=np.exp(seen["scaled score"] - seen["scaled score"].max()))
 
@@ -170,9 +254,13 @@ def with_exponentials(row: pd.DataFrame) -> pd.DataFrame:
 class WeightedValues:
     """One query token's weighted values: those with the largest weights by themselves, the rest as their sum.
 
-    positions: of the key tokens shown, in order. values: weight x value vector, [shown, d_value]. rest: the sum of all
-    others', [d_value]; None where there are none. rest_weight: what weight those have together. context: the sum of
-    all, as the model's dtype rounds it, [d_value].
+    Attributes:
+        positions: of the key tokens shown, in order.
+        weights: theirs [shown].
+        values: weight x value vector, [shown, d_value].
+        rest: the sum of all others', [d_value]; None where there are none.
+        rest_weight: what weight those have together.
+        context: the sum of all, as the model's dtype rounds it, [d_value].
     """
 
     positions: list[int]
@@ -184,14 +272,25 @@ class WeightedValues:
 
 
 def weighted_values(trace: Trace, layer: int, head: int, query: int, *, most: int = 24) -> WeightedValues:
-    """The weighted values of one query token: the `most` key tokens it looks at most, and the rest together."""
+    """Compute the weighted values of one query token: its top key tokens, and the rest together.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the query token's position.
+        most: how many key tokens are shown by themselves.
+
+    Returns:
+        The weighted values and their sum.
+    """
     weights = trace.weights(layer, head, queries=one_row(trace, query))[0].float()  # [s]
-    may = trace.allowed(layer, queries=one_row(trace, query), head=head)[0].expand(trace.n)
+    allowed = trace.allowed(layer, queries=one_row(trace, query), head=head)[0].expand(trace.n)
     values = trace.value(layer, head).float()  # [s, d_value]
-    order = weights.masked_fill(~may, -1.0).argsort(descending=True, stable=True)
-    count = min(most, int(may.sum()))
+    order = weights.masked_fill(~allowed, -1.0).argsort(descending=True, stable=True)
+    count = min(most, int(allowed.sum()))
     shown = order[:count].sort().values
-    others = order[count : int(may.sum())]
+    others = order[count : int(allowed.sum())]
     return WeightedValues(
         positions=shown.tolist(),
         weights=numbers(weights[shown]),
@@ -203,6 +302,15 @@ def weighted_values(trace: Trace, layer: int, head: int, query: int, *, most: in
 
 
 def compute_contexts(trace: Trace, layer: int, query: int) -> Tensor:
-    """Context vectors of all heads for one query token [h, d_value]; one row of weights per head is computed."""
+    """Compute the context vectors of all heads for one query token; one row of weights per head is computed.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        query: the query token's position.
+
+    Returns:
+        [h, d_value].
+    """
     weights = trace.weights(layer, queries=one_row(trace, query))  # [h, 1, s]
     return context_vectors(weights, trace.value(layer))[:, 0]
