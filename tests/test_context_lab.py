@@ -10,7 +10,7 @@ import torch
 from screen_app import open_app
 
 from inspector.errors import InspectorError
-from inspector.learn import attention_sizes, costs
+from inspector.learn import attention_sizes, cache_sizes, costs, counted_costs
 
 KINDS = ["grouped", "multi-query", "wide heads", "mistral", "qwen2 sliding", "gemma2", "smollm3", "biases", "qwen3"]
 
@@ -18,7 +18,7 @@ KINDS = ["grouped", "multi-query", "wide heads", "mistral", "qwen2 sliding", "ge
 @pytest.mark.packaged
 def test_the_packaged_models_formulas_are_its_tensors_to_the_byte(smollm, houston):
     found, counted = attention_sizes.sizes(houston), attention_sizes.parameters(smollm)
-    counts, why = costs.measured(houston, 5)
+    counts, why = counted_costs.measured(houston, 5)
     table = costs.compared(costs.by_formula(found, counted, 5, counts["tokens"]), counts)
     assert not why
     assert counts["tokens"].to_list() == [1, 4, 8, 16, 64]
@@ -43,7 +43,7 @@ def test_the_packaged_models_formulas_are_its_tensors_to_the_byte(smollm, housto
 def test_formulas_hold_for_every_kind_of_layer(tiny_model):
     trace = tiny_model.trace(tiny.ids(20))
     found, counted = attention_sizes.sizes(trace), attention_sizes.parameters(tiny_model)
-    counts, why = costs.measured(trace, 1)
+    counts, why = counted_costs.measured(trace, 1)
     assert not why
     assert (costs.compared(costs.by_formula(found, counted, 1, counts["tokens"]), counts)["difference"] == 0).all()
     assert counted.matrices == found.matrices()
@@ -57,7 +57,7 @@ def test_a_wrong_size_is_caught(tiny_model):
     """The negative control: each size, a little wrong, shows as a difference."""
     trace = tiny_model.trace(tiny.ids(20))
     right = attention_sizes.sizes(trace)
-    counts, _ = costs.measured(trace, 0)
+    counts, _ = counted_costs.measured(trace, 0)
     for change in ({"kv_heads": 4}, {"heads": 5}, {"d_head": 15}, {"back": None}, {"back": 7}):
         layers = (*right.layers[:2], dataclasses.replace(right.layers[2], **change))
         wrong = dataclasses.replace(right, layers=layers)
@@ -83,7 +83,7 @@ def test_half_precision_costs_half(tmp_path):
     trace = model.trace(tiny.ids(9))
     found = attention_sizes.sizes(trace)
     assert (found.element, found.dtype) == (2, "bfloat16")
-    counts, _ = costs.measured(trace, 0)
+    counts, _ = counted_costs.measured(trace, 0)
     table = costs.compared(costs.by_formula(found, attention_sizes.parameters(model), 0, counts["tokens"]), counts)
     assert (table["difference"] == 0).all()
 
@@ -103,7 +103,7 @@ def test_a_cache_of_another_kind_is_refused_in_a_sentence():
 
     for cache in (None, Recurrence()):
         with pytest.raises(InspectorError, match=r"not made of keys and values alone\.$"):
-            attention_sizes.cache_bytes(cache)
+            cache_sizes.cache_bytes(cache)
 
 
 def test_the_tensor_nobody_builds():

@@ -11,7 +11,7 @@ from screen_app import open_app, payloads
 import inspector
 from inspector.coverage import tiny as types
 from inspector.errors import InspectorError
-from inspector.learn import contexts
+from inspector.learn import context_controls, contexts
 
 FIRST, SECOND = contexts.EXAMPLES[0].first, contexts.EXAMPLES[0].second
 
@@ -53,7 +53,7 @@ def test_the_same_token_begins_at_distance_zero_and_moves(pair):
 @pytest.mark.packaged
 def test_control_the_same_prompt_twice_is_zero_everywhere(pair):
     first, at, *_ = pair
-    assert not contexts.repeated(first, at)[["distance", "differing"]].to_numpy().any()
+    assert not context_controls.repeated(first, at)[["distance", "differing"]].to_numpy().any()
 
 
 @pytest.mark.packaged
@@ -78,27 +78,27 @@ def test_another_meaning_is_farther_than_the_same_meaning(smollm):
 @pytest.mark.packaged
 def test_position_alone_changes_nothing_where_rope_turns(pair):
     first, at, *_ = pair
-    far = contexts.moved(first, at, 100)
-    assert far["distance"].max() < contexts.rounding(first)
+    far = context_controls.moved(first, at, 100)
+    assert far["distance"].max() < context_controls.rounding(first)
     assert far.loc[5, "differing"] > 0  # it was another run, at other positions
 
 
 def test_position_alone_counts_where_it_is_learned_and_is_refused_beyond_the_last(tmp_path):
     trace = inspector.load(types.save(types.types()["gpt2"], tmp_path)).trace(tiny.ids(6, vocabulary=64))
-    moved = contexts.moved(trace, 3, 2)
-    assert moved["distance"].min() > 10 * contexts.rounding(trace)  # from the embedding on
+    moved = context_controls.moved(trace, 3, 2)
+    assert moved["distance"].min() > 10 * context_controls.rounding(trace)  # from the embedding on
     with pytest.raises(InspectorError, match=r"Position \d+ does not exist: .* take a shorter prompt\."):
-        contexts.moved(trace, 3, 10_000)
+        context_controls.moved(trace, 3, 10_000)
 
 
 @pytest.mark.packaged
 def test_cut_to_one_position(smollm, pair):
-    found, position, texts = contexts.at_one_position(*pair)
+    found, position, texts = context_controls.at_one_position(*pair)
     assert (position, texts) == (3, (FIRST, "ston, we have"))
     again = smollm.trace(list(pair[2].tokens.ids[2:]))
     assert found.equals(contexts.residuals(pair[0], 3, again, 3))
     with pytest.raises(InspectorError, match="cannot be brought"):
-        contexts.cut_to(pair[0], 3, 5)
+        context_controls.cut_to(pair[0], 3, 5)
 
 
 @pytest.mark.packaged

@@ -65,7 +65,7 @@ def output(trace: Trace, layer: int, query: int, library: Numbers) -> Output:
         trace: the prompt's trace.
         layer: counted from 0.
         query: the query token's position.
-        library: [m], what the library computed for it (learn.walkthrough.residual_stream has it).
+        library: [m], what the library computed for it (learn.token_vectors.residual_stream has it).
 
     Returns:
         The shares, their sum and its check.

@@ -5,14 +5,11 @@ Sizes in formulas: n tokens, L layers, H query heads, G key/value heads, d = d_h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-from torch import Tensor
-from transformers.cache_utils import DummyLayer, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from typing import TYPE_CHECKING
 
 from inspector.errors import InspectorError
+from inspector.learn.cache_sizes import stored_positions, tensor_bytes
 from inspector.model.model import model_or_none
 
 if TYPE_CHECKING:
@@ -172,7 +169,7 @@ def sizes(trace: Trace) -> Sizes:
         The sizes.
     """
     value = trace.value(0)  # in the model's own dtype, however the trace keeps it
-    backs = _backs(trace)
+    backs = stored_positions(trace)
     layers = tuple(
         LayerSizes(info.heads, info.kv_heads, info.d_head, info.d_value, back)
         for info, back in zip(trace.layers, backs, strict=True)
@@ -206,63 +203,7 @@ def parameters(model: Model) -> Parameters:
     try:
         ours = model.reimplementation
         heads = [model.head_parameters(layer, head) for layer, one in enumerate(ours) for head in range(one.spec.heads)]
-        matrices = _nbytes(part for one in heads for part in (one.W_q, one.W_k, one.W_v, one.W_o))
+        matrices = tensor_bytes(part for one in heads for part in (one.W_q, one.W_k, one.W_v, one.W_o))
     except InspectorError as error:
         why = str(error)
-    return Parameters(_nbytes(model.model.parameters()), _nbytes(attention), matrices, why)
-
-
-def cache_bytes(cache: Any) -> int:
-    """Count the bytes of the tensors in a library's cache.
-
-    Args:
-        cache: what the library's forward pass returns as its key/value cache.
-
-    Returns:
-        Bytes.
-
-    Raises:
-        InspectorError: the cache has layers of anything but keys and values (states of a recurrence).
-    """
-    return _nbytes(
-        part for layer in _cache_layers(cache) for part in (layer.keys, layer.values) if isinstance(part, Tensor)
-    )
-
-
-def _cache_layers(cache: Any) -> list[Any]:
-    """Return the cache's layers, all of a kind that can be counted."""
-    if not isinstance(cache, DynamicCache):
-        kind = "no cache" if cache is None else f"a {type(cache).__name__}"
-        raise InspectorError(f"This model returns {kind}, which is not made of keys and values alone.")
-    known = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)  # the last one stores nothing
-    other = next((layer for layer in cache.layers if type(layer) not in known), None)
-    if other is not None:
-        raise InspectorError(
-            f"This model's cache has a {type(other).__name__}, which is not made of keys and values alone."
-        )
-    return list(cache.layers)
-
-
-def _backs(trace: Trace) -> list[int | None]:
-    """Return how many last positions each layer's cache stores.
-
-    The library's own cache says so of itself (it may store all where the mask has a window, or nothing where a layer
-    uses another's keys); where it cannot be asked, the masks do. A window of w is the new token and w - 1 before it;
-    chunks are cached the same way.
-    """
-    model = model_or_none(trace)
-    if model is not None:
-        try:
-            layers = _cache_layers(model.cache(trace.tokens.ids[:1]))
-        except InspectorError:
-            layers = []
-        if len(layers) == len(trace.layers):
-            windows = [0 if type(one) is DummyLayer else getattr(one, "sliding_window", None) for one in layers]
-            return [None if window is None else max(window - 1, 0) for window in windows]
-    limits = [info.window or info.chunk for info in trace.layers]
-    return [None if limit is None else limit - 1 for limit in limits]
-
-
-def _nbytes(tensors: Iterable[Tensor]) -> int:
-    """Count the bytes of tensors, each place in memory once."""
-    return sum({(one.data_ptr(), one.nbytes): one.nbytes for one in tensors}.values())
+    return Parameters(tensor_bytes(model.model.parameters()), tensor_bytes(attention), matrices, why)

@@ -29,7 +29,7 @@ from inspector.analysis import head_scores as head_measures
 from inspector.analysis import maps, shares
 from inspector.analysis import thumbnails as small_pictures
 from inspector.errors import InspectorError
-from inspector.learn import shuffle, walkthrough
+from inspector.learn import shuffle, token_vectors
 from inspector.model import cost
 from inspector.model.model import model_or_none
 from inspector.text import Progress
@@ -359,12 +359,12 @@ def vectors(
 
 def residual_stream(
     request: Request, layer: int, query: int, progress: Progress | None = None
-) -> walkthrough.StreamNumbers:
+) -> token_vectors.StreamNumbers:
     """One token's vectors around one layer's attention."""
 
-    def make(traced: Trace, report: Progress) -> walkthrough.StreamNumbers:
+    def make(traced: Trace, report: Progress) -> token_vectors.StreamNumbers:
         report("Running the prompt once more, to see around the attention", None)
-        return walkthrough.residual_stream(traced, layer, query)
+        return token_vectors.residual_stream(traced, layer, query)
 
     return result(request, ("around", layer, query), make, progress=progress)
 

@@ -9,7 +9,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from inspector.learn import attention_sizes, costs
+from inspector.learn import attention_sizes, costs, counted_costs
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
@@ -80,7 +80,7 @@ def _count(shown: Current, layer: int) -> tuple[Parameters | None, pd.DataFrame 
 
     def make(trace: Trace, report: Progress) -> tuple[Parameters, pd.DataFrame, str]:
         model = results.model(shown.request)
-        counts, why = costs.measured(trace, layer, progress=report)
+        counts, why = counted_costs.measured(trace, layer, progress=report)
         return attention_sizes.parameters(model), counts, why
 
     made = attempt(lambda report: results.result(shown.request, ("costs", layer), make, progress=report))
