@@ -33,6 +33,8 @@ Examiner = Callable[[str], Row]
 
 @dataclass(frozen=True)
 class _Child:
+    """A process that examines one type, and when it is to be ended."""
+
     name: str
     process: BaseProcess
     deadline: float
@@ -41,9 +43,18 @@ class _Child:
 def in_children(
     names: Iterable[str], examiner: Examiner = examine, *, jobs: int = 2, seconds: float = SECONDS
 ) -> Iterator[Row]:
-    """`examiner`'s row of each of these types as it is finished, at most `jobs` at once, each in a process of its own.
+    """Examine types in processes of their own, and yield each row as it is finished.
 
-    What dies or takes longer than `seconds` gives a row that says so. Ends all processes when it is closed.
+    What dies or takes too long gives a row that says so. All processes end when the generator is closed.
+
+    Args:
+        names: the types' names.
+        examiner: what is run in each process; it takes a name and returns its row.
+        jobs: processes at once, at most.
+        seconds: that one type may take.
+
+    Yields:
+        Rows, in the order in which they are finished.
     """
     context = _context()
     waiting = deque(names)
@@ -68,7 +79,7 @@ def in_children(
 
 
 def _context() -> BaseContext:
-    """Children that start in a moment, as copies of a process that has imported everything, where there are such."""
+    """Return how children start: at once, as copies of a process that has imported everything, where possible."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -77,6 +88,7 @@ def _context() -> BaseContext:
 
 
 def _start(context: BaseContext, examiner: Examiner, name: str, seconds: float) -> tuple[Connection, _Child]:
+    """Start the process of one type."""
     receiver, sender = context.Pipe(duplex=False)
     process: Any = context.Process(target=_in_child, args=(examiner, name, sender), daemon=True)  # type: ignore[attr-defined]
     process.start()
@@ -85,6 +97,7 @@ def _start(context: BaseContext, examiner: Examiner, name: str, seconds: float) 
 
 
 def _in_child(examiner: Examiner, name: str, sender: Connection) -> None:
+    """Run the examiner in the child, quietly and with limited memory, and send its row."""
     with contextlib.suppress(ImportError):  # no such limits on Windows
         import resource
 
@@ -101,8 +114,9 @@ def _in_child(examiner: Examiner, name: str, sender: Connection) -> None:
 
 
 def _received(receiver: Connection, child: _Child) -> Row:
+    """Return the row that a child sent, or one that says how it died."""
     row: Row | None = None
-    with contextlib.suppress(EOFError, OSError):  # it ended without a word
+    with contextlib.suppress(EOFError, OSError):  # it ended before it sent a row
         row = receiver.recv()
     receiver.close()
     child.process.join()
@@ -110,6 +124,7 @@ def _received(receiver: Connection, child: _Child) -> Row:
 
 
 def _ending(exit_code: int) -> str:
+    """Say how a process ended: its exit status, or the signal's name."""
     if exit_code >= 0:
         return f"exit status {exit_code}"
     with contextlib.suppress(ValueError):
@@ -118,10 +133,12 @@ def _ending(exit_code: int) -> str:
 
 
 def _stop(receiver: Connection, child: _Child) -> None:
+    """End a child."""
     child.process.kill()
     child.process.join()
     receiver.close()
 
 
 def _lost(name: str, reason: str) -> Row:
+    """Return the row of a type whose examination broke off."""
     return replace(blank_row(tiny.types()[name]), reason=reason, broken=True)

@@ -25,12 +25,26 @@ PATH = re.compile(r"(?<![\w.])/(?:[^\s/'\"]+/)+(?=[^\s/'\"])")  # the folders of
 
 
 def varied_ids(count: int = TOKENS) -> list[int]:
-    """Token ids, varied and with repetitions at different distances."""
+    """Return token ids, varied and with repetitions at different distances.
+
+    Args:
+        count: how many.
+
+    Returns:
+        The ids.
+    """
     return [(i * 7 + (i // 5) * 3) % table.VOCABULARY for i in range(count)]
 
 
 def examine(name: str) -> Row:
-    """One decoder type, in this process: build a tiny model, save it, load it, trace it, verify it."""
+    """Examine one decoder type in this process: build a tiny model, save it, load it, trace it, verify it.
+
+    Args:
+        name: the type's name.
+
+    Returns:
+        What was found.
+    """
     started = time.perf_counter()
     entry = tiny.types()[name]
     with tempfile.TemporaryDirectory(prefix="coverage-") as folder:
@@ -39,6 +53,7 @@ def examine(name: str) -> Row:
 
 
 def _examined(entry: Entry, folder: Path) -> Row:
+    """Examine a type, whose checkpoint is saved in `folder`; whatever goes wrong becomes the row's reason."""
     row = blank_row(entry)
     if entry.needs:
         return replace(row, reason=f"It cannot run on a prompt alone: {entry.needs}.")
@@ -54,7 +69,7 @@ def _examined(entry: Entry, folder: Path) -> Row:
     except Exception as error:
         return replace(row, reason=f"The library could not run it: {name_error(error)}.", broken=True)
     rope = row.rope if row.known else any(layer.rope for layer in trace.layers)
-    hidden = {kept.unexplained for kept in trace.stored if kept.unexplained}  # the seam's words for what it cannot show
+    hidden = {one.unexplained for one in trace.stored if one.unexplained}  # the capture's words for what it cannot show
     row = replace(row, captured=True, layers=len(trace.layers), rope=rope, unexplained="; ".join(sorted(hidden)))
     try:
         return _judged(row, verify(model, trace))
@@ -65,6 +80,7 @@ def _examined(entry: Entry, folder: Path) -> Row:
 
 
 def _judged(row: Row, report: VerificationReport) -> Row:
+    """Add what verification found to a row."""
     frame, controls = report.frame, report.controls
     applying = controls[controls["applies"]]
     return replace(
@@ -80,4 +96,12 @@ def _judged(row: Row, report: VerificationReport) -> Row:
 
 
 def name_error(error: BaseException) -> str:
+    """Name an error by its type and the first sentence of its message.
+
+    Args:
+        error: what was raised.
+
+    Returns:
+        A phrase to stand in a sentence.
+    """
     return f"{type(error).__name__} ({first_sentence(error)})" if str(error) else type(error).__name__

@@ -14,15 +14,25 @@ from inspector.coverage.tiny import Entry
 class Row:
     """What was found of one decoder type.
 
-    otherwise:      what it has in place of one softmax over queries and keys, as surveyed; "" where it has just that.
-    captured:       its attention was recorded, in `layers` attention layers.
-    reimplemented:  verification held at every stage, and every planted mistake was caught.
-    differences:    stage -> the largest difference of any layer; empty where nothing was compared.
-    differing:      elements that differ at all, over all stages and layers.
-    planted, caught, missed: the planted mistakes that apply, those noticed, and the names of the others.
-    unexplained:    why weights computed from the captured queries and keys would not be the library's; "": they are.
-    reason:         one sentence where it is not captured, not reimplemented or not verified; else "".
-    broken:         the examination itself broke off: the type crashed, hung or raised what nobody foresaw.
+    Attributes:
+        model_type: the library's name of the type.
+        class_name: the library's class.
+        alias_of: the type whose text model this one has; "" for one of its own.
+        known: whether the survey knows it.
+        otherwise: what it has in place of one softmax over queries and keys, as surveyed; "" where it has just that.
+        rope: whether it uses RoPE.
+        captured: its attention was recorded, in `layers` attention layers.
+        layers: how many.
+        reimplemented: verification held at every stage, and every planted mistake was caught.
+        differences: stage -> the largest difference of any layer; empty where nothing was compared.
+        differing: elements that differ at all, over all stages and layers.
+        planted: planted mistakes that apply.
+        caught: those noticed.
+        missed: names of the others.
+        unexplained: why weights computed from the captured queries and keys would not be the library's; "": they are.
+        reason: one sentence where it is not captured, not reimplemented or not verified; else "".
+        broken: the examination itself broke off: the type crashed, hung or raised what nobody foresaw.
+        seconds: what the examination took.
     """
 
     model_type: str
@@ -46,16 +56,16 @@ class Row:
 
     @property
     def failed(self) -> bool:
-        """It was compared with the library and did not hold, or missed a planted mistake."""
+        """Return whether it was compared with the library and differed, or missed a planted mistake."""
         return bool(self.differences) and not self.reimplemented
 
     @property
     def largest(self) -> float | None:
-        """The largest difference at any stage."""
+        """Return the largest difference at any stage; None where nothing was compared."""
         return max(self.differences.values()) if self.differences else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON (what is not finite as null)."""
+        """Return everything, ready for JSON (what is not finite as null)."""
         finite = {stage: size if math.isfinite(size) else None for stage, size in self.differences.items()}
         return {**asdict(self), "differences": finite, "failed": self.failed}
 
@@ -71,4 +81,12 @@ class Row:
 
 
 def blank_row(entry: Entry) -> Row:
+    """Return the row of a type of which nothing was found yet.
+
+    Args:
+        entry: the type.
+
+    Returns:
+        Its row.
+    """
     return Row(entry.name, entry.class_name, known=entry.known, otherwise=entry.otherwise, rope=bool(entry.rope))

@@ -16,10 +16,18 @@ from inspector.errors import InspectorError
 def sweep_types(
     names: Iterable[str] | None = None, *, jobs: int = 2, on_done: Callable[[Row], object] | None = None
 ) -> list[Row]:
-    """One row for each of these decoder types (all that the installed transformers has, unless told), in their order.
+    """Examine decoder types, each in a process of its own.
 
-    jobs: how many are examined at once; on_done: called with each row when it is there.
-    Raises InspectorError for a name that is no decoder type.
+    Args:
+        names: the types' names; None: all that the installed transformers has.
+        jobs: how many are examined at once.
+        on_done: called with each row when it is there.
+
+    Returns:
+        A row for each of these types, in their order.
+
+    Raises:
+        InspectorError: a name is no decoder type.
     """
     installed = tiny.types()
     wanted = list(dict.fromkeys(installed if names is None else names))
@@ -39,7 +47,14 @@ def sweep_types(
 
 
 def summary(rows: Iterable[Row]) -> str:
-    """The totals, in one sentence."""
+    """Say the totals in one sentence.
+
+    Args:
+        rows: what was found of each type.
+
+    Returns:
+        The sentence, and a second one where there are types that the survey does not know.
+    """
     rows = list(rows)
     captured, rope = [row for row in rows if row.captured], [row for row in rows if row.rope]
     done = [row for row in rope if row.reimplemented]
@@ -54,13 +69,22 @@ def summary(rows: Iterable[Row]) -> str:
 
 
 def unknown_type(name: str, installed: Iterable[str]) -> str:
-    """The sentence about a name that is no decoder type."""
+    """Return the sentence about a name that is no decoder type.
+
+    Args:
+        name: what was asked for.
+        installed: the names there are.
+
+    Returns:
+        The sentence, with names that are near.
+    """
     near = difflib.get_close_matches(name, list(installed), n=3, cutoff=0.5)
     advice = f"did you mean {' or '.join(near)}?" if near else "leave the name out to examine all."
     return f"'{name}' is no decoder type of the installed transformers: {advice}"
 
 
 def _under_the_name(entry: Entry, row: Row) -> Row:
+    """Return a row under the name of another type that has the same text model."""
     if entry.name == row.model_type:
         return row
     return replace(row, model_type=entry.name, class_name=entry.class_name, alias_of=row.model_type)
