@@ -1,4 +1,4 @@
-"""Prompt lengths go in; seconds and peak memory of every way through the model come out.
+"""Measure seconds and peak memory of every way through the model.
 
 Seconds are medians over rounds, each of which goes all ways one after the other, so that a machine that slows down
 slows all of them. Every peak is taken in a fresh process of its own, which goes one way once: the process's largest
@@ -24,7 +24,14 @@ TIMED_UP_TO = 2048  # tokens
 
 
 def seconds(plan: list[tuple[int, int, list[Way]]]) -> dict[str, Any]:
-    """plan: (tokens, rounds, ways) for each length. Ways as in benchmarks.ways; plain and capture are among them."""
+    """Time the ways at several lengths.
+
+    Args:
+        plan: (tokens, rounds, ways) for each length; plain and capture are among the ways.
+
+    Returns:
+        By length: seconds by way, and what pictures cost.
+    """
     import inspector
 
     model = inspector.load()
@@ -38,7 +45,16 @@ def seconds(plan: list[tuple[int, int, list[Way]]]) -> dict[str, Any]:
 
 
 def timed_equal(runs: Mapping[Way, Run], ids: list[int], rounds: int) -> tuple[dict[str, Any], Any]:
-    """Each way's seconds, its results held against a trace's before (of long prompts, while); and that trace."""
+    """Time ways whose results are compared with a trace's before (of long prompts, while they are timed).
+
+    Args:
+        runs: way -> function from token ids to its result.
+        ids: the prompt.
+        rounds: how often each way is timed.
+
+    Returns:
+        Seconds by way, and that trace.
+    """
     first = len(ids) <= EQUAL_FIRST_UP_TO
     trace = runs["capture"](ids) if first else None
     if first:
@@ -59,8 +75,16 @@ def timed_equal(runs: Mapping[Way, Run], ids: list[int], rounds: int) -> tuple[d
 
 
 def once(way: Way, n: int) -> dict[str, Any]:
-    """One way gone once: the bytes by which the process grew, the bytes that the result keeps, its seconds, a hash of
-    the last token's logits, and of a capture of a long prompt what its pictures cost."""
+    """Go one way once, in this process.
+
+    Args:
+        way: the way.
+        n: tokens.
+
+    Returns:
+        peak_bytes: by which the process grew; kept_bytes: that the result stores; seconds; logits: a hash of the last
+        token's; pictures: what those of a long prompt's capture cost.
+    """
     import inspector
 
     model = inspector.load()
@@ -79,8 +103,17 @@ def once(way: Way, n: int) -> dict[str, Any]:
     return found
 
 
-def from_once(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """What `seconds` gives of one length, from what `once` gave of each way; plain's and capture's logits are equal."""
+def from_once(found: Mapping[Way, dict[str, Any]]) -> dict[str, Any]:
+    """Return what `seconds` gives of one length, from what `once` gave of each way.
+
+    That plain's and capture's logits are equal is asserted.
+
+    Args:
+        found: way -> what `once` returned.
+
+    Returns:
+        Seconds by way, and what pictures cost.
+    """
     if "failed" not in found["plain"] | found["capture"]:
         same = found["plain"]["logits"] == found["capture"]["logits"]
         assert same, "plain: recording changed the logits"
