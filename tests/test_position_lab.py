@@ -247,7 +247,7 @@ def test_the_page_shows_these_numbers(houston):
     assert tables[0]["modulo 360"][0] == f"{planes['query_angle'][20]:.5g}°"
     assert np.array_equal(tables[1]["share"], planes["share"])
 
-    curve = position.by_distance(houston, 13, 8, 6, 2, 256)
+    curve = position.by_distance(houston, 13, 8, 6, 2, furthest=256)
     assert np.array_equal(tables[2]["score"], curve.frame["score"])
     assert any("distance of 4" in text.value and "equal to the last bit" in text.value for text in app.markdown)
 

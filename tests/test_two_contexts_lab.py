@@ -113,7 +113,7 @@ def test_where_a_word_stands(smollm):
     for word in ("lightn", "moon", "ight"):
         with pytest.raises(InspectorError, match=f"“{word}” does not occur in"):
             contexts.find(tokens, word)
-    with pytest.raises(InspectorError, match="No word is given"):
+    with pytest.raises(InspectorError, match="No word is typed"):
         contexts.find(tokens, "  ")
 
 

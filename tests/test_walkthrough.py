@@ -235,7 +235,7 @@ def test_around_shows_one_token_of_one_layer(tmp_path):
 @pytest.mark.packaged
 def test_where_nothing_receives_the_sum_no_sum_is_drawn(monkeypatch, houston):
     found = token_vectors.residual_stream(houston, LAYER, QUERY)
-    monkeypatch.setattr(walkthrough, "residual_stream", lambda *_: replace(found, added_to=""))
+    monkeypatch.setattr(token_vectors, "residual_stream", lambda *_: replace(found, added_to=""))
     results.store.clear()
     app = station("residual")
     assert list(strips(app, "residual")) == ["residual of 7 ␣problem before layer 13", "attention output"]
