@@ -1,16 +1,16 @@
-"""The same work done by us and by what one would use instead, as ratios. Nothing here is timed in the tests.
+"""Do the same work by us and by what one would use instead, as ratios. Nothing here is timed in the tests.
 
 `make bench` runs `python -m benchmarks`, which starts everything below in processes of its own:
 
     ways          ways through the model, and the proof that they give the same numbers
     forward       seconds and peak memory of each way
-    pictures      one head's picture and the grid of all heads, from a prompt's vectors or from kept weights
+    pictures      one head's picture and the grid of all heads, from a prompt's vectors or from stored weights
     pages         bytes sent to a browser, against BertViz's stock page
     loading       the packaged model, first and again, and a folder, against the library
     verification  what a verification costs
     bounds        what the arithmetic and the memory of all this come to, and what this machine can do
     process       a measurement in a process of its own, and its peak memory
-    report        what was measured goes in, results.md comes out
+    report        the tables of results.md, and what is known of the machine and the packaged model
 """
 
 # Prompt lengths, and how often each way is timed at that length.

@@ -1,5 +1,6 @@
-"""Every benchmark, one after the other, each in a process of its own: prints the tables, and saves them as
-benchmarks/results.md and benchmarks/results.json.
+"""Run every benchmark, one after the other, each in a process of its own.
+
+Prints the tables, and saves them as benchmarks/results.md and benchmarks/results.json.
 
     make bench                                # all lengths; some minutes on two quiet cores
     .venv/bin/python -m benchmarks --tokens 128,512 --rounds 5
@@ -17,7 +18,7 @@ from typing import Any
 from benchmarks import ROUNDS, report
 from benchmarks.forward import TIMED_UP_TO, from_once
 from benchmarks.process import available, measured
-from benchmarks.ways import TITLES, missing, needs
+from benchmarks.ways import TITLES, Way, missing, needs
 
 HERE = Path(__file__).parent
 MOST_BYTES = 9 * 2**30  # that one way may need; less where the machine has less to give
@@ -25,6 +26,7 @@ SLOW = {"weights": 2048, "lens_vectors": 2048}  # tokens beyond which a way is e
 
 
 def main() -> None:
+    """Measure, print and save."""
     options = _options()
     started = time.perf_counter()
     record = measure(options.tokens, options.rounds, first=not options.no_first)
@@ -42,7 +44,16 @@ def main() -> None:
 
 
 def measure(tokens: list[int], rounds: int | None = None, *, first: bool = True) -> dict[str, Any]:
-    """All that is measured, by benchmark; what failed says so in its place."""
+    """Measure everything, by benchmark; what failed says so in its place.
+
+    Args:
+        tokens: prompt lengths.
+        rounds: how often each way is timed; None: more often for shorter prompts.
+        first: whether to load for the first time, too.
+
+    Returns:
+        The record that results.json has.
+    """
     # This process loads no model itself: a child may begin with its parent's peak as its own.
     facts = report.machine()
     size = report.size(facts)
@@ -67,8 +78,8 @@ def measure(tokens: list[int], rounds: int | None = None, *, first: bool = True)
     return record
 
 
-def _skip(way: str, size: Any, n: int, limit: int) -> str:
-    """Why a way is not gone at this length; empty: it is."""
+def _skip(way: Way, size: Any, n: int, limit: int) -> str:
+    """Say why a way is not gone at this length; empty: it is."""
     if why := missing(way):
         return why
     if (bytes_needed := needs(way, size, n)) > limit:
@@ -77,6 +88,8 @@ def _skip(way: str, size: Any, n: int, limit: int) -> str:
 
 
 def _options() -> argparse.Namespace:
+    """Read the command line."""
+
     def lengths(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
 

@@ -1,8 +1,8 @@
-"""A model's config and a prompt length go in; what the work comes to (operations, bytes) comes out, and what this
-machine can do: the yardsticks that the measured seconds are held against.
+"""Compute what the work of a pass comes to in operations and bytes, and measure what this machine can do.
 
-Counted is what any implementation must do: matrix products (a multiplication and an addition are two operations) and
-the numbers that must be kept. Norms, activations and softmax are left out: they are a few operations a number.
+These are the yardsticks that the measured seconds are compared with. Counted is what any implementation must do:
+matrix products (a multiplication and an addition are two operations) and the numbers that must be stored. Norms,
+activations and softmax are left out: they are a few operations a number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ FLOAT = 4  # bytes of a float32
 
 @dataclass(frozen=True)
 class Size:
-    """What matters of a model. `d_model`, `d_ff`, `d_head`: widths of the block, its MLP, one head."""
+    """What matters of a model.
+
+    Attributes:
+        layers: attention layers.
+        heads: query heads.
+        kv_heads: key/value heads.
+        d_head: width of one head.
+        d_model: width of the block.
+        d_ff: width of its MLP.
+        vocabulary: tokens that the model knows.
+    """
 
     layers: int
     heads: int
@@ -29,7 +39,14 @@ class Size:
 
     @classmethod
     def of(cls, config: Any) -> Size:
-        """From the library's config of a Llama-like model."""
+        """Read the sizes from the library's config of a Llama-like model.
+
+        Args:
+            config: the config, or anything with its attributes.
+
+        Returns:
+            The sizes.
+        """
         return cls(
             layers=config.num_hidden_layers,
             heads=config.num_attention_heads,
@@ -41,32 +58,77 @@ class Size:
         )
 
     def linear(self, n: int) -> int:
-        """Operations of the projections and MLPs of all layers, and of the last token's logits."""
+        """Count the operations of the projections and MLPs of all layers, and of the last token's logits.
+
+        Args:
+            n: tokens.
+
+        Returns:
+            Operations.
+        """
         attention = 2 * self.d_model * self.d_head * (self.heads + self.kv_heads)  # W_q and W_o, W_k and W_v
         mlp = 3 * self.d_model * self.d_ff  # gate, up, down
         return 2 * n * self.layers * (attention + mlp) + 2 * self.d_model * self.vocabulary
 
     def attention(self, n: int) -> int:
-        """Operations of scores and of weighted values of all heads, over the pairs that causality allows."""
+        """Count the operations of scores and of weighted values of all heads, over the pairs that causality allows.
+
+        Args:
+            n: tokens.
+
+        Returns:
+            Operations.
+        """
         pairs = n * (n + 1) // 2
         return 4 * pairs * self.d_head * self.heads * self.layers
 
     def all_weights(self, n: int) -> int:
-        """Bytes of every head's n x n weights: what has to be kept where they are kept."""
+        """Return the bytes of every head's n x n weights: what has to be stored where they are stored.
+
+        Args:
+            n: tokens.
+
+        Returns:
+            Bytes.
+        """
         return FLOAT * self.layers * self.heads * n * n
 
     def one_layer(self, n: int) -> int:
-        """Bytes of one layer's n x n weights: what eager attention holds for a moment, more than once."""
+        """Return the bytes of one layer's n x n weights: what eager attention has for a moment, more than once.
+
+        Args:
+            n: tokens.
+
+        Returns:
+            Bytes.
+        """
         return FLOAT * self.heads * n * n
 
     def vectors(self, n: int) -> int:
-        """Bytes of every layer's queries, keys and values: what a capture keeps."""
+        """Return the bytes of every layer's queries, keys and values: what a capture stores.
+
+        Args:
+            n: tokens.
+
+        Returns:
+            Bytes.
+        """
         return FLOAT * self.layers * n * self.d_head * (self.heads + 2 * self.kv_heads)
 
 
 def yardsticks(side: int = 2048, megabytes: int = 256, rounds: int = 5) -> dict[str, float]:
-    """What this machine does now: operations a second of a float32 matrix product of `side`, and of one as wide as the
-    packaged model's largest; bytes a second (read and written) of a copy too large for any cache. Medians."""
+    """Measure what this machine does now, as medians.
+
+    Args:
+        side: of the matrices that are multiplied.
+        megabytes: of the copy, too large for any cache.
+        rounds: how often each is timed.
+
+    Returns:
+        matmul: operations a second of a float32 matrix product.
+        matmul_model: of one as wide as the packaged model's largest.
+        copy: bytes a second, read and written.
+    """
     import torch
 
     def best(work: Any) -> float:

@@ -1,4 +1,4 @@
-"""Prompt lengths go in; seconds and peak memory of every way through the model come out.
+"""Measure seconds and peak memory of every way through the model.
 
 Seconds are medians over rounds, each of which goes all ways one after the other, so that a machine that slows down
 slows all of them. Every peak is taken in a fresh process of its own, which goes one way once: the process's largest
@@ -17,14 +17,21 @@ from typing import Any
 
 from benchmarks import pictures
 from benchmarks.process import give_back, resident
-from benchmarks.ways import Run, assert_equal, ids_of, kept_bytes, last_logits, make
+from benchmarks.ways import Run, Way, assert_equal, ids_of, kept_bytes, last_logits, make
 
 EQUAL_FIRST_UP_TO = 512  # tokens: of a longer prompt the timed results themselves are compared, which saves passes
 TIMED_UP_TO = 2048  # tokens
 
 
-def seconds(plan: list[tuple[int, int, list[str]]]) -> dict[str, Any]:
-    """plan: (tokens, rounds, ways) for each length. Ways as in benchmarks.ways; plain and capture are among them."""
+def seconds(plan: list[tuple[int, int, list[Way]]]) -> dict[str, Any]:
+    """Time the ways at several lengths.
+
+    Args:
+        plan: (tokens, rounds, ways) for each length; plain and capture are among the ways.
+
+    Returns:
+        By length: seconds by way, and what pictures cost.
+    """
     import inspector
 
     model = inspector.load()
@@ -37,14 +44,23 @@ def seconds(plan: list[tuple[int, int, list[str]]]) -> dict[str, Any]:
     return found
 
 
-def timed_equal(runs: Mapping[str, Run], ids: list[int], rounds: int) -> tuple[dict[str, Any], Any]:
-    """Each way's seconds, its results held against a trace's before (of long prompts, while); and that trace."""
+def timed_equal(runs: Mapping[Way, Run], ids: list[int], rounds: int) -> tuple[dict[str, Any], Any]:
+    """Time ways whose results are compared with a trace's before (of long prompts, while they are timed).
+
+    Args:
+        runs: way -> function from token ids to its result.
+        ids: the prompt.
+        rounds: how often each way is timed.
+
+    Returns:
+        Seconds by way, and that trace.
+    """
     first = len(ids) <= EQUAL_FIRST_UP_TO
     trace = runs["capture"](ids) if first else None
     if first:
         for way, run in runs.items():
             assert_equal(trace, way, run(ids))
-    taken: dict[str, list[float]] = {way: [] for way in runs}
+    taken: dict[Way, list[float]] = {way: [] for way in runs}
     for _ in range(rounds):
         for way in sorted(runs, key=lambda way: way != "capture"):  # what the others are compared with, first
             gc.collect()  # what the last way kept is given back before this one starts
@@ -58,9 +74,17 @@ def timed_equal(runs: Mapping[str, Run], ids: list[int], rounds: int) -> tuple[d
     return {way: {"seconds": statistics.median(taken[way]), "rounds": taken[way]} for way in runs}, trace
 
 
-def once(way: str, n: int) -> dict[str, Any]:
-    """One way gone once: the bytes by which the process grew, the bytes that the result keeps, its seconds, a hash of
-    the last token's logits, and of a capture of a long prompt what its pictures cost."""
+def once(way: Way, n: int) -> dict[str, Any]:
+    """Go one way once, in this process.
+
+    Args:
+        way: the way.
+        n: tokens.
+
+    Returns:
+        peak_bytes: by which the process grew; kept_bytes: that the result stores; seconds; logits: a hash of the last
+        token's; pictures: what those of a long prompt's capture cost.
+    """
     import inspector
 
     model = inspector.load()
@@ -79,8 +103,17 @@ def once(way: str, n: int) -> dict[str, Any]:
     return found
 
 
-def from_once(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """What `seconds` gives of one length, from what `once` gave of each way; plain's and capture's logits are equal."""
+def from_once(found: Mapping[Way, dict[str, Any]]) -> dict[str, Any]:
+    """Return what `seconds` gives of one length, from what `once` gave of each way.
+
+    That plain's and capture's logits are equal is asserted.
+
+    Args:
+        found: way -> what `once` returned.
+
+    Returns:
+        Seconds by way, and what pictures cost.
+    """
     if "failed" not in found["plain"] | found["capture"]:
         same = found["plain"]["logits"] == found["capture"]["logits"]
         assert same, "plain: recording changed the logits"

@@ -1,5 +1,4 @@
-"""What loading costs: the packaged model for the first time and again, and a folder, each against the library's own
-functions doing the same. Seconds and equal weights come out.
+"""Measure what loading costs: the packaged model for the first time and again, and a folder, against the library.
 
     first   the packaged GGUF file is converted to safetensors, once for each cache; the library reads the GGUF file
     warm    the packaged model again, its files checked; the library reads the GGUF file, as it has to each time
@@ -21,7 +20,15 @@ from typing import Any
 
 
 def measure(rounds: int = 3, first: bool = True) -> dict[str, Any]:
-    """Seconds by case: {"ours": ..., "library": ...}. Without `first`, nothing is converted."""
+    """Time loading.
+
+    Args:
+        rounds: how often each case is timed.
+        first: False converts nothing.
+
+    Returns:
+        Seconds by case: {"ours": ..., "library": ...}.
+    """
     import inspector
     from inspector.loading.known_models import models_known
 
@@ -61,7 +68,14 @@ def measure(rounds: int = 3, first: bool = True) -> dict[str, Any]:
 
 
 def from_folder(folder: Path) -> tuple[Any, Any]:
-    """The library's model and tokenizer, as its user loads them."""
+    """Load the library's model and tokenizer from a folder, as its user does.
+
+    Args:
+        folder: config.json and safetensors.
+
+    Returns:
+        Model and tokenizer.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -73,7 +87,14 @@ def from_folder(folder: Path) -> tuple[Any, Any]:
 
 
 def from_gguf(file: Path) -> tuple[Any, Any]:
-    """The same from a GGUF file."""
+    """Load the same from a GGUF file.
+
+    Args:
+        file: the file.
+
+    Returns:
+        Model and tokenizer.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -86,6 +107,13 @@ def from_gguf(file: Path) -> tuple[Any, Any]:
 
 
 def assert_equal(name: str, ours: Any, library: tuple[Any, Any]) -> None:
+    """Assert that every parameter and a prompt's token ids are the library's.
+
+    Args:
+        name: the case, for the message.
+        ours: our model.
+        library: the library's model and tokenizer.
+    """
     import torch
 
     theirs, tokenizer = library

@@ -1,4 +1,4 @@
-"""Prompt lengths go in; how many bytes a browser is sent to show one layer's heads comes out, ours and BertViz's.
+"""Measure how many bytes a browser is sent to show one layer's heads, ours and BertViz's.
 
     stock   the page that bertviz.head_view makes of one layer (all its heads): weights as decimal text
     ours    the same view by `inspector.views.head_view`, the same numbers as float32; up to the length it stays usable
@@ -24,7 +24,14 @@ LAYER = 5
 
 
 def measure(tokens: list[int]) -> dict[str, Any]:
-    """Bytes of each of the above by prompt length (None: not made), and the seconds that making it took."""
+    """Measure the bytes of each of the above, and the seconds that making it took.
+
+    Args:
+        tokens: prompt lengths.
+
+    Returns:
+        Sizes by length (None: not made).
+    """
     import inspector
 
     model = inspector.load()
@@ -32,9 +39,16 @@ def measure(tokens: list[int]) -> dict[str, Any]:
 
 
 def of_trace(trace: Any) -> dict[str, Any]:
-    """The sizes at one length, every page read back first."""
+    """Measure the sizes at one length, every page read back first.
+
+    Args:
+        trace: the prompt's trace.
+
+    Returns:
+        Bytes and seconds by name.
+    """
     from inspector import views
-    from inspector.analysis import maps
+    from inspector.analysis import thumbnails
     from inspector.errors import InspectorError
 
     heads = range(trace.layers[LAYER].heads)
@@ -48,7 +62,7 @@ def of_trace(trace: Any) -> dict[str, Any]:
         "head": len(payloads[0]),
         "stock": len(page.encode()),
         "stock_seconds": stock_seconds,
-        "grid": maps.thumbnails(trace).nbytes,
+        "grid": thumbnails.draw_thumbnails(trace).nbytes,
     }
     try:
         view, ours_seconds = _timed(lambda: views.head_view(trace, layers=[LAYER]))
@@ -59,6 +73,15 @@ def of_trace(trace: Any) -> dict[str, Any]:
 
 
 def picture(trace: Any, head: int) -> bytes:
+    """Make the bytes that a browser is sent for one head.
+
+    Args:
+        trace: the prompt's trace.
+        head: of LAYER.
+
+    Returns:
+        The payload.
+    """
     from inspector.analysis import maps
     from inspector.views.payload import map_header, map_payload
 
@@ -68,7 +91,14 @@ def picture(trace: Any, head: int) -> bytes:
 
 
 def stock(trace: Any) -> str:
-    """BertViz's own page of the layer's weights, as its user makes it."""
+    """Make BertViz's own page of the layer's weights, as its user makes it.
+
+    Args:
+        trace: the prompt's trace.
+
+    Returns:
+        The page.
+    """
     from bertviz import head_view
 
     shown = head_view([trace.weights(LAYER, None)[None]], list(trace.tokens.labels), html_action="return")
@@ -77,6 +107,12 @@ def stock(trace: Any) -> str:
 
 
 def assert_pictures(trace: Any, payloads: list[bytes]) -> None:
+    """Assert that exact pictures have the trace's weights.
+
+    Args:
+        trace: the prompt's trace.
+        payloads: of all heads of LAYER.
+    """
     import numpy as np
 
     from inspector.views.payload import decode
@@ -88,6 +124,12 @@ def assert_pictures(trace: Any, payloads: list[bytes]) -> None:
 
 
 def assert_stock(trace: Any, page: str) -> None:
+    """Assert that BertViz's page has the trace's weights.
+
+    Args:
+        trace: the prompt's trace.
+        page: BertViz's.
+    """
     import numpy as np
 
     text = page[page.index('"attn": ') + len('"attn": ') :]
@@ -96,6 +138,12 @@ def assert_stock(trace: Any, page: str) -> None:
 
 
 def assert_ours(trace: Any, page: str) -> None:
+    """Assert that our page of the same view has the trace's weights.
+
+    Args:
+        trace: the prompt's trace.
+        page: ours.
+    """
     import numpy as np
 
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]

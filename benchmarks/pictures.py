@@ -1,4 +1,4 @@
-"""A trace goes in; what it costs the server to show one head, and all heads, comes out.
+"""Measure what it costs the server to show one head, and all heads.
 
     head   what a click on another head makes the server do: that head's picture (its n x n weights, pooled for a long
            prompt), the bytes for the browser, and the table of its strongest pairs. The prompt's vectors are at hand.
@@ -27,16 +27,25 @@ SHOWN = (5, 2)  # layer and head
 
 
 def measure(trace: Any, eager: Run | None, rounds: int) -> dict[str, Any]:
-    """Seconds of each of the above (eager: None where the prompt is too long), and the bytes sent."""
-    from inspector.analysis import maps
+    """Time each of the above.
+
+    Args:
+        trace: the prompt's trace.
+        eager: the library's eager pass; None where the prompt is too long.
+        rounds: how often each is timed.
+
+    Returns:
+        Seconds of each, and the bytes sent.
+    """
+    from inspector.analysis import maps, thumbnails
 
     ids = list(trace.tokens.ids)
     payload = head(trace)
     sample = SAMPLE if trace.n > maps.EXACT_UP_TO else None
-    grid = maps.thumbnails(trace, sample=sample)
+    grid = thumbnails.draw_thumbnails(trace, sample=sample)
     work: dict[str, Callable[[], Any]] = {
         "head": lambda: head(trace),
-        "grid": lambda: maps.thumbnails(trace, sample=sample),
+        "grid": lambda: thumbnails.draw_thumbnails(trace, sample=sample),
     }
     if eager is not None and trace.n <= COMPARED_UP_TO:
         assert_equal(trace, payload, grid, eager(ids).attentions)
@@ -52,7 +61,14 @@ def measure(trace: Any, eager: Run | None, rounds: int) -> dict[str, Any]:
 
 
 def head(trace: Any) -> bytes:
-    """What the server does for one head; the bytes it sends for the picture."""
+    """Do what the server does for one head.
+
+    Args:
+        trace: the prompt's trace.
+
+    Returns:
+        The bytes it sends for the picture.
+    """
     from inspector.analysis import maps
     from inspector.views.payload import map_header, map_payload
 
@@ -63,10 +79,18 @@ def head(trace: Any) -> bytes:
 
 
 def eager_grid(attentions: Any, side: int = 32) -> Any:
-    """All heads' weights, max-pooled to at most side x side: [all heads, side, side], -1 where masked."""
+    """Pool all heads' weights by maximum to at most side x side.
+
+    Args:
+        attentions: the library's weights, [1, h, n, n] by layer.
+        side: cells along one side, at most.
+
+    Returns:
+        [all heads, side, side], -1 where masked.
+    """
     import torch
 
-    from inspector.analysis.maps import pool_max
+    from reimpl.blockwise import pool_max
 
     n = attentions[0].shape[-1]
     future = torch.ones(n, n, dtype=torch.bool).triu(1)
@@ -74,6 +98,14 @@ def eager_grid(attentions: Any, side: int = 32) -> Any:
 
 
 def assert_equal(trace: Any, payload: bytes, grid: Any, attentions: Any) -> None:
+    """Assert that the picture and the grid have the library's weights.
+
+    Args:
+        trace: the prompt's trace.
+        payload: the picture's bytes.
+        grid: the small pictures.
+        attentions: the library's eager weights by layer.
+    """
     import numpy as np
     import torch
 
@@ -83,7 +115,7 @@ def assert_equal(trace: Any, payload: bytes, grid: Any, attentions: Any) -> None
     header, numbers = decode(payload, np.float32)
     assert header["packing"] == "lower", "a causal picture travels without its upper triangle"
     shown = np.zeros(header["shape"], np.float32)
-    shown[np.tri(*shown.shape, dtype=bool)] = numbers
+    shown[np.tri(*shown.shape, dtype=np.bool_)] = numbers
     if header["pool"] == [1, 1]:
         assert np.array_equal(shown, trace.weights(layer, head).numpy()), "the picture is not the trace's weights"
         apart = float(np.abs(shown - attentions[layer][0, head].numpy()).max())

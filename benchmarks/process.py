@@ -1,4 +1,4 @@
-"""A function's name and its arguments go in; what it returned in a fresh process of its own comes out.
+"""Run a measurement in a fresh process of its own, and read the process's peak memory.
 
     measured("benchmarks.forward:peak", way="eager", n=512)
 
@@ -27,7 +27,19 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
 
 
 def measured(function: str, *, patience: float = 600, **arguments: Any) -> dict[str, Any]:
-    """What `module:function` returned, called with these arguments in a process of its own."""
+    """Call a function in a process of its own.
+
+    Args:
+        function: "module:function".
+        patience: seconds it may take.
+        **arguments: what it is called with, as JSON.
+
+    Returns:
+        What it returned, or {"failed": why}.
+
+    Raises:
+        SystemExit: its results were not equal.
+    """
     said = " ".join(f"{name}={value}" for name, value in arguments.items())
     print(f"measuring {function.removeprefix('benchmarks.')} {said}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "benchmarks.process", function, json.dumps(arguments)]
@@ -48,7 +60,7 @@ def measured(function: str, *, patience: float = 600, **arguments: Any) -> dict[
 
 
 def give_back() -> None:
-    """Has the system take back what was freed, and count the largest resident size anew, where it can.
+    """Have the system take back what was freed, and count the largest resident size anew, where it can.
 
     Without this some 30 MB that the C library keeps at hand would serve a short pass, which would seem to cost nothing.
     """
@@ -60,7 +72,7 @@ def give_back() -> None:
 
 
 def resident() -> int:
-    """The largest resident size of this process so far, in bytes."""
+    """Return the largest resident size of this process so far, in bytes."""
     with contextlib.suppress(OSError):  # unlike getrusage's, this one can begin anew
         status = Path("/proc/self/status").read_text()
         return 1024 * int(status.partition("VmHWM:")[2].split()[0])
@@ -68,13 +80,14 @@ def resident() -> int:
 
 
 def available() -> int:
-    """Bytes of memory that a new process could have now; without /proc, half of what there is."""
+    """Return the bytes of memory that a new process could have now; without /proc, half of what there is."""
     with contextlib.suppress(OSError):
         return 1024 * int(Path("/proc/meminfo").read_text().partition("MemAvailable:")[2].split()[0])
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def main() -> None:
+    """Call the function that the command line names, and print what it returns as JSON."""
     name, arguments = sys.argv[1], json.loads(sys.argv[2])
     module, function = name.split(":")
     try:

@@ -1,4 +1,4 @@
-"""What was measured goes in; the tables of results.md come out. Also the facts about machine and model above them."""
+"""Write the tables of results.md from what was measured."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from typing import Any
 
 from benchmarks.bounds import Size
 from benchmarks.forward import TIMED_UP_TO
-from benchmarks.ways import TITLES
+from benchmarks.ways import TITLES, Way
 
 PACKAGES = ("torch", "transformers", "bertviz", "transformer-lens")
 
 
 def machine() -> dict[str, Any]:
-    """Cores, memory, versions, date, and what matters of the packaged model. Nothing that names a machine or person."""
+    """Read cores, memory, versions, date, and what matters of the packaged model. Nothing names a machine or person.
+
+    Returns:
+        The facts, ready for JSON.
+    """
     import json
 
     import torch
@@ -56,11 +60,26 @@ class _Config:
 
 
 def size(facts: dict[str, Any]) -> Size:
+    """Return the packaged model's sizes.
+
+    Args:
+        facts: what `machine` returned.
+
+    Returns:
+        The sizes.
+    """
     return Size(**facts["size"])
 
 
 def markdown(record: dict[str, Any]) -> str:
-    """All tables."""
+    """Write all tables.
+
+    Args:
+        record: what was measured.
+
+    Returns:
+        The text.
+    """
     facts = record["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     busy = f" Load before the run: {facts['load']:.1f}." if "load" in facts else ""
@@ -87,7 +106,15 @@ def markdown(record: dict[str, Any]) -> str:
 
 
 def large(count: float, unit: str = "B") -> str:
-    """A number of bytes (or of operations) for people, in powers of ten."""
+    """Write a number of bytes (or of operations) for people, in powers of ten.
+
+    Args:
+        count: the number.
+        unit: of it.
+
+    Returns:
+        The text.
+    """
     for power, prefix in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
         if count >= 10**power:
             return f"{count / 10**power:.3g} {prefix}{unit}"
@@ -95,7 +122,7 @@ def large(count: float, unit: str = "B") -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table that can be read as text as well; the first column to the left, numbers to the right."""
+    """Write a Markdown table that can be read as text as well; the first column to the left, numbers to the right."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     words = [not any(character.isdigit() for row in rows for character in row[i][:1]) for i in range(len(head))]
 
@@ -160,8 +187,8 @@ def _plain(found: dict[str, Any]) -> float | None:
     return seconds
 
 
-def _more(record: dict[str, Any], way: str, n: int) -> str:
-    """Seconds that a way would take at n, its time beyond a plain pass growing with n² from the longest measured."""
+def _more(record: dict[str, Any], way: Way, n: int) -> str:
+    """Estimate the seconds of a way at n: its time beyond a plain pass grows with n² from the longest measured."""
     lengths = [int(m) for m, found in record["forward"].items() if way in found["ways"]]
     now = _plain(record["forward"][str(n)])
     if not lengths or now is None:
@@ -207,7 +234,14 @@ def _bounds(record: dict[str, Any]) -> list[str]:
 
 
 def pictures(record: dict[str, Any]) -> list[str]:
-    """The table of what pictures cost, of `record["forward"]`."""
+    """Write the table of what pictures cost.
+
+    Args:
+        record: what was measured.
+
+    Returns:
+        The table's lines.
+    """
     title = "Pictures, on the server"
     if "failed" in record["forward"]:
         return _failed(title, record["forward"])

@@ -1,4 +1,4 @@
-"""Prompt lengths go in; what `inspector.verify` costs comes out, beside a plain forward pass of the same tokens.
+"""Measure what `inspector.verify` costs, beside a plain forward pass of the same tokens.
 
 Nothing else does this, so there is no other way to compare with. What is timed is the whole of it: every layer's stages
 against the library's own module and against float64, the reimplementation inside the library's model (with 40 tokens
@@ -15,7 +15,15 @@ from benchmarks.ways import ids_of, make
 
 
 def measure(tokens: list[int], rounds: int = 1) -> dict[str, Any]:
-    """By prompt length: seconds of the verification and of the plain pass, stages compared, mistakes caught."""
+    """Time verification and the plain pass.
+
+    Args:
+        tokens: prompt lengths.
+        rounds: how often each is timed.
+
+    Returns:
+        By length: seconds of the verification and of the plain pass, stages compared, mistakes caught.
+    """
     import inspector
 
     model = inspector.load()
@@ -40,6 +48,11 @@ def measure(tokens: list[int], rounds: int = 1) -> dict[str, Any]:
 
 
 def assert_holds(report: Any) -> None:
+    """Assert that a report found no difference and caught every mistake.
+
+    Args:
+        report: the verification's.
+    """
     first = report.first_difference
     assert first is None, f"layer {first.layer}, {first.stage} differs by {first.max_abs:.2g}"
     missed = [result.mistake for result in report.control_results if result.applies and not result.caught]

@@ -1,13 +1,14 @@
-"""The packaged model goes in; ways to run a prompt through it come out, each a function from token ids to its result,
-and the proof that their numbers are the same.
+"""Make ways to run a prompt through the packaged model, and prove that their numbers are the same.
+
+Each way is a function from token ids to its result.
 
     plain         the library's forward pass with SDPA, recording nothing: what every other way is divided by
-    capture       `model.trace(ids)`: the same pass, with each layer's queries, keys and values kept by reference
-    weights       the same, then every head's n x n weights computed once, one after the other, none kept
+    capture       `model.trace(ids)`: the same pass, with each layer's queries, keys and values stored by reference
+    weights       the same, then every head's n x n weights computed once, one after the other, none stored
     eager         what one would do with the library alone: a second model object with attn_implementation="eager"
                   and output_attentions=True, which keeps every head's weights
     lens_weights  TransformerLens's run_with_cache, told to keep every head's attention pattern and nothing else
-    lens_vectors  the same, told to keep queries and keys after RoPE, and values: what a capture keeps
+    lens_vectors  the same, told to keep queries and keys after RoPE, and values: what a capture stores
 
 All ask for the last token's logits alone (all of them would be 0.4 GB at 2048 tokens) and use no key/value cache.
 """
@@ -16,13 +17,15 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 from benchmarks.bounds import Size
+from inspector.text import refuse_other
 
 Run = Callable[[list[int]], Any]
+Way = Literal["plain", "capture", "weights", "eager", "lens_weights", "lens_vectors"]
 
-TITLES = {
+TITLES: dict[Way, str] = {
     "plain": "plain forward pass (SDPA)",
     "capture": "ours: capture",
     "weights": "ours: capture, then every head's weights once",
@@ -30,8 +33,11 @@ TITLES = {
     "lens_weights": "TransformerLens, weights kept",
     "lens_vectors": "TransformerLens, q, k, v kept",
 }
-WAYS = tuple(TITLES)
-HOOKS = {"lens_weights": ("hook_pattern",), "lens_vectors": ("hook_rot_q", "hook_rot_k", "hook_v")}
+WAYS: tuple[Way, ...] = get_args(Way)
+HOOKS: dict[Way, tuple[str, ...]] = {
+    "lens_weights": ("hook_pattern",),
+    "lens_vectors": ("hook_rot_q", "hook_rot_k", "hook_v"),
+}
 MISSING = "not installed: pip install '.[bench]'"
 
 # SDPA and eager attention add up in different orders: weights of later layers then differ by up to 4e-6, vectors of
@@ -44,19 +50,43 @@ TEXT = (
 
 
 def ids_of(model: Any, n: int) -> list[int]:
-    """The first n tokens of a text said over and over."""
+    """Return the first n tokens of a text said over and over.
+
+    Args:
+        model: an inspector.Model.
+        n: tokens.
+
+    Returns:
+        Token ids.
+    """
     ids: list[int] = model.tokenizer(TEXT * (n // 40 + 1)).input_ids
     assert len(ids) >= n
     return ids[:n]
 
 
-def missing(way: str) -> str:
-    """Why this way cannot be gone here; empty: it can."""
+def missing(way: Way) -> str:
+    """Say why a way cannot be gone here; empty: it can.
+
+    Args:
+        way: the way.
+
+    Returns:
+        The reason.
+    """
     return MISSING if way in HOOKS and importlib.util.find_spec("transformer_lens") is None else ""
 
 
-def needs(way: str, size: Size, n: int) -> int:
-    """Bytes that this way holds at the least, beyond the model."""
+def needs(way: Way, size: Size, n: int) -> int:
+    """Return the bytes that a way needs at the least, beyond the model.
+
+    Args:
+        way: the way.
+        size: the model's sizes.
+        n: tokens.
+
+    Returns:
+        Bytes.
+    """
     if way in ("eager", "lens_weights"):
         return size.all_weights(n)
     if way == "lens_vectors":  # scores, masked scores, weights of one layer at a time
@@ -66,10 +96,22 @@ def needs(way: str, size: Size, n: int) -> int:
     return size.vectors(n) if way == "capture" else 0
 
 
-def make(way: str, model: Any) -> Run:
-    """This way through `model` (an inspector.Model): a function from token ids to its result."""
+def make(way: Way, model: Any) -> Run:
+    """Make one way through a model.
+
+    Args:
+        way: the way.
+        model: an inspector.Model.
+
+    Returns:
+        A function from token ids to its result.
+
+    Raises:
+        InspectorError: there is no such way.
+    """
     import torch
 
+    refuse_other(way, WAYS, "way through the model")
     if way == "capture":
         return lambda ids: model.trace(ids)
     if way == "weights":
@@ -93,8 +135,14 @@ def make(way: str, model: Any) -> Run:
     return run_lens
 
 
-def assert_equal(trace: Any, way: str, result: Any) -> None:
-    """That this way's result holds the trace's numbers: all of a first, a middle and the last layer."""
+def assert_equal(trace: Any, way: Way, result: Any) -> None:
+    """Assert that a way's result has the trace's numbers: all of a first, a middle and the last layer.
+
+    Args:
+        trace: the prompt's trace.
+        way: the way.
+        result: what it returned.
+    """
     import torch
 
     if way in ("capture", "weights"):
@@ -120,8 +168,16 @@ def assert_equal(trace: Any, way: str, result: Any) -> None:
             _close(name, every[head], trace.weights(layer, head), WEIGHTS_APART)
 
 
-def last_logits(way: str, result: Any) -> Any:
-    """The last token's logits [1, vocabulary]."""
+def last_logits(way: Way, result: Any) -> Any:
+    """Return the last token's logits.
+
+    Args:
+        way: the way.
+        result: what it returned.
+
+    Returns:
+        [1, vocabulary].
+    """
     if way in ("capture", "weights"):
         return result.last_logits
     return (result.logits if way in ("plain", "eager") else result[0])[0, -1:]
@@ -133,8 +189,16 @@ def _close(name: str, found: Any, expected: Any, tolerance: float) -> None:
     assert apart <= tolerance, f"{name} differ by {apart:.2g}, more than {tolerance:.2g}"
 
 
-def kept_bytes(way: str, result: Any) -> int:
-    """Bytes of tensors that the result holds on to."""
+def kept_bytes(way: Way, result: Any) -> int:
+    """Count the bytes of tensors that a result stores.
+
+    Args:
+        way: the way.
+        result: what it returned.
+
+    Returns:
+        Bytes.
+    """
     if way in ("capture", "weights"):
         return int(result.nbytes)
     if way == "eager":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+from inspector.errors import InspectorError
 
 # Called by long work while it lasts, with a message and the fraction done (0 to 1, or None where it is not known).
 Progress = Callable[[str, float | None], None]
@@ -37,3 +39,20 @@ def few(names: list[str]) -> str:
         Such as "a, b, c and 2 more".
     """
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def refuse_other(value: object, choices: Iterable[object], name: str) -> None:
+    """Refuse a value that is none of the choices of a `Literal`.
+
+    Args:
+        value: what was passed.
+        choices: what may be passed, as `typing.get_args(SomeLiteral)` gives it.
+        name: what is chosen, as it stands in the sentence: "kind of picture".
+
+    Raises:
+        InspectorError: the value is none of the choices; the sentence names both.
+    """
+    known = [str(choice) for choice in choices]
+    if value not in known:
+        listed = " or ".join(filter(None, [", ".join(known[:-1]), known[-1]]))
+        raise InspectorError(f"There is no {name} {value!r}: choose {listed}.")

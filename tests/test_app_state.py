@@ -269,7 +269,7 @@ def test_heads_in_order_of_what_they_do():
     readings = [float(reading.split()[-1]) for _, _, reading in header["order"]]
     assert readings == sorted(readings, reverse=True)
     assert header["order"][0][:2] == [16, 0]  # the head of the first example: one token back
-    app.selectbox(key="order_field").set_value("Look back 3").run()
+    app.selectbox(key="order_field").set_value("3 tokens back").run()
     assert address_of(app)["order"] == "back 3"
     app.selectbox(key="order_field").set_value("All, by layer and head").run()
     assert payloads(app, "grid", "uint8")[0]["order"] is None

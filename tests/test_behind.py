@@ -14,7 +14,7 @@ import pytest
 import tiny
 
 import inspector
-from inspector.analysis import maps
+from inspector.analysis import thumbnails
 from inspector.ui import state
 from inspector.ui.server import results
 from inspector.ui.server.background import Behind
@@ -142,7 +142,7 @@ def test_a_long_prompts_heads_become_exact_while_somebody_looks(tmp_path, monkey
     trace = results.trace(request)
     first = results.thumbnails(request)
     assert first.sample is not None
-    exact = maps.thumbnails(trace)
+    exact = thumbnails.draw_thumbnails(trace)
     assert not np.array_equal(first.pixels, exact.pixels)
     until(lambda: not results.drawn_behind(request).left)
     assert np.array_equal(results.thumbnails(request).pixels, exact.pixels)
@@ -155,7 +155,7 @@ def test_a_head_that_was_looked_at_is_drawn_from_its_picture(tmp_path, monkeypat
     results.picture(request, layer, 1, "weights")
     found = results.thumbnails(request)
     assert found.whole == {4 * layer + 1}
-    exact = maps.thumbnails(results.trace(request)).pixels
+    exact = thumbnails.draw_thumbnails(results.trace(request)).pixels
     assert np.array_equal(found.pixels[4 * layer + 1], exact[4 * layer + 1])
 
 
@@ -163,7 +163,7 @@ def test_nothing_is_drawn_for_a_prompt_that_is_no_longer_kept_and_nothing_keeps_
     request = long_prompt("mistral", tmp_path, monkeypatch)
     trace = weakref.ref(results.trace(request))
     first = results.thumbnails(request)
-    monkeypatch.setattr(maps, "thumbnail", lambda *_: time.sleep(0.05) or first.pixels[0])
+    monkeypatch.setattr(thumbnails, "draw_thumbnail", lambda *_: time.sleep(0.05) or first.pixels[0])
     assert results.drawn_behind(request).left
     results.store().traces.drop(results._key(request))
     until(lambda: trace() is None)
@@ -173,14 +173,14 @@ def test_nothing_is_drawn_for_a_prompt_that_is_no_longer_kept_and_nothing_keeps_
 
 def test_a_head_that_cannot_be_drawn_is_said_and_the_others_are_drawn(tmp_path, monkeypatch, caplog):
     request = long_prompt("mistral", tmp_path, monkeypatch)
-    draw = maps.thumbnail
+    draw = thumbnails.draw_thumbnail
 
     def broken(trace, layer, head, pool):
         if (layer, head) == (1, 1):
             raise ValueError(trace.prompt)
         return draw(trace, layer, head, pool)
 
-    monkeypatch.setattr(maps, "thumbnail", broken)
+    monkeypatch.setattr(thumbnails, "draw_thumbnail", broken)
     results.thumbnails(request)
     until(lambda: not results.drawn_behind(request).left)
     found = results.thumbnails(request)
@@ -193,7 +193,7 @@ def test_a_head_that_cannot_be_drawn_is_said_and_the_others_are_drawn(tmp_path, 
 def test_layers_without_vectors_have_nothing_to_draw(tmp_path, monkeypatch):
     monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 1200)
     trace = inspector.load(tiny.save("mistral", tmp_path)).trace(tiny.ids(1100), layers=[1])
-    pool = maps.small_pool(trace.n)
-    exact = maps.thumbnails(trace).pixels
+    pool = thumbnails.small_pool(trace.n)
+    exact = thumbnails.draw_thumbnails(trace).pixels
     for place in range(12):
-        assert np.array_equal(maps.thumbnail(trace, place // 4, place % 4, pool), exact[place])
+        assert np.array_equal(thumbnails.draw_thumbnail(trace, place // 4, place % 4, pool), exact[place])

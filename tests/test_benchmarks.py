@@ -13,7 +13,7 @@ from benchmarks.__main__ import _skip
 from benchmarks.bounds import Size, yardsticks
 from benchmarks.process import ROOT, available, measured
 from benchmarks.ways import TITLES, assert_equal, ids_of, kept_bytes, make, missing, needs
-from inspector.analysis import maps
+from inspector.analysis import maps, thumbnails
 from inspector.ui.server import results
 
 pytestmark = pytest.mark.packaged
@@ -124,8 +124,10 @@ def test_a_long_prompts_grid_is_drawn_from_a_sample_as_in_the_app(runs, ids, mon
     monkeypatch.setattr(maps, "EXACT_UP_TO", 8)
     monkeypatch.setattr(pictures, "SAMPLE", 4)
     asked = []
-    whole = maps.thumbnails
-    monkeypatch.setattr(maps, "thumbnails", lambda trace, sample: asked.append(sample) or whole(trace, sample=sample))
+    whole = thumbnails.draw_thumbnails
+    monkeypatch.setattr(
+        maps, "draw_thumbnails", lambda trace, sample: asked.append(sample) or whole(trace, sample=sample)
+    )
     found = pictures.measure(runs["capture"](ids), None, 1)
     assert found.keys() == {"head", "grid", "head_bytes", "grid_bytes"}
     assert set(asked) == {4}

@@ -13,7 +13,7 @@ import torch
 from browser_app import Visitor, same
 
 from inspector import views
-from inspector.analysis import score_breakdown
+from inspector.analysis import rope_planes
 
 pytestmark = [pytest.mark.browser, pytest.mark.packaged]
 
@@ -201,7 +201,7 @@ def test_a_pair_from_the_heads_page_shows_pythons_numbers(visit, houston):
     visitor.idle()
     assert f"key={other}" in visitor.page.url
     assert _metric(visitor, "Score") == f"{houston.scores(12, 5)[7, other].item():.5g}".replace("-", "−")
-    found = score_breakdown.planes(houston, 12, 5, 7, other)
+    found = rope_planes.planes(houston, 12, 5, 7, other)
     same(_read_column(visitor, "planes", 6), found["position"][6])
     picture = visitor.page.get_by_test_id("row")
     picture.focus()

@@ -6,7 +6,7 @@ import pytest
 from browser_app import same
 from playwright.sync_api import expect
 
-from inspector.learn import contexts, costs
+from inspector.learn import attention_sizes, contexts, costs
 
 pytestmark = [pytest.mark.browser, pytest.mark.packaged]
 
@@ -16,7 +16,7 @@ def test_context_draws_its_lines_and_says_what_they_come_to(visit, houston):
     page = visitor.page
     page.get_by_text("The tensor nobody builds").wait_for()
     page.locator('[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg').first.wait_for()
-    found = costs.sizes(houston)
+    found = attention_sizes.sizes(houston)
     for size in (costs.human(found.weights(8192)), costs.human(found.cache(8192)), "4.5 PB"):
         expect(page.locator('[data-testid="stMetricValue"]').get_by_text(size, exact=True).first).to_be_visible()
     expect(page.get_by_text("counts of real tensors, each equal to its formula")).to_be_visible()

@@ -10,15 +10,15 @@ import torch
 from screen_app import open_app
 
 from inspector.errors import InspectorError
-from inspector.learn import costs
+from inspector.learn import attention_sizes, cache_sizes, costs, counted_costs
 
 KINDS = ["grouped", "multi-query", "wide heads", "mistral", "qwen2 sliding", "gemma2", "smollm3", "biases", "qwen3"]
 
 
 @pytest.mark.packaged
 def test_the_packaged_models_formulas_are_its_tensors_to_the_byte(smollm, houston):
-    found, counted = costs.sizes(houston), costs.parameters(smollm)
-    counts, why = costs.measured(houston, 5)
+    found, counted = attention_sizes.sizes(houston), attention_sizes.parameters(smollm)
+    counts, why = counted_costs.measured(houston, 5)
     table = costs.compared(costs.by_formula(found, counted, 5, counts["tokens"]), counts)
     assert not why
     assert counts["tokens"].to_list() == [1, 4, 8, 16, 64]
@@ -42,8 +42,8 @@ def test_the_packaged_models_formulas_are_its_tensors_to_the_byte(smollm, housto
 @pytest.mark.parametrize("tiny_model", KINDS, indirect=True)
 def test_formulas_hold_for_every_kind_of_layer(tiny_model):
     trace = tiny_model.trace(tiny.ids(20))
-    found, counted = costs.sizes(trace), costs.parameters(tiny_model)
-    counts, why = costs.measured(trace, 1)
+    found, counted = attention_sizes.sizes(trace), attention_sizes.parameters(tiny_model)
+    counts, why = counted_costs.measured(trace, 1)
     assert not why
     assert (costs.compared(costs.by_formula(found, counted, 1, counts["tokens"]), counts)["difference"] == 0).all()
     assert counted.matrices == found.matrices()
@@ -56,8 +56,8 @@ def test_formulas_hold_for_every_kind_of_layer(tiny_model):
 def test_a_wrong_size_is_caught(tiny_model):
     """The negative control: each size, a little wrong, shows as a difference."""
     trace = tiny_model.trace(tiny.ids(20))
-    right = costs.sizes(trace)
-    counts, _ = costs.measured(trace, 0)
+    right = attention_sizes.sizes(trace)
+    counts, _ = counted_costs.measured(trace, 0)
     for change in ({"kv_heads": 4}, {"heads": 5}, {"d_head": 15}, {"back": None}, {"back": 7}):
         layers = (*right.layers[:2], dataclasses.replace(right.layers[2], **change))
         wrong = dataclasses.replace(right, layers=layers)
@@ -69,7 +69,7 @@ def test_a_wrong_size_is_caught(tiny_model):
 
 @pytest.mark.parametrize("tiny_model", ["mistral"], indirect=True)
 def test_a_window_keeps_its_last_positions_only(tiny_model):
-    found = costs.sizes(tiny_model.trace(tiny.ids(20)))
+    found = attention_sizes.sizes(tiny_model.trace(tiny.ids(20)))
     assert [layer.back for layer in found.layers] == [6, 6, 6]  # a window of 7 is the new token and 6 before it
     assert found.cache(6) == found.cache(1000) == 6 * found.cache(1)
     law = costs.growth(found, None, 0, 200).set_index("what")
@@ -81,15 +81,15 @@ def test_a_window_keeps_its_last_positions_only(tiny_model):
 def test_half_precision_costs_half(tmp_path):
     model = tiny.load("grouped", tmp_path, dtype="bfloat16")
     trace = model.trace(tiny.ids(9))
-    found = costs.sizes(trace)
+    found = attention_sizes.sizes(trace)
     assert (found.element, found.dtype) == (2, "bfloat16")
-    counts, _ = costs.measured(trace, 0)
-    table = costs.compared(costs.by_formula(found, costs.parameters(model), 0, counts["tokens"]), counts)
+    counts, _ = counted_costs.measured(trace, 0)
+    table = costs.compared(costs.by_formula(found, attention_sizes.parameters(model), 0, counts["tokens"]), counts)
     assert (table["difference"] == 0).all()
 
 
 def test_what_grows_how_and_by_how_much(tmp_path):
-    found = costs.sizes(tiny.load("grouped", tmp_path).trace(tiny.ids(9)))
+    found = attention_sizes.sizes(tiny.load("grouped", tmp_path).trace(tiny.ids(9)))
     law = costs.growth(found, None, 0, 64).set_index("what")
     assert law["twice the tokens"].to_list() == [4, 4, 4, 2, 2, 1]  # without a model its parameters are not counted
     assert found.without_sharing().cache(100) == 2 * found.cache(100)  # 4 heads share 2
@@ -103,7 +103,7 @@ def test_a_cache_of_another_kind_is_refused_in_a_sentence():
 
     for cache in (None, Recurrence()):
         with pytest.raises(InspectorError, match=r"not made of keys and values alone\.$"):
-            costs.cache_bytes(cache)
+            cache_sizes.cache_bytes(cache)
 
 
 def test_the_tensor_nobody_builds():
@@ -117,7 +117,7 @@ def test_the_tensor_nobody_builds():
 def test_the_page_shows_these_numbers(houston, smollm):
     app = open_app("Context", layer="5", head="3")
     assert not app.error
-    found, counted = costs.sizes(houston), costs.parameters(smollm)
+    found, counted = attention_sizes.sizes(houston), attention_sizes.parameters(smollm)
     shown = {metric.label: metric.value for metric in app.metric}
     assert shown["Weights of all layers"] == costs.human(found.weights(8192)) == "72.5 GB"
     assert shown["Key/value cache"] == costs.human(found.cache(8192))

@@ -12,10 +12,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 import inspector
 from inspector.cli import main
+from inspector.coverage import examination, table, tiny
 from inspector.coverage import sweep as sweeping
-from inspector.coverage import table, tiny
-from inspector.coverage.document import document
-from inspector.coverage.sweep import Row, in_children, summary, sweep
+from inspector.coverage.children import in_children
+from inspector.coverage.document import render_document
+from inspector.coverage.rows import Row
+from inspector.coverage.sweep import summary, sweep_types
 from inspector.errors import InspectorError, NotRun
 from reimpl.families import FAMILIES
 
@@ -55,7 +57,7 @@ def test_tiny_configs_have_windows_shorter_than_the_prompt():
     for name in set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(table.ALIASES) - set(table.NEEDS):
         settings = tiny.config(TYPES[name]).to_dict()
         windows = [settings.get(field) for field in ("sliding_window", "attention_chunk_size", "local_attention")]
-        if any(isinstance(window, int) and window >= sweeping.TOKENS for window in windows):
+        if any(isinstance(window, int) and window >= examination.TOKENS for window in windows):
             long[name] = windows
     assert not long
 
@@ -81,7 +83,7 @@ def test_weights_are_seeded_and_none_is_left_at_one_or_zero():
 def test_scaling_rules_of_the_class_are_kept_with_thresholds_that_a_prompt_passes():
     rule = tiny.config(TYPES["gpt_oss"]).rope_parameters
     assert rule["rope_type"] == "yarn"
-    assert rule["original_max_position_embeddings"] < sweeping.TOKENS
+    assert rule["original_max_position_embeddings"] < examination.TOKENS
 
 
 def one_of_each_class() -> list[str]:
@@ -97,7 +99,7 @@ def one_of_each_class() -> list[str]:
 @pytest.mark.parametrize("name", one_of_each_class())
 def test_one_of_each_class(name, tmp_path):
     model = inspector.load(tiny.save(TYPES[name], tmp_path))
-    report = inspector.verify(model, sweeping.varied_ids())
+    report = inspector.verify(model, examination.varied_ids())
     assert report.ok, str(report)
     assert report.planted == report.caught > 0
 
@@ -107,7 +109,7 @@ def test_one_of_each_class(name, tmp_path):
 
 def test_a_sweep_says_of_each_type_what_was_found():
     seen: list[Row] = []
-    rows = sweep(["got_ocr2", "llama", "mamba", "qwen2"], on_done=seen.append)
+    rows = sweep_types(["got_ocr2", "llama", "mamba", "qwen2"], on_done=seen.append)
     assert [row.model_type for row in rows] == ["got_ocr2", "llama", "mamba", "qwen2"]
     assert sorted(row.model_type for row in seen) == ["got_ocr2", "llama", "mamba", "qwen2"]
     alias, llama, mamba, qwen2 = rows
@@ -157,14 +159,14 @@ def test_a_type_whose_own_code_fails_counts_as_broken(monkeypatch):
     def fails(*_, **__):
         raise NotRun("It could not run a prompt of 40 tokens (too many).")
 
-    monkeypatch.setattr(sweeping, "load", lambda _: SimpleNamespace(trace=fails))
-    row = sweeping.examine("llama")
+    monkeypatch.setattr(examination, "load", lambda _: SimpleNamespace(trace=fails))
+    row = examination.examine("llama")
     assert (row.broken, row.captured, row.reason) == (True, False, "It could not run a prompt of 40 tokens (too many).")
 
 
 def test_an_unknown_type_is_refused_with_near_matches():
     with pytest.raises(InspectorError, match=r"'qwen_2' is no decoder type .*qwen2"):
-        sweep(["qwen_2"])
+        sweep_types(["qwen_2"])
 
 
 # --- the document and the command --------------------------------------------------------------------
@@ -174,7 +176,7 @@ def test_the_document_escapes_and_counts():
     odd = Row("odd", "OddForCausalLM", known=False, reason="It said a|b <script>\nand no more.")
     missed = replace(GOOD, model_type="holey", reimplemented=False, caught=19, missed=("no mask",))
     alias = replace(GOOD, model_type="twin", alias_of="llama")
-    text = document([GOOD, odd, missed, alias])
+    text = render_document([GOOD, odd, missed, alias])
     assert "4 decoder types: 3 captured; 3 with RoPE, of which 2 are reimplemented" in text
     assert "| `llama` | yes | 4 layers | yes | 1e-07 | 20 of 20 |  |" in text
     assert "| `odd` | no | no | no |  |  | New since the survey. It said a\\|b &lt;script> and no more. |" in text
@@ -192,7 +194,7 @@ def test_the_command_writes_what_it_found(tmp_path, monkeypatch, capsys):
                 on_done(row)
         return found
 
-    monkeypatch.setattr(sweeping, "sweep", pretended)
+    monkeypatch.setattr(sweeping, "sweep_types", pretended)
     written, listed = tmp_path / "architectures.md", tmp_path / "rows.json"
     assert main(["coverage", "llama", "mamba", "--write", str(written), "--json", str(listed)]) == 0
     shown = capsys.readouterr().out
@@ -217,7 +219,7 @@ def test_the_command_writes_what_it_found(tmp_path, monkeypatch, capsys):
 
 def test_the_command_takes_types_with_rope_alone(monkeypatch, capsys):
     asked: list[str] = []
-    monkeypatch.setattr(sweeping, "sweep", lambda names, jobs, on_done: asked.extend(names) or [])
+    monkeypatch.setattr(sweeping, "sweep_types", lambda names, jobs, on_done: asked.extend(names) or [])
     assert main(["coverage", "--rope"]) == 0
     assert "llama" in asked
     assert not {"mamba", "bert", "gpt2"} & set(asked)

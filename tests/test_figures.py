@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 import inspector
 from inspector import views
-from inspector.analysis import maps
+from inspector.analysis import maps, thumbnails
 from inspector.errors import InspectorError
 from inspector.ui.components import heatmap
 from inspector.views import colours, drawing, figures, payload, tables
@@ -221,7 +221,7 @@ def test_the_page_of_all_heads_holds_every_heads_numbers(houston):
     html = views.grid_figure(houston, selected=(4, 2)).html
     header, pixels = payload.decode(stored(html, "payload"), "uint8")
     assert (header["heads"], header["selected"]) == ([9] * 30, [4, 2])
-    assert np.array_equal(pixels.reshape(270, 8, 8), maps.thumbnails(houston).pixels)
+    assert np.array_equal(pixels.reshape(270, 8, 8), thumbnails.draw_thumbnails(houston).pixels)
     numbers, places = stored(html, "details"), told(html)["details"]["numbers"]
     for layer, head in [(0, 0), (4, 2), (29, 8)]:
         packing, start, end = places[layer][head]

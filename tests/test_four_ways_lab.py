@@ -22,7 +22,7 @@ WAYS = ["Plain loops", "Matrices", "Batched", "Blockwise"]
 @pytest.mark.packaged
 @pytest.mark.parametrize(("layer", "head", "query"), [(0, 0, 7), (16, 0, 3), (29, 8, 5)])
 def test_four_ways_lead_to_one_vector_and_the_spoilt_ones_do_not(houston, layer, head, query):
-    ways = four_ways.four_ways(houston, layer, head, query, block=3)
+    ways = four_ways.compute_four_ways(houston, layer, head, query, block=3)
     assert [way.name for way in ways if not way.control] == WAYS
     for way in ways:
         assert way.check.ok != way.control, way
@@ -39,22 +39,22 @@ def test_four_ways_lead_to_one_vector_and_the_spoilt_ones_do_not(houston, layer,
 
 @pytest.mark.packaged
 def test_the_first_token_has_one_key_and_a_block_of_any_size_will_do(houston):
-    ways = four_ways.four_ways(houston, 5, 3, 0, block=1)
+    ways = four_ways.compute_four_ways(houston, 5, 3, 0, block=1)
     assert [way.name for way in ways if way.control] == ["Mask forgotten"]
     for block in (1, 2, 7, 8, 100):
-        found = four_ways.four_ways(houston, 5, 3, 7, block=block)[3]
+        found = four_ways.compute_four_ways(houston, 5, 3, 7, block=block)[3]
         assert found.check.ok
     with pytest.raises(InspectorError, match="no query token 8: this prompt has tokens 0 to 7"):
-        four_ways.four_ways(houston, 5, 3, 8, block=2)
+        four_ways.compute_four_ways(houston, 5, 3, 8, block=2)
     with pytest.raises(InspectorError, match="block of 0 keys"):
-        four_ways.four_ways(houston, 5, 3, 7, block=0)
+        four_ways.compute_four_ways(houston, 5, 3, 7, block=0)
 
 
 @pytest.mark.parametrize("tiny_model", ["mistral", "gemma2", "qwen2 sliding", "smollm3", "multi-query"], indirect=True)
 def test_windows_soft_caps_and_groups(tiny_model):
     trace = tiny_model.trace(tiny.ids(20))
     for layer in range(len(trace.layers)):
-        ways = four_ways.four_ways(trace, layer, 3, 15, block=4)
+        ways = four_ways.compute_four_ways(trace, layer, 3, 15, block=4)
         assert [way.check.ok for way in ways] == [not way.control for way in ways], (layer, ways)
         assert len(ways) == 6  # both controls: 15 is not the last token
 
@@ -63,7 +63,7 @@ def test_windows_soft_caps_and_groups(tiny_model):
 def test_sinks_are_known_and_a_bias_is_refused_by_blocks(tmp_path, kind, blockwise):
     every_type.save(every_type.types()[kind], tmp_path)
     trace = inspector.load(tmp_path).trace(tiny.ids(20))
-    ways = four_ways.four_ways(trace, 0, 1, 12, block=4)
+    ways = four_ways.compute_four_ways(trace, 0, 1, 12, block=4)
     assert [way.check.ok for way in ways if way.check is not None] == [not way.control for way in ways if way.check]
     assert (ways[3].check is not None) == blockwise
     if blockwise:
@@ -79,7 +79,7 @@ def test_of_a_long_prompt_the_matrices_hold_a_strip(tiny_model, monkeypatch):
     trace = tiny_model.trace(tiny.ids(40))
     monkeypatch.setattr(four_ways, "MATRIX_BYTES", 4 * 40 * 4 * 6)  # six rows of four heads
     assert four_ways.strip(trace, 1, 30) == slice(25, 31)
-    ways = four_ways.four_ways(trace, 1, 2, 30, block=7)
+    ways = four_ways.compute_four_ways(trace, 1, 2, 30, block=7)
     assert [way.check.ok for way in ways] == [True] * 4 + [False] * 2
     assert torch.allclose(torch.tensor(ways[1].context), trace.context(1, 2)[30].double(), rtol=0, atol=1e-6)
 
@@ -160,7 +160,7 @@ def test_dropout_drops_with_probability_p_and_keeps_the_mean():
     frame, mean = dropout.averages(row, 0.3, seed=1)
     assert np.abs(mean - row).max() == frame["largest difference"].iloc[-1]
     assert (frame["largest difference"] < 4 * frame["expected"]).all()
-    with pytest.raises(InspectorError, match="dropout of 1 is no probability below 1"):
+    with pytest.raises(InspectorError, match="dropout of 1 is not a probability below 1"):
         dropout.dropped(row, 1.0, seed=0)
 
 
@@ -179,7 +179,7 @@ def test_dropout_leaves_torchs_own_chances_alone():
 def test_the_page_shows_the_functions_numbers(houston, smollm):
     app = open_app("Same numbers, four ways", layer="16", head="0", query="3")
     assert not app.error
-    ways = four_ways.four_ways(houston, 16, 0, 3, block=2)
+    ways = four_ways.compute_four_ways(houston, 16, 0, 3, block=2)
     table = app.dataframe[0].value
     assert table["way"].to_list() == [way.name for way in ways]
     assert table["largest difference"].to_list() == [way.check.max_abs for way in ways]
@@ -197,7 +197,7 @@ def test_the_page_shows_the_functions_numbers(houston, smollm):
     assert any("0 differ between two runs" in text.value.replace("\\", "") for text in app.markdown)
 
     app.slider(key="block_size").set_value(7).run()
-    ways = four_ways.four_ways(houston, 16, 0, 3, block=7)
+    ways = four_ways.compute_four_ways(houston, 16, 0, 3, block=7)
     assert app.dataframe[0].value["[0]"].to_list() == [way.context[0] for way in ways]
     app.text_input(key="cross_text").set_value("").run()
     assert "prompt is empty" in app.error[0].value

@@ -25,7 +25,7 @@ def cat(smollm):
 
 
 def test_the_toy_by_hand():
-    made = toy.toy()
+    made = toy.compute_toy()
     # .9·.8 + .1·.2 + 0·0 + .2·.1 + .3·.3 and .9·.1 + .1·.3 + 0·.2 + .2·0 + .3·.4
     assert made.unscaled.scores == pytest.approx([0.24, 0.85], abs=1e-15)
     e = math.exp(0.85) / (math.exp(0.85) + math.exp(0.24))
@@ -43,17 +43,17 @@ def test_the_toy_is_the_attention_of_the_models():
     weights = attention_weights(scaled_scores(query, key, scale=5**-0.5), None, precision=torch.float64)
     context = context_vectors(weights, value)[0]
     for at, word in enumerate(toy.KEYS):
-        made = toy.toy(query=word)
+        made = toy.compute_toy(query=word)
         assert made.scaled.weights == pytest.approx(weights[0, at].tolist(), abs=1e-15)  # float64, two terms
         assert made.scaled.context == pytest.approx(context[at].tolist(), abs=1e-15)
 
 
 def test_vectors_of_different_lengths_are_refused():
     with pytest.raises(InspectorError, match="k_cat has 2 numbers and q_it has 5"):
-        toy.toy({**toy.VECTORS, "k_cat": (1.0, 2.0)})
+        toy.compute_toy({**toy.VECTORS, "k_cat": (1.0, 2.0)})
     with pytest.raises(InspectorError, match="v_it has 5 numbers and v_cat has 1"):
-        toy.toy({**toy.VECTORS, "v_cat": (1.0,)})
-    assert toy.scale_for(toy.toy({**toy.VECTORS, "k_cat": toy.VECTORS["k_it"]}), 0.7) is None
+        toy.compute_toy({**toy.VECTORS, "v_cat": (1.0,)})
+    assert toy.scale_for(toy.compute_toy({**toy.VECTORS, "k_cat": toy.VECTORS["k_it"]}), 0.7) is None
 
 
 def test_the_ranking_is_the_traces_weights(cat):
@@ -80,7 +80,7 @@ def test_the_ranking_is_the_traces_weights(cat):
 def test_tokens_that_are_not_there_or_not_seen_are_refused(cat):
     with pytest.raises(InspectorError, match="no query token 11: this prompt has tokens 0 to 10"):
         toy.ranking(cat, 11, 0)
-    with pytest.raises(InspectorError, match="Query token 1 may not look at key token 7 in any layer"):
+    with pytest.raises(InspectorError, match="Query token 1 may not attend to key token 7 in any layer"):
         toy.ranking(cat, 1, 7)
 
 
@@ -105,10 +105,10 @@ def test_the_toy_on_the_page_is_computed_and_follows_what_is_typed():
     app = open_app("it → cat")
     shown = {metric.label: metric.value for metric in app.metric}
     assert shown["Score it · cat"] == "0.85"
-    assert shown["Weight of cat"] == f"{toy.toy().unscaled.weights[1]:.5g}"
-    assert shown["with scores / √5"] == f"{toy.toy().scaled.weights[1]:.5g}"
+    assert shown["Weight of cat"] == f"{toy.compute_toy().unscaled.weights[1]:.5g}"
+    assert shown["with scores / √5"] == f"{toy.compute_toy().scaled.weights[1]:.5g}"
     app.text_input(key="k_cat").set_value("0 0 0 0 1").run()
-    changed = toy.toy({**toy.VECTORS, "k_cat": (0, 0, 0, 0, 1)})
+    changed = toy.compute_toy({**toy.VECTORS, "k_cat": (0, 0, 0, 0, 1)})
     assert {metric.label: metric.value for metric in app.metric}["Score it · cat"] == "0.3"
     assert app.dataframe[0].value.iloc[1, 1:].to_list() == changed.scaled.context
     _, numbers = payloads(app, "toy")

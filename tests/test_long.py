@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import inspector
 from inspector import views
-from inspector.analysis import head_scores, maps
+from inspector.analysis import head_scores, maps, thumbnails
 from inspector.coverage.tiny import save, types
 from inspector.errors import InspectorError
 from inspector.model.forward import KEEP
@@ -93,7 +93,7 @@ def test_strips_of_a_trace_equal_the_dense_form(kind, tmp_path, monkeypatch):
     trace = tiny.load(kind, tmp_path).trace(tiny.ids(61))
     dense = {(at, head): (trace.weights(at, head), trace.context(at, head)) for at, head in ((0, 0), (1, 3), (2, 2))}
     context = trace.context(1)
-    whole, frame = maps.thumbnails(trace, side=16), head_scores.measures(trace)
+    whole, frame = thumbnails.draw_thumbnails(trace, side=16), head_scores.measures(trace)
     monkeypatch.setattr("inspector.trace.trace.STRIP_BYTES", 4 * 61 * 22)
     assert len(list(trace.strips(0))) > 10
     for (layer, head), (weights, mixed) in dense.items():
@@ -104,7 +104,7 @@ def test_strips_of_a_trace_equal_the_dense_form(kind, tmp_path, monkeypatch):
         largest = float(mixed.abs().max())
         torch.testing.assert_close(trace.context(layer, head), mixed, atol=3e-6 * max(1, largest), rtol=0)
     torch.testing.assert_close(trace.context(1), context, atol=3e-6 * float(context.abs().max()), rtol=0)
-    assert np.abs(maps.thumbnails(trace, side=16).pixels.astype(int) - whole.pixels).max() <= 1
+    assert np.abs(thumbnails.draw_thumbnails(trace, side=16).pixels.astype(int) - whole.pixels).max() <= 1
     np.testing.assert_allclose(head_scores.measures(trace), frame, atol=2e-5)
 
 
@@ -116,21 +116,21 @@ def test_weights_over_too_few_keys_are_refused(tmp_path):
 
 def test_sampled_pictures_are_exact_rows_and_can_be_made_whole(tmp_path):
     trace = tiny.load("grouped", tmp_path).trace(tiny.ids(200))
-    found = maps.thumbnails(trace, side=10, sample=20)
-    rows = maps.spread(200, found.pool, 20)
+    found = thumbnails.draw_thumbnails(trace, side=10, sample=20)
+    rows = thumbnails.spread(200, found.pool, 20)
     assert (found.pool, found.sample, len(rows)) == (20, 20, 20)
     assert found.said() == "drawn from 20 of 200 query tokens"
     for block in (0, 4, 9):
         some = [t for t in rows if t // 20 == block]
         weights = trace.weights(1, 2, queries=some)[:, 20 * block : 20 * (block + 1)].max().item()
         assert found.pixels[4 + 2, block, block] == 1 + round(254 * weights**0.5)
-    exact = maps.thumbnails(trace, side=10)
+    exact = thumbnails.draw_thumbnails(trace, side=10)
     assert (exact.pixels.astype(int) - found.pixels >= -1).all()  # no row can hold more than all of them
     assert (exact.pixels != found.pixels).any()
-    filled = found.with_whole({6: maps.shrunk(maps.picture(trace, 1, 2), found.pool)})
+    filled = found.with_whole({6: thumbnails.shrunk(maps.picture(trace, 1, 2), found.pool)})
     assert np.array_equal(filled.pixels[6], exact.pixels[6])
     assert filled.said().endswith("1 of 12 heads from all of them")
-    rest = {place: maps.thumbnail(trace, place // 4, place % 4, found.pool) for place in range(12)}
+    rest = {place: thumbnails.draw_thumbnail(trace, place // 4, place % 4, found.pool) for place in range(12)}
     assert np.array_equal(found.with_whole(rest).pixels, exact.pixels)
     assert found.with_whole(rest).sample is None
 
@@ -138,7 +138,7 @@ def test_sampled_pictures_are_exact_rows_and_can_be_made_whole(tmp_path):
 def test_sampled_measures_are_means_over_those_rows(tmp_path):
     trace = tiny.load("mistral", tmp_path).trace(tiny.ids(120))
     frame = head_scores.measures(trace, sample=30).set_index(["layer", "head"])
-    rows = maps.spread(120, 120, 30)
+    rows = thumbnails.spread(120, 120, 30)
     weights = trace.weights(2, 1)[rows]
     assert frame.loc[(2, 1), "itself"] == pytest.approx(weights[range(30), rows].mean().item(), abs=1e-6)
     entropy = torch.special.entr(weights.double()).sum(-1).mean().item() / np.log(2)
@@ -155,7 +155,7 @@ def test_looking_at_a_long_prompt_makes_nothing_n_by_n(tmp_path, monkeypatch):
         maps.picture(trace, 1, 2)
         maps.picture(trace, 1, 2, kind="weighted_values", without_first=True)
         maps.strongest_pairs(trace, 1, 2)
-        maps.thumbnails(trace, sample=64)
+        thumbnails.draw_thumbnails(trace, sample=64)
         head_scores.measures(trace, sample=64)
         trace.context(1, 2)
         views.frame(trace, 1, 2, most_pairs=10_000)
@@ -238,7 +238,7 @@ def test_some_layers_alone(tmp_path):
     with pytest.raises(InspectorError, match=r"Layer 1 is not stored: .* trace again with layers=\[1\]"):
         part.weights(1, 1)
     assert set(head_scores.measures(part)["layer"]) == {2}
-    assert (maps.thumbnails(part).pixels[:8] == maps.MASKED).all()
+    assert (thumbnails.draw_thumbnails(part).pixels[:8] == thumbnails.MASKED).all()
     saved = part.save(tmp_path / "part.safetensors")
     assert torch.equal(inspector.open_trace(saved).weights(2, 1), whole.weights(2, 1))
     with pytest.raises(InspectorError, match="keeps 1 of 3 layers"):

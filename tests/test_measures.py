@@ -7,6 +7,7 @@ import tiny
 
 from inspector.analysis import head_scores
 from inspector.analysis.head_scores import FARTHEST, MEASURES, find, ordered
+from inspector.errors import InspectorError
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +52,14 @@ def test_one_token_has_no_choice(trace):
 def test_ordering_puts_the_telling_end_first(trace):
     frame = head_scores.measures(trace)
     assert ordered(frame, find("back 1"))["back 1"].is_monotonic_decreasing
-    assert ordered(frame, find("Look at few tokens"))["narrow"].is_monotonic_increasing
+    assert ordered(frame, find("Attends narrowly"))["narrow"].is_monotonic_increasing
 
 
 @pytest.mark.parametrize(
     ("words", "name"),
     [("heads that look back 1", "back 1"), ("look back 3", "back 3"), ("previous token", "back 1"),
-     ("induction", "repeated"), ("Look widely", "entropy"), ("attention sink", "first"), ("far away", "distance")],
+     ("induction", "repeated"), ("Attends broadly", "entropy"), ("look widely", "entropy"), ("3 tokens back", "back 3"),
+     ("attention sink", "first"), ("far away", "distance")],
 )  # fmt: skip
 def test_words_find_a_measure(words, name):
     assert find(words).name == name
@@ -73,3 +75,14 @@ def test_the_real_model_has_heads_for_the_previous_token_and_for_repetitions(smo
     frame = head_scores.measures(smollm.trace("1 2 3 5 8 13 21 34, 1 2 3 5 8 13 21 34, 1 2 3 5 8 13"))
     assert frame["back 1"].max() > 0.7
     assert frame["repeated"].max() > 0.3
+
+
+def test_wrong_types_are_refused_in_a_sentence(trace):
+    with pytest.raises(InspectorError, match=r"measures needs a trace and was given str: pass what model\.trace"):
+        head_scores.measures("Houston")
+    with pytest.raises(InspectorError, match=r"A sample of 0 query tokens measures nothing: choose 1 or more"):
+        head_scores.measures(trace, sample=0)
+    with pytest.raises(InspectorError, match=r"find needs words and was given int"):
+        find(3)
+    with pytest.raises(InspectorError, match=r"ordered needs one of MEASURES and was given str"):
+        ordered(head_scores.measures(trace), "back 1")

@@ -6,8 +6,12 @@ import pytest
 import tiny
 import torch
 
-from inspector.analysis import maps
-from inspector.analysis.maps import Thumbnails, picture, pool_max, pool_rows, strongest_pairs, thumbnails
+from inspector.analysis import maps, vectors
+from inspector.analysis.maps import picture, strongest_pairs
+from inspector.analysis.thumbnails import MASKED, Thumbnails, draw_thumbnails
+from inspector.analysis.vectors import pool_rows, projection
+from inspector.errors import InspectorError
+from reimpl.blockwise import pool_max
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +64,16 @@ def test_a_pooled_picture_holds_the_largest_allowed_number_of_each_block(traces,
 def test_thumbnails_strip_by_strip_are_the_same(traces, monkeypatch):
     trace = traces["grouped"]
     done = []
-    whole = thumbnails(trace, side=16, on_layer=lambda at, of: done.append((at, of)))
+    whole = draw_thumbnails(trace, side=16, on_layer=lambda at, of: done.append((at, of)))
     assert done == [(1, 3), (2, 3), (3, 3)]
     assert whole.pixels.shape == (12, 14, 14)  # 3 layers x 4 heads, 40 tokens by threes
     assert whole.nbytes == 12 * 14 * 14
     monkeypatch.setattr("inspector.trace.trace.STRIP_BYTES", 4 * 40 * 7)
-    again = thumbnails(trace, side=16).pixels
+    again = draw_thumbnails(trace, side=16).pixels
     assert np.abs(again.astype(int) - whole.pixels).max() <= 1  # a last bit may fall on the next level
     seen = ((whole.pixels[5, 13, 0].astype(float) - 1) / 254) ** 2  # layer 1, head 1, the lower left block
     assert seen == pytest.approx(trace.weights(1, 1)[39:, 0:3].max().item(), abs=0.005)
-    assert whole.pixels[5, 0, 13] == maps.MASKED
+    assert whole.pixels[5, 0, 13] == MASKED
 
 
 def test_the_telling_head_looks_hardest_at_others(traces):
@@ -99,11 +103,11 @@ def test_strongest_pairs_in_order_with_and_without_the_first_token(traces, monke
 
 def test_vectors_come_once_without_rope_and_keep_their_length_with_it(traces):
     trace = traces["grouped"]
-    found = maps.vectors(trace, 1, 2)
+    found = vectors.head_vectors(trace, 1, 2)
     assert list(found) == ["query before RoPE", "query after RoPE", "key before RoPE", "key after RoPE", "value"]
-    table = maps.lengths(found, trace.tokens.labels)
+    table = vectors.lengths(found, trace.tokens.labels)
     assert table["query before RoPE"].to_list() == pytest.approx(table["query after RoPE"].to_list(), rel=1e-5)
-    frame = maps.vector_frame(found["value"], trace.tokens.labels)
+    frame = vectors.vector_frame(found["value"], trace.tokens.labels)
     assert frame.shape == (40, 1 + trace.layers[1].d_value)
     assert frame["3"].to_list() == trace.value(1, 2)[:, 3].double().tolist()
 
@@ -116,7 +120,7 @@ def test_pooled_rows_keep_the_number_farthest_from_zero():
 
 
 def test_cosines_are_the_angles_cosines():
-    found = maps.cosines(np.array([[1, 0], [0, 2], [-3, 0], [1, 1], [0, 0]], dtype=np.float32))
+    found = vectors.cosines(np.array([[1, 0], [0, 2], [-3, 0], [1, 1], [0, 0]], dtype=np.float32))
     expected = [1, 0, -1, 0.5**0.5, 0]
     np.testing.assert_allclose(found[0], expected, atol=1e-6)
     assert np.isfinite(found).all()  # a vector of zeros has no direction, and no NaN either
@@ -127,14 +131,14 @@ def test_projection_keeps_distances_of_vectors_that_lie_in_a_plane():
     plane = np.linalg.qr(made.normal(size=(6, 2)))[0].T
     flat = made.normal(size=(8, 2))
     vectors = (flat @ plane + 5).astype(np.float32)
-    frame, share = maps.projection(vectors[:4], vectors[4:], list("abcd"))
+    frame, share = projection(vectors[:4], vectors[4:], list("abcd"))
     at = frame[["x", "y"]].to_numpy()
     assert share == pytest.approx(1, abs=1e-6)
     for i in range(8):
         for j in range(8):
             assert np.linalg.norm(at[i] - at[j]) == pytest.approx(np.linalg.norm(vectors[i] - vectors[j]), abs=1e-4)
     assert list(frame["vector"]) == ["query"] * 4 + ["key"] * 4
-    assert maps.projection(vectors[:1], vectors[:1], ["a"])[1] == 1.0  # one token: nothing differs
+    assert projection(vectors[:1], vectors[:1], ["a"])[1] == 1.0  # one token: nothing differs
 
 
 def test_a_window_and_words_are_the_pictures_numbers(traces):
@@ -147,3 +151,10 @@ def test_a_window_and_words_are_the_pictures_numbers(traces):
     weights = np.nan_to_num(trace.weights(0, 1).numpy())
     assert merged[2, 1] == pytest.approx(weights[3:6, 1:3].sum(axis=1).mean(), rel=1e-5)
     np.testing.assert_allclose(np.nansum(merged, axis=1), 1, rtol=1e-5)
+
+
+def test_another_kind_of_picture_is_refused_with_the_choices(traces):
+    said = r"There is no kind of picture 'weight': choose weights, scaled_scores or weighted_values\."
+    for draw in (maps.picture, lambda *at, kind: maps.window(*at, slice(0, 3), slice(0, 3), kind=kind)):
+        with pytest.raises(InspectorError, match=said):
+            draw(traces["grouped"], 0, 0, kind="weight")

@@ -11,7 +11,7 @@ import torch
 
 import inspector
 from inspector import InspectorError
-from inspector.analysis import score_breakdown
+from inspector.analysis import rope_planes, score_breakdown
 from inspector.coverage import tiny as entries
 from reimpl.frequencies import rope_frequencies
 
@@ -39,7 +39,7 @@ def adds_up(trace, layer, head, query, key):
     assert steps.capped + steps.bias == pytest.approx(steps.scaled_score, rel=1e-5, abs=1e-6)
     assert steps.exponential / steps.total == pytest.approx(steps.weight, rel=1e-5, abs=1e-9)
     assert steps.weight == pytest.approx(trace.weights(layer, head)[query, key].item(), rel=1e-5, abs=1e-9)
-    found = score_breakdown.planes(trace, layer, head, query, key)
+    found = rope_planes.planes(trace, layer, head, query, key)
     assert found["share"].sum() == pytest.approx(score, abs=room)
     assert np.allclose(found["content"] + found["position"], found["share"], rtol=1e-12, atol=1e-12)
     return steps, found
@@ -99,7 +99,7 @@ def test_shares_add_up_for_every_way_of_turning(kind, tmp_path):
         assert rest["plane"] is pd.NA
         assert rest["dimensions"].startswith("not rotated: ")
         assert (rest["wavelength"], rest["angle_degrees"], rest["position"]) == (np.inf, 0, 0)
-    table = score_breakdown.dimensions(trace, 1, steps)
+    table = rope_planes.dimensions(trace, 1, steps)
     assert table["plane"].notna().sum() == 2 * len(turning)
 
 
@@ -137,7 +137,7 @@ def test_a_wrong_rotation_is_noticed(wrong, tmp_path):
     layer = trace.model.reimplementation[1]
     layer.spec = replace(layer.spec, rope=changed)
     with pytest.raises(InspectorError, match="not just its unrotated ones turned by position"):
-        score_breakdown.planes(trace, 1, 0, 30, 3)
+        rope_planes.planes(trace, 1, 0, 30, 3)
 
 
 def test_a_layer_without_rope_says_so_and_shows_the_rest(tmp_path):
@@ -147,10 +147,10 @@ def test_a_layer_without_rope_says_so_and_shows_the_rest(tmp_path):
     assert "does not use RoPE" in steps.no_before
     assert steps.product.sum() == pytest.approx(steps.score, rel=1e-5)
     with pytest.raises(InspectorError, match="Layer 1 does not use RoPE"):
-        score_breakdown.planes(trace, 1, 2, 20, 18)
+        rope_planes.planes(trace, 1, 2, 20, 18)
     with pytest.raises(InspectorError, match="does not use RoPE"):
-        score_breakdown.dimensions(trace, 1, steps, rope=False)
-    assert list(score_breakdown.dimensions(trace, 1, steps)) == ["dimension", "query", "key", "product"]
+        rope_planes.dimensions(trace, 1, steps, rope=False)
+    assert list(rope_planes.dimensions(trace, 1, steps)) == ["dimension", "query", "key", "product"]
     adds_up(trace, 0, 2, 20, 18)
 
 
@@ -194,7 +194,7 @@ def test_one_row_only_and_it_is_the_traces(tmp_path, monkeypatch):
         monkeypatch.setattr(inspector.Trace, name, watched)
     frame = score_breakdown.row(trace, 1, 2, 25)
     score_breakdown.pair_steps(trace, 1, 2, 25, 3)
-    score_breakdown.planes(trace, 1, 2, 25, 3)
+    rope_planes.planes(trace, 1, 2, 25, 3)
     assert set(asked) == {(25, 26)}
     assert frame["weight"].to_numpy() == pytest.approx(weights.double().numpy(), rel=1e-5)
     assert frame["score"].to_numpy() == pytest.approx(scores.double().numpy(), rel=1e-4, abs=1e-5)
@@ -207,7 +207,7 @@ def test_one_row_only_and_it_is_the_traces(tmp_path, monkeypatch):
 def test_half_precision_is_read_as_the_model_rounds_it(tmp_path):
     trace = traced("grouped", tmp_path, dtype="bfloat16")
     steps = score_breakdown.pair_steps(trace, 1, 2, 30, 7)
-    found = score_breakdown.planes(trace, 1, 2, 30, 7)
+    found = rope_planes.planes(trace, 1, 2, 30, 7)
     assert found["share"].sum() == pytest.approx(steps.product.sum())
     assert steps.score == pytest.approx(steps.product.sum(), abs=0.01 * np.abs(steps.product).sum())
 
@@ -224,7 +224,7 @@ def test_what_cannot_be_told_is_said_in_a_sentence(tmp_path):
     assert steps.query_before is None
     assert steps.no_before
     with pytest.raises(InspectorError, match="no model at hand"):
-        score_breakdown.planes(opened, 1, 0, 30, 3)
+        rope_planes.planes(opened, 1, 0, 30, 3)
     quick = score_breakdown.pair_steps(trace, 1, 0, 30, 3, before_rope=False)
     assert quick.query_before is None
     trace.stored[1].unexplained = "it does something else"
@@ -238,4 +238,4 @@ def test_a_family_that_is_not_reimplemented_says_so(tmp_path):
     trace = entry("jetmoe", tmp_path)
     assert score_breakdown.pair_steps(trace, 0, 0, 20, 3).product_before is not None
     with pytest.raises(InspectorError, match="jetmoe"):
-        score_breakdown.planes(trace, 0, 0, 20, 3)
+        rope_planes.planes(trace, 0, 0, 20, 3)

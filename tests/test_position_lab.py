@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 import inspector
 from inspector import InspectorError
-from inspector.analysis import score_breakdown
+from inspector.analysis import rope_planes
 from inspector.coverage import tiny as entries
 from inspector.learn import position
 from inspector.learn.shift import shifted
@@ -50,7 +50,7 @@ def holds(trace, layer, head, query, key):
     for name in ("query", "key"):  # turning the arrow before by the angle stated gives the arrow after
         angle = np.radians(planes[f"{name}_angle"])
         before, after = (planes[[f"{name}_{when}_x", f"{name}_{when}_y"]].to_numpy() for when in ("before", "after"))
-        factor = score_breakdown.turning(trace, layer).factor
+        factor = rope_planes.turning(trace, layer).factor
         turned = factor * np.stack(
             (before[:, 0] * np.cos(angle) - before[:, 1] * np.sin(angle),
              before[:, 1] * np.cos(angle) + before[:, 0] * np.sin(angle)), axis=1,
@@ -58,13 +58,13 @@ def holds(trace, layer, head, query, key):
         assert np.abs(turned - after).max() < 1e-5 * np.abs(after).max()
     assert planes["wavelength"].is_monotonic_increasing
 
-    curve = position.by_distance(trace, layer, head, query, key, 64)
+    curve = position.by_distance(trace, layer, head, query, key, furthest=64)
     assert curve.check.ok, curve.check
     assert curve.real == query - key
     score = trace.scores(layer, head)[query, key].item()
     here = curve.frame.set_index("distance")["score"]
     assert here[curve.real] == pytest.approx(score, abs=curve.check.tolerance)
-    still = score_breakdown.planes(trace, layer, head, query, key)
+    still = rope_planes.planes(trace, layer, head, query, key)
     assert here[0] == pytest.approx(still["content"].sum(), abs=1e-5 * still["content"].abs().sum())
 
     moved = shifted(trace, layer, head, query, 300)
@@ -85,7 +85,7 @@ def test_the_real_models_pair_is_turned_moved_and_shifted_as_it_should_be(smollm
         assert position.by_distance(trace, layer, head, query, key).check.max_abs < 1e-5
     planes = position.turned_planes(trace, 13, 8, 7, 1)
     assert planes["query_angle"][0] == pytest.approx(np.degrees(7) % 360, rel=1e-6)
-    assert len(position.by_distance(trace, 13, 8, 7, 1, 256).frame) == 257
+    assert len(position.by_distance(trace, 13, 8, 7, 1, furthest=256).frame) == 257
 
 
 @pytest.mark.parametrize("name", [*KINDS, *TYPES])
@@ -202,7 +202,7 @@ def test_a_layer_without_rope_has_two_variants_and_growing_queries_are_switched_
     assert (len(found.variants), "none to switch off" in found.note) == (2, True)
     trace = entry("llama4_text", tmp_path / "b")
     grows = next(i for i, layer in enumerate(trace.model.reimplementation) if layer.spec.temperature is not None)
-    assert "grow with their position" in shuffles_alike(trace, grows).note
+    assert "scales its queries by position" in shuffles_alike(trace, grows).note
 
 
 def test_an_order_that_slips_in_by_another_way_is_noticed(tmp_path, monkeypatch):
@@ -247,7 +247,7 @@ def test_the_page_shows_these_numbers(houston):
     assert tables[0]["modulo 360"][0] == f"{planes['query_angle'][20]:.5g}°"
     assert np.array_equal(tables[1]["share"], planes["share"])
 
-    curve = position.by_distance(houston, 13, 8, 6, 2, 256)
+    curve = position.by_distance(houston, 13, 8, 6, 2, furthest=256)
     assert np.array_equal(tables[2]["score"], curve.frame["score"])
     assert any("distance of 4" in text.value and "equal to the last bit" in text.value for text in app.markdown)
 

@@ -10,7 +10,7 @@ from screen_app import MAIN, SCREENS, address_of, open_app, payloads, press, who
 from streamlit.testing.v1 import AppTest
 
 from inspector import views
-from inspector.analysis import maps
+from inspector.analysis import thumbnails
 from inspector.ui import state
 from inspector.ui.server import results
 
@@ -65,7 +65,7 @@ def test_the_grid_shows_every_head(houston):
         allowed = np.tril(np.ones_like(weights, dtype=bool))
         seen = ((pictures[layer, head].astype(float) - 1) / 254) ** 2
         assert np.abs(np.sqrt(seen[allowed]) - np.sqrt(weights[allowed])).max() <= 0.5 / 254 + 1e-6
-        assert (pictures[layer, head][~allowed] == maps.MASKED).all()
+        assert (pictures[layer, head][~allowed] == thumbnails.MASKED).all()
 
 
 @pytest.mark.packaged

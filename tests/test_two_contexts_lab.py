@@ -11,7 +11,7 @@ from screen_app import open_app, payloads
 import inspector
 from inspector.coverage import tiny as types
 from inspector.errors import InspectorError
-from inspector.learn import contexts
+from inspector.learn import context_controls, contexts
 
 FIRST, SECOND = contexts.EXAMPLES[0].first, contexts.EXAMPLES[0].second
 
@@ -53,7 +53,7 @@ def test_the_same_token_begins_at_distance_zero_and_moves(pair):
 @pytest.mark.packaged
 def test_control_the_same_prompt_twice_is_zero_everywhere(pair):
     first, at, *_ = pair
-    assert not contexts.repeated(first, at)[["distance", "differing"]].to_numpy().any()
+    assert not context_controls.repeated(first, at)[["distance", "differing"]].to_numpy().any()
 
 
 @pytest.mark.packaged
@@ -78,27 +78,27 @@ def test_another_meaning_is_farther_than_the_same_meaning(smollm):
 @pytest.mark.packaged
 def test_position_alone_changes_nothing_where_rope_turns(pair):
     first, at, *_ = pair
-    far = contexts.moved(first, at, 100)
-    assert far["distance"].max() < contexts.rounding(first)
+    far = context_controls.moved(first, at, 100)
+    assert far["distance"].max() < context_controls.rounding(first)
     assert far.loc[5, "differing"] > 0  # it was another run, at other positions
 
 
 def test_position_alone_counts_where_it_is_learned_and_is_refused_beyond_the_last(tmp_path):
     trace = inspector.load(types.save(types.types()["gpt2"], tmp_path)).trace(tiny.ids(6, vocabulary=64))
-    moved = contexts.moved(trace, 3, 2)
-    assert moved["distance"].min() > 10 * contexts.rounding(trace)  # from the embedding on
+    moved = context_controls.moved(trace, 3, 2)
+    assert moved["distance"].min() > 10 * context_controls.rounding(trace)  # from the embedding on
     with pytest.raises(InspectorError, match=r"Position \d+ does not exist: .* take a shorter prompt\."):
-        contexts.moved(trace, 3, 10_000)
+        context_controls.moved(trace, 3, 10_000)
 
 
 @pytest.mark.packaged
 def test_cut_to_one_position(smollm, pair):
-    found, position, texts = contexts.at_one_position(*pair)
+    found, position, texts = context_controls.at_one_position(*pair)
     assert (position, texts) == (3, (FIRST, "ston, we have"))
     again = smollm.trace(list(pair[2].tokens.ids[2:]))
     assert found.equals(contexts.residuals(pair[0], 3, again, 3))
     with pytest.raises(InspectorError, match="cannot be brought"):
-        contexts.cut_to(pair[0], 3, 5)
+        context_controls.cut_to(pair[0], 3, 5)
 
 
 @pytest.mark.packaged
@@ -111,9 +111,9 @@ def test_where_a_word_stands(smollm):
     assert houston.last > houston.first  # several tokens: the last has seen the whole word
     assert contexts.find(tokens, "日本").last == len(tokens) - 1
     for word in ("lightn", "moon", "ight"):
-        with pytest.raises(InspectorError, match=f"“{word}” is no word of"):
+        with pytest.raises(InspectorError, match=f"“{word}” does not occur in"):
             contexts.find(tokens, word)
-    with pytest.raises(InspectorError, match="No word is given"):
+    with pytest.raises(InspectorError, match="No word is typed"):
         contexts.find(tokens, "  ")
 
 
@@ -159,7 +159,7 @@ def test_the_page_takes_examples_and_typed_words_and_refuses_in_a_sentence():
     compare(app, first="Have *fun* <b>", second="we have", word="have")
     assert any("Two different tokens of the vocabulary" in text.value for text in app.markdown)
     compare(app, word="[moon](x)")
-    assert "is no word of" in app.error[0].value
+    assert "does not occur in" in app.error[0].value
     assert r"\[moon\]" in app.error[0].value
     compare(app, first=" ")
     assert "first prompt is empty" in app.error[0].value

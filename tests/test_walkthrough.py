@@ -12,7 +12,7 @@ import inspector
 from inspector import InspectorError
 from inspector.analysis import score_breakdown, shares
 from inspector.coverage import tiny as entries
-from inspector.learn import walkthrough
+from inspector.learn import token_vectors, walkthrough
 from inspector.learn.glossary import TERMS
 from inspector.learn.stations import STATIONS
 from inspector.ui.screens.walkthrough import DRAW
@@ -234,8 +234,8 @@ def test_around_shows_one_token_of_one_layer(tmp_path):
 
 @pytest.mark.packaged
 def test_where_nothing_receives_the_sum_no_sum_is_drawn(monkeypatch, houston):
-    found = walkthrough.residual_stream(houston, LAYER, QUERY)
-    monkeypatch.setattr(walkthrough, "residual_stream", lambda *_: replace(found, added_to=""))
+    found = token_vectors.residual_stream(houston, LAYER, QUERY)
+    monkeypatch.setattr(token_vectors, "residual_stream", lambda *_: replace(found, added_to=""))
     results.store.clear()
     app = station("residual")
     assert list(strips(app, "residual")) == ["residual of 7 ␣problem before layer 13", "attention output"]
@@ -254,14 +254,14 @@ def test_a_sum_that_the_model_does_not_make_is_not_claimed(name, tmp_path):
 
 def test_a_scaled_embedding_is_recognised(tmp_path):
     trace = entry("gemma2", tmp_path)
-    found = walkthrough.residual_stream(trace, 0, 3)
-    row = walkthrough.look_up(trace, 3, found.embedding)
+    found = token_vectors.residual_stream(trace, 0, 3)
+    row = token_vectors.look_up(trace, 3, found.embedding)
     width = len(found.embedding)
     assert not row.same
     assert row.factor == pytest.approx(width**0.5, rel=1e-2)  # gemma multiplies by the root of d_model
     changed = found.embedding.copy()
     changed[0] += 0.5
-    assert np.isnan(walkthrough.look_up(trace, 3, changed).factor)
+    assert np.isnan(token_vectors.look_up(trace, 3, changed).factor)
 
 
 def test_a_matrix_that_is_not_all_of_it_is_noticed(tmp_path):
@@ -274,14 +274,14 @@ def test_a_matrix_that_is_not_all_of_it_is_noticed(tmp_path):
                     if parameter_name.endswith("bias"):
                         parameter.add_(0.5)
             trace = trace.model.trace(tiny.ids(12), keep=("input",))
-        received = walkthrough.residual_stream(trace, 1, 5).input
-        table = walkthrough.made_vectors(trace, 1, 0, 5, received)
+        received = token_vectors.residual_stream(trace, 1, 5).input
+        table = token_vectors.made_vectors(trace, 1, 0, 5, received)
         assert tuple(table["differing"] > 0) == differing, name
 
 
 @pytest.mark.packaged
 def test_a_changed_weight_is_noticed_in_the_output(houston):
-    library = walkthrough.residual_stream(houston, LAYER, QUERY).output
+    library = token_vectors.residual_stream(houston, LAYER, QUERY).output
     good = shares.output(houston, LAYER, QUERY, library)
     assert good.why_not == ""
     wrong = library.copy()
@@ -301,7 +301,7 @@ def test_the_rest_of_a_long_row_is_added_up(houston):
 def test_a_trace_without_its_model_says_so(tmp_path):
     trace = entry("llama", tmp_path)
     opened = inspector.open_trace(trace.save(tmp_path / "trace.safetensors"))
-    for call in (lambda: walkthrough.residual_stream(opened, 0, 1), lambda: walkthrough.matrices(opened, 0, 0)):
+    for call in (lambda: token_vectors.residual_stream(opened, 0, 1), lambda: token_vectors.matrices(opened, 0, 0)):
         with pytest.raises(InspectorError, match="opened from a file"):
             call()
     row = walkthrough.with_exponentials(score_breakdown.row(opened, 0, 0, 5))

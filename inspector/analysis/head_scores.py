@@ -1,14 +1,14 @@
-"""What each head does with a prompt, as plain numbers: a trace goes in; a row per head comes out, to sort and search.
+"""Measure what each head does with a prompt: a row of plain numbers per head, to sort and to search.
 
-Every measure is a mean over query tokens that have a choice (the first token, which can only look at itself, is left
-out). One layer in memory at a time, in strips of query rows where a prompt is long, or from a sample of them.
+Every measure is a mean over query tokens that have a choice (the first token, which can only attend to itself, is left
+out). One layer is in memory at a time, in strips of query rows where a prompt is long, or a sample of its rows.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,18 +16,28 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inspector.analysis.maps import spread
-from inspector.trace.trace import STRIP_BYTES
+from inspector.analysis.thumbnails import spread
+from inspector.errors import InspectorError
+from inspector.trace.trace import STRIP_BYTES, Trace
 
 if TYPE_CHECKING:
-    from inspector.trace.trace import Trace
+    from inspector.capture.records import OnLayer
 
-FARTHEST = 8  # "look back k" is measured for k up to this
+__all__ = ["BY_NAME", "FARTHEST", "MEASURES", "Measure", "find", "measures", "ordered"]
+
+FARTHEST = 8  # "k tokens back" is measured for k up to this
 
 
 @dataclass(frozen=True)
 class Measure:
-    """name: the column. title: what to choose it by. meaning: one sentence. largest: the most telling end."""
+    """One thing that is measured of every head.
+
+    Attributes:
+        name: the column in the table of measures.
+        title: a few words by which people choose it.
+        meaning: what the number is, in one sentence without its full stop.
+        largest: whether the largest numbers are the most telling; else the smallest are.
+    """
 
     name: str
     title: str
@@ -36,34 +46,50 @@ class Measure:
 
 
 MEASURES = (
-    Measure("first", "Look at the first token", "mean weight on the first token (the attention sink of many heads)"),
-    Measure("itself", "Look at themselves", "mean weight of each token on itself"),
+    Measure("first", "First token", "mean weight on the first token (the attention sink of many heads)"),
+    Measure("itself", "Attends to itself", "mean weight of each token on itself"),
     *(
         Measure(
             f"back {k}",
-            "Look back 1: at the previous token" if k == 1 else f"Look back {k}",
+            "Previous token" if k == 1 else f"{k} tokens back",
             f"mean weight on the token {k} before",
         )
         for k in range(1, FARTHEST + 1)
     ),
     Measure(
         "repeated",
-        "Continue a repetition (induction)",
+        "Continues a repetition (induction)",
         "mean weight on the tokens that came after earlier occurrences of the same token, over tokens that occurred "
         "before (0 in a prompt without repetitions)",
     ),
-    Measure("same", "Look at the same token", "mean weight on earlier occurrences of the same token, where there are"),
-    Measure("entropy", "Look widely", "mean entropy of a row of weights, in bits: 3 bits are 8 tokens alike"),
     Measure(
-        "narrow", "Look at few tokens", "mean entropy of a row of weights, in bits, the smallest first", largest=False
+        "same",
+        "Same token",
+        "mean weight on earlier occurrences of the same token, over tokens that occurred before",
     ),
-    Measure("distance", "Look far back", "mean distance in tokens between a query token and what it looks at"),
+    Measure("entropy", "Attends broadly", "mean entropy of a row of weights in bits (3 bits: like 8 equal weights)"),
+    Measure(
+        "narrow", "Attends narrowly", "mean entropy of a row of weights in bits, the smallest first", largest=False
+    ),
+    Measure("distance", "Attends far back", "mean distance in tokens from a query token to its key tokens, by weight"),
 )  # fmt: skip
 BY_NAME = {measure.name: measure for measure in MEASURES}
 
 
 def find(text: str) -> Measure | None:
-    """The measure that somebody means: a title, a name, or words such as "heads that look back 1"; None: no idea."""
+    """Return the measure that somebody's words mean.
+
+    Args:
+        text: a title, a name, or words such as "heads that look back 1".
+
+    Returns:
+        The measure; None where the words fit none.
+
+    Raises:
+        InspectorError: `text` is no text.
+    """
+    if not isinstance(text, str):
+        raise InspectorError(f"find needs words and was given {type(text).__name__}: pass a text such as 'back 1'.")
     said = text.strip().lower()
     for measure in MEASURES:
         if said in (measure.name, measure.title.lower()):
@@ -73,19 +99,35 @@ def find(text: str) -> Measure | None:
     words = {
         "previous": "back 1", "induction": "repeated", "repeat": "repeated", "sink": "first", "first": "first",
         "itself": "itself", "themsel": "itself", "self": "itself", "diagonal": "itself", "same": "same",
-        "wide": "entropy", "entropy": "entropy", "few": "narrow", "narrow": "narrow", "sharp": "narrow",
+        "wide": "entropy", "broad": "entropy", "entropy": "entropy", "few": "narrow", "narrow": "narrow",
+        "sharp": "narrow",
         "far": "distance", "distance": "distance",
     }  # fmt: skip
     return next((BY_NAME[name] for word, name in words.items() if word in said), None)
 
 
-def measures(
-    trace: Trace, *, sample: int | None = None, on_layer: Callable[[int, int], None] | None = None
-) -> pd.DataFrame:
-    """One row per head (of layers that were kept): layer, head, and a column for each of MEASURES.
+def measures(trace: Trace, *, sample: int | None = None, on_layer: OnLayer | None = None) -> pd.DataFrame:
+    """Measure every head of the layers whose vectors are stored.
 
-    sample: means over this many query tokens, spread evenly, instead of all (None). Each is measured with all its keys.
+    Args:
+        trace: the prompt's trace, as `model.trace(prompt)` returns it.
+        sample: means over about this many query tokens, spread evenly, instead of all (None). Each is measured with all
+            its keys.
+        on_layer: called as on_layer(done, total) after each layer; what it raises ends the work.
+
+    Returns:
+        A row per head: layer, head, and a column for each of MEASURES. Weights are between 0 and 1, entropies in bits,
+        distances in tokens.
+
+    Raises:
+        InspectorError: `trace` is no trace, or `sample` is below 1.
     """
+    if not isinstance(trace, Trace):
+        raise InspectorError(
+            f"measures needs a trace and was given {type(trace).__name__}: pass what model.trace(prompt) returns."
+        )
+    if sample is not None and sample < 1:
+        raise InspectorError(f"A sample of {sample} query tokens measures nothing: choose 1 or more, or None for all.")
     ids = torch.tensor(trace.tokens.ids)
     some = None if sample is None or sample >= trace.n else spread(trace.n, trace.n, sample)
     counts = _counts(ids, torch.arange(trace.n) if some is None else torch.tensor(some))
@@ -105,15 +147,32 @@ def measures(
 
 
 def ordered(frame: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """The heads by this measure, the most telling first."""
+    """Sort heads by a measure, the most telling first.
+
+    Args:
+        frame: the table that `measures` returns.
+        measure: one of MEASURES; `find` has them by their words.
+
+    Returns:
+        The same rows in another order; equal ones by layer and head.
+
+    Raises:
+        InspectorError: `measure` is no Measure.
+    """
+    if not isinstance(measure, Measure):
+        raise InspectorError(
+            f"ordered needs one of MEASURES and was given {type(measure).__name__}: find(words) returns one."
+        )
     return frame.sort_values(
         [measure.name, "layer", "head"], ascending=[not measure.largest, True, True], kind="stable"
     )
 
 
 def _sums(weights: Tensor, t: Tensor, s: Tensor, ids: Tensor) -> dict[str, Tensor]:
-    """Each measure's sum over query tokens at positions t, but the first: weights [h, t, s] of keys at s -> [h] in
-    float64."""
+    """Sum each measure over the query tokens at positions t but the first.
+
+    weights: [h, t, s] of the keys at positions s. Returns [h] in float64 by measure.
+    """
     without_first = slice(1 if int(t[0]) == 0 else 0, None)
     w, t = weights[:, without_first].float().cpu(), t[without_first]
     distance = t[:, None] - s[None, :]
@@ -142,7 +201,7 @@ def _sums(weights: Tensor, t: Tensor, s: Tensor, ids: Tensor) -> dict[str, Tenso
 
 
 def _counts(ids: Tensor, t: Tensor) -> dict[str, int]:
-    """How many of the query tokens at positions t each measure is the mean of."""
+    """Count over how many of the query tokens at positions t each measure is a mean."""
     first: dict[int, int] = {}
     for position, token in enumerate(ids.tolist()):
         first.setdefault(token, position)
@@ -153,11 +212,12 @@ def _counts(ids: Tensor, t: Tensor) -> dict[str, int]:
 
 
 def _groups(rows: list[int], heads: int, n: int) -> Iterator[tuple[list[int], slice]]:
-    """Sampled query rows a few at a time, with all keys."""
+    """Yield sampled query rows a few at a time, with all keys."""
     height = max(1, STRIP_BYTES // (4 * heads * n))
     for start in range(0, len(rows), height):
         yield rows[start : start + height], slice(0, n)
 
 
 def _positions(part: slice | list[int]) -> Tensor:
+    """Return the positions that a slice or a list stands for, as a tensor."""
     return torch.arange(part.start, part.stop) if isinstance(part, slice) else torch.tensor(part)

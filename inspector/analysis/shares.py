@@ -1,5 +1,4 @@
-"""A trace, a layer and one query token go in; each head's share of that token's attention output comes out, and a
-check of their sum against the output that the library computed.
+"""Split one query token's attention output into its heads' shares, and check their sum against the library's output.
 
 W_o is applied to all heads' context vectors side by side, so the attention output is a sum: of each head's context
 vector times that head's own slice of W_o (Elhage et al. 2021, "A mathematical framework for transformer circuits"),
@@ -34,14 +33,19 @@ BIAS = "bias of W_o"
 
 @dataclass(frozen=True)
 class Output:
-    """One query token's attention output as the sum of its heads' shares, judged against the library's own.
+    """One query token's attention output as the sum of its heads' shares, checked against the library's own.
 
-    library: the attention output in the library's forward pass [m]. shares: [h, m]; bias: W_o's [m], or None; total:
-    their sum [m]. check: `total` against `library`.
-    frame:   a row per head, and one for the bias if there is one: part, length, cosine with the library's output, and
-             projection on it (signed, in units of length). All projections add up to the output's `length`, but for
-             rounding. Cosine and projection are NaN where a vector has no direction.
-    why_not: the sentence for a layer whose shares do not add up; no share is to be shown then.
+    Attributes:
+        library: the attention output in the library's forward pass [m].
+        shares: each head's share [h, m].
+        bias: W_o's bias [m], or None.
+        total: the sum of shares and bias [m].
+        check: `total` against `library`.
+        frame: a row per head, and one for the bias if there is one: part, length, cosine with the library's output, and
+            projection on it (signed, in units of length). All projections add up to the output's `length`, but for
+            rounding. Cosine and projection are NaN where a vector has no direction.
+        length: of the library's output.
+        why_not: the sentence for a layer whose shares do not add up; no share is to be shown then.
     """
 
     library: Numbers
@@ -55,8 +59,20 @@ class Output:
 
 
 def output(trace: Trace, layer: int, query: int, library: Numbers) -> Output:
-    """All heads' shares of the attention output of the token at position `query`; `library` [m] is what the library
-    computed for it (learn.walkthrough.residual_stream has it). Raises InspectorError as `head_shares` does."""
+    """Compute all heads' shares of the attention output of one query token.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        query: the query token's position.
+        library: [m], what the library computed for it (learn.token_vectors.residual_stream has it).
+
+    Returns:
+        The shares, their sum and its check.
+
+    Raises:
+        InspectorError: as `head_shares`.
+    """
     shares, bias = head_shares(trace, layer, query), output_bias(trace, layer)
     check = output_check(trace, layer, query, shares, torch.from_numpy(library).to(trace.value(layer).dtype))
     parts = shares.double() if bias is None else torch.cat((shares.double(), bias.to(shares).double()[None]))
@@ -84,29 +100,61 @@ def output(trace: Trace, layer: int, query: int, library: Numbers) -> Output:
 
 
 def head_shares(trace: Trace, layer: int, query: int) -> Tensor:
-    """Each head's share of the attention output of the token at position `query`: [h, m], float32 or wider.
+    """Compute each head's share of the attention output of one query token.
 
-    The context vector is rounded to the model's dtype as the library's is; its product with W_o is not.
-    Raises InspectorError where there is no such layer or token, the trace has no model, the family is not
-    reimplemented, or the weights cannot be told. Whether the shares add up is `output_check`'s to say.
+    The context vector is rounded to the model's dtype as the library's is; its product with W_o is not. Whether the
+    shares add up is for `output_check` to say.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        query: the query token's position.
+
+    Returns:
+        [h, m], float32 or wider.
+
+    Raises:
+        InspectorError: there is no such layer or token, the trace has no model, the family is not reimplemented, or the
+            weights cannot be computed.
     """
     weights = trace.weights(layer, queries=one_row(trace, query))  # [h, 1, s]
     context = context_vectors(weights, trace.value(layer))[:, 0]  # [h, d_value]
     w_o = _attention(trace, layer).o_proj.weight  # [m, h*d_value]
     wide = torch.promote_types(context.dtype, torch.float32)
-    slices = w_o.unflatten(1, (len(context), -1)).to(context.device, wide)  # [m, h, d_value]
+    slices = w_o.view(len(w_o), len(context), -1).to(context.device, wide)  # [m, h, d_value]
     return torch.einsum("hd,mhd->hm", context.to(wide), slices)
 
 
 def output_bias(trace: Trace, layer: int) -> Tensor | None:
-    """W_o's bias [m], which belongs to no head; None where it has none."""
+    """Return W_o's bias, which belongs to no head.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+
+    Returns:
+        [m]; None where W_o has no bias.
+    """
     bias: Tensor | None = _attention(trace, layer).o_proj.bias
     return None if bias is None else bias.detach()
 
 
 def output_check(trace: Trace, layer: int, query: int, shares: Tensor, reference: Tensor) -> Check:
-    """The sum of `shares` [h, m] and W_o's bias against the attention output of this token as the library computed it,
-    `reference` [m]. Raises InspectorError as `head_shares` does."""
+    """Compare the sum of all shares and W_o's bias with the attention output that the library computed.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        query: the query token's position.
+        shares: [h, m].
+        reference: [m], the library's output for this token.
+
+    Returns:
+        The check, with its tolerance and the reason for it.
+
+    Raises:
+        InspectorError: as `head_shares`.
+    """
     one_row(trace, query)
     bias = output_bias(trace, layer)
     found = shares.sum(0) if bias is None else shares.sum(0) + bias.to(shares)
@@ -115,12 +163,12 @@ def output_check(trace: Trace, layer: int, query: int, shares: Tensor, reference
 
 
 def _why_not_a_sum(trace: Trace, layer: int, check: Check) -> str:
-    """The sentence that says so where a check did not hold, with the cause where the layer's spec tells; else empty."""
+    """Say that a check did not hold, with the cause where the layer's spec has it; else return an empty text."""
     if check.ok:
         return ""
     spec = _attention(trace, layer).spec
     cause = (
-        f": its vectors were kept rounded to {trace.precision}"
+        f": its vectors were stored rounded to {trace.precision}"
         if trace.precision is not None
         else ": it multiplies the joined context vectors by a gate before W_o"
         if spec.gate is not None
@@ -136,13 +184,25 @@ def _why_not_a_sum(trace: Trace, layer: int, check: Check) -> str:
 
 
 def one_row(trace: Trace, query: int) -> slice:
-    """The slice of this one query row. Raises InspectorError where there is no such token."""
+    """Return the slice of one query row.
+
+    Args:
+        trace: the prompt's trace.
+        query: the query token's position.
+
+    Returns:
+        The slice of this position alone.
+
+    Raises:
+        InspectorError: there is no such token.
+    """
     if not 0 <= query < trace.n:
         raise InspectorError(f"There is no query token {query}: this prompt has tokens 0 to {trace.n - 1}.")
     return slice(query, query + 1)
 
 
 def _attention(trace: Trace, layer: int) -> CausalSelfAttention:
+    """Return our own attention of this layer."""
     layers = model_of(trace, "W_o").reimplementation
     if not 0 <= layer < len(layers):
         raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(layers) - 1}.")
@@ -150,14 +210,14 @@ def _attention(trace: Trace, layer: int) -> CausalSelfAttention:
 
 
 def _tolerance(trace: Trace, layer: int, query: int, shares: Tensor, reference: Tensor) -> tuple[float, str]:
-    """The largest difference that another order of summation may explain, and why, as compare.py does."""
-    info, may = trace.layers[layer], trace.allowed(layer, queries=one_row(trace, query)).any(0)
+    """Return the largest difference that another order of summation may explain, and why, as compare.py does."""
+    info, allowed = trace.layers[layer], trace.allowed(layer, queries=one_row(trace, query)).any(0)
     dtype, width = reference.dtype, info.heads * info.d_value
     unit = torch.finfo(dtype).eps
     sum_unit = unit if dtype == torch.float64 else torch.finfo(torch.float32).eps
     scores = trace.scaled_scores(layer, queries=one_row(trace, query))
-    steep = float(scores.masked_fill(~may, 0).abs().max())
-    # The scores' error moves a weight by half of it at most; then n values are mixed and `width` products summed.
+    steep = float(scores.masked_fill(~allowed, 0).abs().max())
+    # The scores' error moves a weight by half of it at most; then n values are added up and `width` products summed.
     score = (unit + sum_unit * math.sqrt(info.d_head)) * steep
     relative = score / 2 + 3 * unit + sum_unit * (math.sqrt(trace.n) + math.sqrt(width))
     largest = max(float(shares.abs().max()), float(reference.abs().max()))
@@ -168,7 +228,14 @@ def _tolerance(trace: Trace, layer: int, query: int, shares: Tensor, reference: 
 
 
 def numbers(tensor: Tensor) -> Numbers:
-    """A tensor as a numpy array, wherever it lies; half precision as float32, which loses nothing."""
+    """Copy a tensor to numpy, wherever it lies; half precision as float32, which loses nothing.
+
+    Args:
+        tensor: of any shape.
+
+    Returns:
+        The same numbers, float32 or float64.
+    """
     wide = tensor if tensor.dtype == torch.float64 else tensor.float()
     found: Numbers = wide.detach().cpu().numpy()
     return found

@@ -27,20 +27,20 @@ def run(options: argparse.Namespace) -> int:
         raise InspectorError(f"--jobs {options.jobs} examines nothing: give at least 1.")
     for place in (options.write, options.json):  # refused before the minutes of work
         common.refuse_unwritable(place)
-    from inspector.coverage.document import document
-    from inspector.coverage.sweep import summary, sweep
+    from inspector.coverage.document import render_document
+    from inspector.coverage.sweep import summary, sweep_types
     from inspector.coverage.tiny import types
     from reimpl.families import FAMILIES
 
     without_rope = {name for name, entry in types().items() if entry.rope is False} if options.rope else set()
     names = [name for name in options.types or types() if name not in without_rope]
     told = sys.stderr if options.json == "-" else sys.stdout
-    rows = sweep(names, jobs=options.jobs, on_done=lambda row: print(row, file=told, flush=True))
+    rows = sweep_types(names, jobs=options.jobs, on_done=lambda row: print(row, file=told, flush=True))
     print(f"\n{summary(rows)}", file=told)
     if options.json is not None:
         common.write_json({"rows": [row.to_dict() for row in rows]}, options.json)
     if options.write is not None:
-        common.write_text(options.write, document(rows))
+        common.write_text(options.write, render_document(rows))
     if any(row.failed for row in rows):
         return 1
     return 2 if any(row.broken and (row.alias_of or row.model_type) in FAMILIES for row in rows) else 0

@@ -1,8 +1,7 @@
-"""The library's config classes go in; the defaults that the reimplementation's table needs come out, as the file
-reimpl/families/defaults.py: `python -m inspector.coverage.defaults` writes it.
+"""Write down what the library's config classes give to fields that a file leaves out: reimpl/families/defaults.py.
 
-Files on the hub leave defaults out, and `reimpl` knows no transformers: so they are written down once, and
-tests/test_families.py holds them against the installed library.
+`python -m inspector.coverage.defaults` does it. Files on the hub leave defaults out, and `reimpl` knows no
+transformers: so they are written down once, and tests/test_families.py compares them with the installed library.
 """
 
 from __future__ import annotations
@@ -40,7 +39,11 @@ WANTED = (
 
 
 def library_defaults() -> dict[str, dict[str, Any]]:
-    """model_type -> what its config class gives to fields left out, where that is not the table's own default."""
+    """Return what each config class gives to fields left out, where that is not the table's own default.
+
+    Returns:
+        model_type -> field -> value.
+    """
     found = {}
     for config_class in sorted(config_classes(), key=lambda c: str(c.model_type)):
         try:
@@ -52,22 +55,34 @@ def library_defaults() -> dict[str, dict[str, Any]]:
 
 
 def defaults_of(values: dict[str, Any]) -> dict[str, Any]:
-    """The wanted fields of one config, RoPE's in the older, flat form where they fit it."""
-    kept = {name: values[name] for name in WANTED if name in values and _differs(name, values)}
+    """Return the wanted fields of one config, RoPE's in the older, flat form where they fit it.
+
+    Args:
+        values: the config as a dict.
+
+    Returns:
+        field -> value.
+    """
+    found = {name: values[name] for name in WANTED if name in values and _differs(name, values)}
     rope = values.get("rope_parameters") or {}
     if any(isinstance(numbers, dict) for numbers in rope.values()) or rope.get("rope_type", "default") != "default":
-        kept["rope_parameters"] = rope
+        found["rope_parameters"] = rope
     else:
         flat = {name: rope.get(name) for name in ("rope_theta", "partial_rotary_factor")}
-        kept |= {name: value for name, value in flat.items() if value not in (None, STANDARD_DEFAULTS[name])}
-    return kept
+        found |= {name: value for name, value in flat.items() if value not in (None, STANDARD_DEFAULTS[name])}
+    return found
 
 
 def rope_words(config_class: type[PreTrainedConfig]) -> dict[str, Any]:
-    """How the class reads the older words for RoPE.
+    """Return how a config class reads the older words for RoPE.
 
-    rope_theta: the base it gives to a rope_scaling without one. rope_theta_alone: what a file's rope_theta does without
-    rope_scaling, where it is not simply the base: it "replaces" the base of the class's own rule, or is "ignored".
+    Args:
+        config_class: the class.
+
+    Returns:
+        rope_theta: the base it gives to a rope_scaling without one.
+        rope_theta_alone: what a file's rope_theta does without rope_scaling, where it is not simply the base: it
+        "replaces" the base of the class's own rule, or is "ignored".
     """
     usual = _rope_of(config_class, {})
     scaled = _rope_of(config_class, {"rope_scaling": {"rope_type": "linear", "factor": 2.0}})
@@ -87,10 +102,10 @@ def rope_words(config_class: type[PreTrainedConfig]) -> dict[str, Any]:
     return words
 
 
-def _rope_of(config_class: type[PreTrainedConfig], given: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The class's RoPE parameters by kind of layer, "" for all kinds; empty where it has none or refuses `given`."""
+def _rope_of(config_class: type[PreTrainedConfig], options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the class's RoPE parameters by kind of layer, "" for all; empty where it has none or refuses `options`."""
     try:
-        found = config_class(**given).to_dict().get("rope_parameters") or {}
+        found = config_class(**options).to_dict().get("rope_parameters") or {}
     except Exception:
         return {}
     if any(isinstance(numbers, dict) for numbers in found.values()):
@@ -99,6 +114,7 @@ def _rope_of(config_class: type[PreTrainedConfig], given: dict[str, Any]) -> dic
 
 
 def _differs(name: str, values: dict[str, Any]) -> bool:
+    """Return whether a field's value is none that the table would assume."""
     value = values[name]
     heads, width = values.get("num_attention_heads"), values.get("hidden_size")
     if name == "num_key_value_heads" and value == heads:
@@ -111,6 +127,7 @@ def _differs(name: str, values: dict[str, Any]) -> bool:
 
 
 def config_classes() -> set[type[PreTrainedConfig]]:
+    """Return the config classes of all model types of the installed transformers."""
     for module in pkgutil.iter_modules(transformers.models.__path__):
         try:
             importlib.import_module(f"transformers.models.{module.name}.configuration_{module.name}")
@@ -126,7 +143,7 @@ def config_classes() -> set[type[PreTrainedConfig]]:
 
 
 def written() -> str:
-    """The text of reimpl/families/defaults.py."""
+    """Return the text of reimpl/families/defaults.py."""
     lines = [
         "# ruff: noqa: E501",
         '"""What the library\'s config classes give to fields that a file leaves out, by model type.',
@@ -155,12 +172,14 @@ def main() -> None:
 
 
 def _text(value: Any) -> str:
+    """Write a value as Python source, dicts in one order, whatever the class's."""
     if isinstance(value, dict):  # in one order, whatever the class's
         value = dict(sorted(value.items()))
     return repr(value).replace("'", '"')
 
 
 def _wrapped(start: str, parts: list[str], width: int = 118) -> str:
+    """Write a dict entry over several lines where it is long."""
     lines = [start]
     for part in parts:
         if len(lines[-1]) + len(part) > width:

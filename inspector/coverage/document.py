@@ -1,11 +1,13 @@
-"""Rows of a sweep go in; docs/architectures.md comes out."""
+"""Render docs/architectures.md from the rows of a sweep."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-from inspector.coverage.sweep import TOKENS, Row, summary
+from inspector.coverage.examination import TOKENS
+from inspector.coverage.rows import Row
+from inspector.coverage.sweep import summary
 from inspector.verification.report import versions
 
 HEADING = """# The decoder types of the library
@@ -25,14 +27,23 @@ that every planted mistake was noticed, **largest difference** is that of any el
 COLUMNS = ("type", "RoPE", "captured", "verified", "largest difference", "mistakes", "remarks")
 
 
-def document(rows: Sequence[Row], *, day: date | None = None) -> str:
-    """The whole document, in Markdown."""
+def render_document(rows: Sequence[Row], *, day: date | None = None) -> str:
+    """Render the whole document, in Markdown.
+
+    Args:
+        rows: what was found of each type.
+        day: the date to name; None: today.
+
+    Returns:
+        The text.
+    """
     heading = HEADING.format(tokens=TOKENS, day=(day or date.today()).isoformat(), totals=summary(rows), **versions())
     ruled = [_line(COLUMNS), _line("---" for _ in COLUMNS)]
     return "\n".join([heading, *ruled, *(_line(_cells(row)) for row in rows)])
 
 
 def _cells(row: Row) -> tuple[str, ...]:
+    """Return one row's cells."""
     return (
         f"`{row.model_type}`",
         "yes" if row.rope else "no",
@@ -45,6 +56,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _remarks(row: Row) -> str:
+    """Return what else is to be said of one type, in sentences."""
     parts = [
         f"Its text model is `{row.alias_of}`'s." if row.alias_of else "",
         "" if row.known else "New since the survey.",
@@ -57,6 +69,6 @@ def _remarks(row: Row) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    """One line of a table: nothing in a cell can end the cell or the line, or be read as HTML."""
+    """Return one line of a table: nothing in a cell can end the cell or the line, or be read as HTML."""
     escaped = (" ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;") for cell in cells)
     return "| " + " | ".join(escaped) + " |"

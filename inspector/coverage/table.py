@@ -1,7 +1,7 @@
-"""What is known about the decoder types of the library, as plain data: which there are beside its own list, what their
-attention needs, and the settings that make a tiny model of each.
+"""List what is known about the decoder types of the library, as plain data.
 
-Surveyed with transformers 5.23. A type that is not here is built from SIZES alone and listed as unknown.
+These are the types beside the library's own list, what each type's attention needs, and the settings that make a tiny
+model of each. Surveyed with transformers 5.23. A type that is not here is built from SIZES alone and listed as unknown.
 """
 
 from __future__ import annotations

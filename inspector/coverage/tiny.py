@@ -1,5 +1,4 @@
-"""The decoder types of the installed transformers go out, as entries; an entry goes in, and a tiny random model of it,
-or a checkpoint with a tokenizer, comes out.
+"""List the decoder types of the installed transformers, and build a tiny random model of each, or a checkpoint of it.
 
 Weights are large enough, and norms, biases, sinks and gates far enough from 1 and 0, that leaving any out shows.
 """
@@ -33,13 +32,15 @@ LEFT_ALONE_PARTS = (".mamba", "rg_lru", "recurrent")
 class Entry:
     """One decoder type.
 
-    name:       the library's model type.
-    class_name: its class; `package` is its place in transformers.models, "" where transformers itself exports it.
-    alias_of:   the entry whose text model this one has, under another name; "" for an entry of its own.
-    rope:       whether it rotates queries and keys; None where the table does not know the type.
-    options:    what its attention needs, as in table.CLASSES; None where that list cannot say it.
-    otherwise:  what it has in place of one softmax over queries and keys; "" where it has just that.
-    needs:      what it cannot run without, beside a prompt; "" where a prompt is enough.
+    Attributes:
+        name: the library's model type.
+        class_name: its class.
+        package: its place in transformers.models, "" where transformers itself exports it.
+        alias_of: the entry whose text model this one has, under another name; "" for an entry of its own.
+        rope: whether it rotates queries and keys; None where the table does not know the type.
+        options: what its attention needs, as in table.CLASSES; None where that list cannot say it.
+        otherwise: what it has in place of one softmax over queries and keys; "" where it has just that.
+        needs: what it cannot run without, beside a prompt; "" where a prompt is enough.
     """
 
     name: str
@@ -53,13 +54,17 @@ class Entry:
 
     @property
     def known(self) -> bool:
-        """Is this type in the table? A later transformers may bring types that are not."""
+        """Return whether this type is in the table; a later transformers may bring types that are not."""
         return self.rope is not None
 
 
 def types() -> dict[str, Entry]:
-    """Every decoder type of the installed transformers, by name: its own list of causal language models, and the text
-    models of larger models that this list leaves out."""
+    """List every decoder type of the installed transformers.
+
+    Returns:
+        Name -> entry: the library's own list of causal language models, and the text models of larger models that this
+        list leaves out.
+    """
     found = {name: _entry(name, class_name) for name, class_name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items()}
     for name, place in table.BACKBONES.items():
         package, class_name = place.split(".")
@@ -69,9 +74,12 @@ def types() -> dict[str, Entry]:
 
 
 def equivalence_classes() -> dict[str, tuple[str, ...]]:
-    """Options -> the installed types whose attention needs just these, the one that stands for them first.
+    """Group the installed types by what their attention needs.
 
     Types that are something else than one softmax over queries and keys are in no class.
+
+    Returns:
+        Options -> types whose attention needs just these, the one that stands for them first.
     """
     installed = types()
     members = {options: tuple(n for n in names.split() if n in installed) for options, names in table.CLASSES.items()}
@@ -79,6 +87,7 @@ def equivalence_classes() -> dict[str, tuple[str, ...]]:
 
 
 def _entry(name: str, class_name: str, package: str = "") -> Entry:
+    """Return what the table knows of one type."""
     options = _OPTIONS.get(name)
     otherwise = _OTHERWISE.get(name, "")
     known = options is not None or bool(otherwise)
@@ -103,14 +112,28 @@ _OTHERWISE = table.OTHERWISE_WITH_ROPE | table.OTHERWISE_WITHOUT_ROPE
 
 
 def model_class(entry: Entry) -> type[PreTrainedModel]:
-    """The library's class of this type."""
+    """Return the library's class of a type.
+
+    Args:
+        entry: the type.
+
+    Returns:
+        The model class.
+    """
     place = f"transformers.models.{entry.package}.modeling_{entry.package}" if entry.package else "transformers"
     found: type[PreTrainedModel] = getattr(importlib.import_module(place), entry.class_name)
     return found
 
 
 def config_class(entry: Entry) -> Any:
-    """The class of settings that `model_class` takes: the type's own, or the text part of a larger model's."""
+    """Return the class of settings that a type's model class takes.
+
+    Args:
+        entry: the type.
+
+    Returns:
+        The type's own config class, or that of the text part of a larger model.
+    """
     own = model_class(entry).config_class
     if entry.package:
         return own
@@ -119,8 +142,17 @@ def config_class(entry: Entry) -> Any:
 
 
 def config(entry: Entry) -> Any:
-    """Settings of a tiny model: table.SIZES where the type has such a field, what the table says of the type, and the
-    class's own defaults for the rest."""
+    """Return the settings of a tiny model.
+
+    They are table.SIZES where the type has such a field, what the table says of the type, and the class's own defaults
+    for the rest.
+
+    Args:
+        entry: the type.
+
+    Returns:
+        An instance of its config class.
+    """
     made = config_class(entry)
     default = made()
     renamed: dict[str, str] = getattr(made, "attribute_map", {})
@@ -146,7 +178,7 @@ def config(entry: Entry) -> Any:
 
 
 def _per_layer(default: Any, *, layers: int) -> dict[str, list[str]]:
-    """The class's own lists of one kind a layer, cut down to `layers`: every kind of attention takes its turn."""
+    """Cut the class's own lists of one kind a layer down to `layers`: every kind of attention takes its turn."""
     cut: dict[str, list[str]] = {}
     if kinds := sorted(set(getattr(default, "layer_types", None) or [])):
         cut["layer_types"] = [kinds[i % len(kinds)] for i in range(layers)]
@@ -158,7 +190,7 @@ def _per_layer(default: Any, *, layers: int) -> dict[str, list[str]]:
 
 
 def _short_rope(default: Any) -> dict[str, Any]:
-    """The class's own scaling rule, with thresholds that a short prompt passes."""
+    """Return the class's own scaling rule, with thresholds that a short prompt passes."""
     rule = getattr(default, "rope_parameters", None)
     if not isinstance(rule, dict) or "original_max_position_embeddings" not in rule:
         return {}
@@ -168,10 +200,18 @@ def _short_rope(default: Any) -> dict[str, Any]:
     return {"rope_parameters": {**rule, **short}}
 
 
-def build(entry: Entry, seed: int = 0) -> PreTrainedModel:
-    """A tiny model of this type with random weights, float32, in eval mode.
+def build(entry: Entry, *, seed: int = 0) -> PreTrainedModel:
+    """Build a tiny model of a type with random weights, float32, in eval mode.
 
-    Raises ValueError where the settings make a large one, and whatever the library raises for settings it refuses.
+    Args:
+        entry: the type.
+        seed: of the random weights.
+
+    Returns:
+        The library's model.
+
+    Raises:
+        ValueError: the settings make a large one. Whatever the library raises for settings it refuses comes through.
     """
     made, settings = model_class(entry), config(entry)
     with torch.device("meta"):
@@ -180,12 +220,17 @@ def build(entry: Entry, seed: int = 0) -> PreTrainedModel:
         raise ValueError(f"a tiny {entry.name} would have {parameters:,} parameters: the table lacks one of its sizes")
     torch.manual_seed(seed)
     model = made(settings).float().eval()
-    randomize(model, seed)
+    randomize(model, seed=seed)
     return model
 
 
-def randomize(model: PreTrainedModel, seed: int = 0) -> None:
-    """Draw every weight anew, and move norms, biases, sinks and gates away from the 1 or 0 they start at."""
+def randomize(model: PreTrainedModel, *, seed: int = 0) -> None:
+    """Draw every weight anew, and move norms, biases, sinks and gates away from the 1 or 0 they start at.
+
+    Args:
+        model: changed in place.
+        seed: of the random weights.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -195,31 +240,47 @@ def randomize(model: PreTrainedModel, seed: int = 0) -> None:
 
 
 def _left_alone(name: str) -> bool:
+    """Return whether a parameter keeps its initial value."""
     return name.split(".")[-1] in LEFT_ALONE or any(part in name for part in LEFT_ALONE_PARTS)
 
 
 def _moved(name: str, parameter: Tensor, drawn: Tensor) -> Tensor:
-    """The parameter's new value, from `drawn`, of its shape and of variance 1."""
+    """Return the parameter's new value, from `drawn`, of its shape and of variance 1."""
     if parameter.ndim >= 3:  # experts, stacked
-        return drawn * parameter.shape[-1] ** -0.5
+        narrow: float = parameter.shape[-1] ** -0.5
+        return drawn * narrow
     if parameter.ndim == 2 and "norm" not in name.lower():
         if "embed" in name.lower():
             return drawn * 0.5
         inputs = parameter.shape[1] if name.endswith("weight") else parameter.shape[0]
-        return drawn * 1.2 * inputs**-0.5
+        scale: float = inputs**-0.5
+        return drawn * 1.2 * scale
     start = parameter if bool(torch.isfinite(parameter).all()) else torch.zeros_like(parameter)
     return start + 0.2 * drawn
 
 
-def save(entry: Entry, folder: Path, seed: int = 0) -> Path:
-    """A checkpoint of a tiny model of this type, with a tokenizer, in `folder`."""
-    build(entry, seed).save_pretrained(folder)
+def save(entry: Entry, folder: Path, *, seed: int = 0) -> Path:
+    """Save a checkpoint of a tiny model of a type, with a tokenizer.
+
+    Args:
+        entry: the type.
+        folder: where to; it is made.
+        seed: of the random weights.
+
+    Returns:
+        The folder.
+    """
+    build(entry, seed=seed).save_pretrained(folder)
     word_tokenizer(folder)
     return folder
 
 
 def word_tokenizer(folder: Path) -> None:
-    """A tokenizer of 128 made-up words w0 ... w127 split at spaces."""
+    """Save a tokenizer of 128 made-up words w0 ... w127 split at spaces.
+
+    Args:
+        folder: where to.
+    """
     unknown = "w0"
     made = Tokenizer(models.WordLevel({f"w{i}": i for i in range(table.VOCABULARY)}, unk_token=unknown))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

@@ -1,4 +1,4 @@
-"""What people learn attention from: the numbers behind the Walkthrough and the laboratories. No Streamlit in here.
+"""Compute the numbers behind the Walkthrough and the laboratories, from which people learn attention.
 
-Numbers come from a trace, or from what a visitor types, and always by `reimpl`'s own functions.
+Numbers come from a trace, or from what a visitor types, and always by `reimpl`'s own functions. No Streamlit in here.
 """

@@ -1,7 +1,7 @@
-"""Two prompts through one model go in; attention of the first one's queries over the second one's keys and values comes
-out, by the same functions as self-attention: no mask, a rectangle [t, s] instead of a square.
+"""Let one prompt's queries attend to another prompt's keys and values, by the functions of self-attention.
 
-A decoder never does this itself. Encoder-decoder models do; here it is the mathematics, on real vectors.
+There is no mask, and a rectangle [t, s] instead of a square. A decoder never does this itself. Encoder-decoder models
+do; here it is the mathematics, on real vectors.
 """
 
 from __future__ import annotations
@@ -27,10 +27,15 @@ MOST_PAIRS = 2**18  # query tokens times key tokens
 
 @dataclass(frozen=True)
 class Crossed:
-    """weights [t, s] (each row adds up to 1), context [t, d_value]: t tokens of the one prompt, s of the other.
+    """Cross-attention of one prompt's t tokens over another's s tokens.
 
-    turned: the vectors are those after RoPE; why: which vectors, and for what reason. loops: the last query's context
-    vector in plain loops against this one; None where the layer soft-caps, which those loops do not know.
+    Attributes:
+        weights: [t, s], each row adds up to 1.
+        context: context vectors [t, d_value].
+        turned: whether the vectors are those after RoPE.
+        why: which vectors, and for what reason.
+        loops: the last query's context vector in plain loops against this one; None where the layer soft-caps, which
+            those loops do not support.
     """
 
     weights: npt.NDArray[np.float32]
@@ -41,12 +46,22 @@ class Crossed:
 
 
 def crossed(ours: Trace, theirs: Trace, layer: int, head: int) -> Crossed:
-    """Queries of `ours` over keys and values of `theirs`, both from one model.
+    """Compute cross-attention between two prompts of one model.
 
-    Raises InspectorError for layers with a bias or sinks on their scores, weights that are not explained, two models,
-    or more than MOST_PAIRS pairs.
+    Args:
+        ours: the trace whose queries are taken.
+        theirs: the trace whose keys and values are taken.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+
+    Returns:
+        Weights, context vectors and their check.
+
+    Raises:
+        InspectorError: the layer adds a bias or sinks to its scores, its weights cannot be computed, the models differ,
+            or there are more than MOST_PAIRS pairs.
     """
-    info, kept = ours.layers[layer], ours.stored[layer]
+    info, stored = ours.layers[layer], ours.stored[layer]
     if _kind(ours) != _kind(theirs):
         raise InspectorError("Both prompts have to run through the same model.")
     if ours.n * theirs.n > MOST_PAIRS:
@@ -59,8 +74,8 @@ def crossed(ours: Trace, theirs: Trace, layer: int, head: int) -> Crossed:
         raise InspectorError(
             f"Layer {layer} adds {what}, which has no meaning across two texts: choose another layer or model."
         )
-    if kept.unexplained:
-        raise InspectorError(f"Layer {layer}'s weights cannot be computed: {kept.unexplained}; choose another layer.")
+    if stored.unexplained:
+        raise InspectorError(f"Layer {layer}'s weights cannot be computed: {stored.unexplained}; choose another layer.")
     turned, why = _which(ours, theirs, layer, head)
     query = ours.query(layer, head, rope=turned)[None]
     key, value = theirs.key(layer, head, rope=turned)[None], theirs.value(layer, head)[None]
@@ -77,7 +92,7 @@ def crossed(ours: Trace, theirs: Trace, layer: int, head: int) -> Crossed:
 
 
 def _kind(trace: Trace) -> list[tuple[object, ...]]:
-    """What two traces of one model share; a window shows only in prompts that are longer."""
+    """Return what two traces of one model share; a window shows only in prompts that are longer."""
     return [
         (info.name, info.heads, info.kv_heads, info.d_head, info.d_value, info.scale, info.softcap, info.rope)
         for info in trace.layers
@@ -85,7 +100,7 @@ def _kind(trace: Trace) -> list[tuple[object, ...]]:
 
 
 def _which(ours: Trace, theirs: Trace, layer: int, head: int) -> tuple[bool, str]:
-    """Whether vectors after rotation are used, and why."""
+    """Return whether vectors after rotation are used, and why."""
     rope = ours.layers[layer].rope
     if rope is False:
         return True, "This layer does not use RoPE: its vectors are compared as they are."
@@ -94,8 +109,8 @@ def _which(ours: Trace, theirs: Trace, layer: int, head: int) -> tuple[bool, str
         theirs.key(layer, head, rope=False)
     except InspectorError:
         return True, (
-            "Vectors after RoPE, since those before it cannot be had here: token 3 of one text counts as at the same "
-            "place as token 3 of the other."
+            "Vectors after RoPE, since those before it are not available here: token 3 of one text counts as standing "
+            "where token 3 of the other stands."
         )
     return False, (
         "Vectors before RoPE: positions in one text say nothing about positions in the other, so no distance should "
@@ -106,6 +121,7 @@ def _which(ours: Trace, theirs: Trace, layer: int, head: int) -> tuple[bool, str
 def _loops(
     layer: int, query: Tensor, key: Tensor, value: Tensor, context: Tensor, scale: float, softcap: float | None
 ) -> Check | None:
+    """Check the last query's context vector against plain loops."""
     if softcap is not None:
         return None
     numbers = (query.tolist(), key.tolist(), value.tolist())

@@ -1,4 +1,4 @@
-"""A row of attention weights goes in; what dropout would make of it at training time comes out, by torch's own dropout.
+"""Show what dropout would make of a row of attention weights at training time, by torch's own dropout.
 
 And the other side: what the model's config says, and that two runs of the same prompt are equal, since at inference
 nothing is dropped.
@@ -30,13 +30,19 @@ DRAWN_BYTES = 64 * 2**20
 
 Row = npt.NDArray[np.float64]
 
-_LOCK = threading.Lock()  # torch's dropout takes its chances from one generator for the whole process
+_LOCK = threading.Lock()  # torch's dropout draws its random numbers from one generator for the whole process
 
 
 @dataclass(frozen=True)
 class AtInference:
-    """rate: the dropout that the layer's config asks for at training time. training: whether the model is in training
-    mode. differing, elements: queries, keys, values of all layers and last logits, compared over two runs."""
+    """What dropout does at inference: nothing.
+
+    Attributes:
+        rate: the dropout that the layer's config asks for at training time.
+        training: whether the model is in training mode.
+        differing: how many numbers differ between two runs: queries, keys and values of all layers, and last logits.
+        elements: how many were compared.
+    """
 
     rate: float
     training: bool
@@ -45,23 +51,45 @@ class AtInference:
 
 
 def rate(trace: Trace, layer: int) -> float:
-    """What the model's config says of dropout on attention weights. InspectorError where that is not known."""
+    """Return the dropout on attention weights that the model's config asks for.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+
+    Returns:
+        A probability.
+
+    Raises:
+        InspectorError: the trace has no model, or its family is not reimplemented.
+    """
     return model_of(trace, "its dropout setting").reimplementation[layer].spec.dropout
 
 
 def at_inference(trace: Trace, layer: int) -> AtInference:
-    """Run the same tokens once more and compare. InspectorError where there is no model, or too long a prompt."""
+    """Run the same tokens once more and compare.
+
+    Args:
+        trace: the prompt's trace.
+        layer: the layer whose dropout is reported.
+
+    Returns:
+        How many numbers differ.
+
+    Raises:
+        InspectorError: the trace has no model, or the prompt is too long.
+    """
     said = rate(trace, layer)
     model = model_of(trace, "a second run")
     if trace.n > AGAIN_UP_TO:
         raise InspectorError(
-            f"This prompt has {trace.n:,} tokens; up to {AGAIN_UP_TO:,} are run a second time: shorten it to compare."
+            f"This prompt has {trace.n:,} tokens; at most {AGAIN_UP_TO:,} are run a second time: shorten it to compare."
         )
     again = model.trace(list(trace.tokens.ids))
     pairs = [
         (mine, new)
-        for kept, other in zip(trace.stored, again.stored, strict=True)
-        for mine, new in ((kept.query, other.query), (kept.key, other.key), (kept.value, other.value))
+        for one, other in zip(trace.stored, again.stored, strict=True)
+        for mine, new in ((one.query, other.query), (one.key, other.key), (one.value, other.value))
     ]
     if trace.last_logits is not None and again.last_logits is not None:
         pairs.append((trace.last_logits, again.last_logits))
@@ -74,7 +102,17 @@ def at_inference(trace: Trace, layer: int) -> AtInference:
 
 
 def row_of(trace: Trace, layer: int, head: int, query: int) -> tuple[list[int], Row]:
-    """The keys that a query token may look at, and its weights of them."""
+    """Return the keys that a query token may attend to, and their weights.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the query token's position.
+
+    Returns:
+        Positions of k keys, and weights [k].
+    """
     rows = slice(query, query + 1)
     keys: list[int] = trace.allowed(layer, head, queries=rows)[0].nonzero().flatten().tolist()
     found: Row = trace.weights(layer, head, queries=rows)[0, keys].double().cpu().numpy()
@@ -82,10 +120,25 @@ def row_of(trace: Trace, layer: int, head: int, query: int) -> tuple[list[int], 
 
 
 def dropped(row: Row, p: float, *, seed: int, training: bool = True, draws: int = 1) -> Row:
-    """[draws, k]: the row with each weight set to 0 with probability p, the others divided by 1 - p, so that the mean
-    stays; unchanged where not `training`. The same seed gives the same draws."""
+    """Apply dropout to a row: set each weight to 0 with probability p, and divide the others by 1 - p.
+
+    The mean stays. The same seed gives the same draws.
+
+    Args:
+        row: weights [k].
+        p: a probability below 1.
+        seed: of torch's random numbers.
+        training: False leaves the row unchanged.
+        draws: how often the row is drawn.
+
+    Returns:
+        [draws, k].
+
+    Raises:
+        InspectorError: p is not a probability below 1.
+    """
     if not 0 <= p < 1:
-        raise InspectorError(f"A dropout of {p:g} is no probability below 1: choose 0 to 0.9.")
+        raise InspectorError(f"A dropout of {p:g} is not a probability below 1: choose 0 to 0.9.")
     with _LOCK, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = functional.dropout(torch.from_numpy(row).expand(draws, -1), p=p, training=training)
@@ -94,10 +147,20 @@ def dropped(row: Row, p: float, *, seed: int, training: bool = True, draws: int 
 
 
 def averages(row: Row, p: float, *, seed: int, draws: Sequence[int] = DRAWS) -> tuple[pd.DataFrame, Row]:
-    """How the mean over more and more draws comes back to the undropped row; and the mean over the most draws.
+    """Show how the mean over more and more draws comes back to the row without dropout.
 
-    draws; largest difference: of the mean from the row; expected: the largest standard deviation of such a mean,
-    weight · √(p / (1-p) / draws).
+    Args:
+        row: weights [k].
+        p: a probability below 1.
+        seed: of torch's random numbers.
+        draws: over how many draws the means are taken.
+
+    Returns:
+        A row per number of draws: draws; largest difference of the mean from the row; expected, the largest standard
+        deviation of such a mean, weight · √(p / (1-p) / draws). And the mean over the most draws [k].
+
+    Raises:
+        InspectorError: the draws take too much memory, or p is not a probability below 1.
     """
     most = max(draws)
     if most * row.nbytes > DRAWN_BYTES:

@@ -1,9 +1,8 @@
-"""A trace, a head and a query token go in; its context vector computed in four ways comes out, each judged against the
-trace's own, and what goes wrong when the computation is spoilt.
+"""Compute one query token's context vector in four ways, and compare each with the trace's own.
 
-Queries, keys and values are the trace's own; the computing is `reimpl`'s: `stepwise` (loops over Python numbers,
-float64), `attention` (matrices) and `blockwise` (a running softmax). Of a long prompt the matrices hold a strip of
-query rows.
+Ways that are spoilt on purpose show that a mistake would be seen. Queries, keys and values are the trace's own; the
+computing is `reimpl`'s: `stepwise` (loops over Python numbers, float64), `attention` (matrices) and `blockwise` (a
+running softmax). Of a long prompt the matrices have a strip of query rows.
 """
 
 from __future__ import annotations
@@ -37,9 +36,13 @@ MATRIX_BYTES = 64 * 2**20  # of one layer's float32 weights, all heads
 class Way:
     """One way to the same context vector.
 
-    context [d_value], float64 copies; check: how far from the trace's own, and whether within the tolerance. Where the
-    layer has something this way does not know, both are None and `refused` says what. control: a way that is spoilt on
-    purpose, which is to be caught.
+    Attributes:
+        name: a word or two.
+        how: what it does.
+        context: [d_value], float64 copies; None where refused.
+        check: how far from the trace's own, and whether within the tolerance; None where refused.
+        control: whether this way is spoilt on purpose, and has to be caught.
+        refused: what of this layer the way does not support; else empty.
     """
 
     name: str
@@ -50,11 +53,23 @@ class Way:
     refused: str = ""
 
 
-def four_ways(trace: Trace, layer: int, head: int, query: int, *, block: int) -> list[Way]:
-    """The four ways, then the controls that this query token can tell apart (a single key has no other order).
+def compute_four_ways(trace: Trace, layer: int, head: int, query: int, *, block: int) -> list[Way]:
+    """Compute the context vector in four ways, and in the spoilt ways that this query token can tell apart.
 
-    The reference is `trace.context(layer, head)[query]`. Raises InspectorError where the layer's weights are not
-    explained, or there is no such query token or block.
+    The reference is `trace.context(layer, head)[query]`. A single key has no other order, so that no way spoils it.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the query token's position.
+        block: keys in a block of the blockwise way.
+
+    Returns:
+        The four ways, then the controls.
+
+    Raises:
+        InspectorError: the layer's weights cannot be computed, or there is no such query token or block.
     """
     _check(trace, query, block)
     rows = strip(trace, layer, query)
@@ -96,7 +111,16 @@ def four_ways(trace: Trace, layer: int, head: int, query: int, *, block: int) ->
 
 
 def strip(trace: Trace, layer: int, query: int) -> slice:
-    """The query rows that the matrices hold: all, or of a long prompt those up to this query that fit MATRIX_BYTES."""
+    """Return the query rows of the matrices: all, or of a long prompt those up to this query that fit MATRIX_BYTES.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        query: the query token's position.
+
+    Returns:
+        A slice of query positions.
+    """
     height = max(1, MATRIX_BYTES // (4 * trace.n * trace.layers[layer].heads))
     return slice(0, trace.n) if height >= trace.n else slice(max(0, query + 1 - height), query + 1)
 
@@ -105,60 +129,67 @@ def strip(trace: Trace, layer: int, query: int) -> slice:
 
 
 def _keys(trace: Trace, layer: int, head: int, query: int) -> list[int]:
-    """The key positions that the query may look at."""
-    may = trace.allowed(layer, head, queries=slice(query, query + 1))[0]
-    found: list[int] = may.nonzero().flatten().tolist()
+    """Return the key positions that the query may attend to."""
+    allowed = trace.allowed(layer, head, queries=slice(query, query + 1))[0]
+    found: list[int] = allowed.nonzero().flatten().tolist()
     return found
 
 
 def _loops(
     trace: Trace, layer: int, head: int, query: int, keys: Sequence[int], values: Sequence[int] | None = None
 ) -> Tensor:
-    """Context [d_value] in float64; `values`: the positions whose values go with `keys` (None: the same)."""
-    kept = trace.stored[layer]
+    """Compute the context vector [d_value] in float64 loops.
+
+    values: the positions whose values go with `keys` (None: the same).
+    """
+    stored = trace.stored[layer]
     at = _numbers(trace.query(layer, head)[query])
-    offered = [_numbers(vector) for vector in trace.key(layer, head)[list(keys)]]
-    passed = [_numbers(vector) for vector in trace.value(layer, head)[list(keys if values is None else values)]]
-    if kept.info.softcap is None and kept.bias is None and kept.sinks is None:
-        return torch.tensor(attend_one(at, offered, passed, scale=kept.info.scale).context, dtype=torch.float64)
-    scaled = [dot(at, key) * kept.info.scale for key in offered]
-    if (cap := kept.info.softcap) is not None:
+    key_vectors = [_numbers(vector) for vector in trace.key(layer, head)[list(keys)]]
+    value_vectors = [_numbers(vector) for vector in trace.value(layer, head)[list(keys if values is None else values)]]
+    if stored.info.softcap is None and stored.bias is None and stored.sinks is None:
+        return torch.tensor(
+            attend_one(at, key_vectors, value_vectors, scale=stored.info.scale).context, dtype=torch.float64
+        )
+    scaled = [dot(at, key) * stored.info.scale for key in key_vectors]
+    if (cap := stored.info.softcap) is not None:
         scaled = [math.tanh(number / cap) * cap for number in scaled]
-    if kept.bias is not None:  # [h or 1, t or 1, s]
-        table = kept.bias[head if kept.bias.shape[0] > 1 else 0]
+    if stored.bias is not None:  # [h or 1, t or 1, s]
+        table = stored.bias[head if stored.bias.shape[0] > 1 else 0]
         added = table[query if table.shape[0] > 1 else 0]
         scaled = [number + float(added[key]) for number, key in zip(scaled, keys, strict=True)]
-    if kept.sinks is not None:  # one more score, which takes its share and passes nothing on
-        sink = kept.sinks[head]  # a number, or one for each query
+    if stored.sinks is not None:  # one more score, which takes its share and brings no value
+        sink = stored.sinks[head]  # a number, or one for each query
         scaled.append(float(sink if sink.ndim == 0 else sink[query]))
-    weights = softmax(scaled)[: len(offered)]
-    context = [dot(weights, column) for column in zip(*passed, strict=True)]
+    weights = softmax(scaled)[: len(key_vectors)]
+    context = [dot(weights, column) for column in zip(*value_vectors, strict=True)]
     return torch.tensor(context, dtype=torch.float64)
 
 
 def _matrices(trace: Trace, layer: int, head: int | None, rows: slice) -> Tensor:
-    """Context vectors [h, t, d_value] of these query rows, of one head [1, t, d_value] or of all; from the vectors on,
-    not from the weights that the trace computes."""
-    kept = trace.stored[layer]
-    heads = range(kept.info.heads) if head is None else (head,)
+    """Compute context vectors [h, t, d_value] of these query rows, of one head or of all (None).
+
+    They start from the vectors, not from the weights that the trace computes.
+    """
+    stored = trace.stored[layer]
+    heads = range(stored.info.heads) if head is None else (head,)
     part = slice(None) if head is None else slice(head, head + 1)
     query = torch.stack([trace.query(layer, h)[rows] for h in heads])
     if head is None:
-        key, value = kept.key.to(query), trace.value(layer)
+        key, value = stored.key.to(query), trace.value(layer)
     else:
         key, value = trace.key(layer, head)[None], trace.value(layer, head)[None]
-    bias, sinks = kept.bias, kept.sinks
+    bias, sinks = stored.bias, stored.sinks
     if bias is not None:
         bias = bias[part if bias.shape[0] > 1 else slice(None), rows if bias.shape[1] > 1 else slice(None)]
     if sinks is not None:
         sinks = sinks[part] if sinks.ndim == 1 else sinks[part, rows]
-    info, may = kept.info, _may(trace, layer, head, rows)
-    weights = masked_weights(query, key, may, scale=info.scale, softcap=info.softcap, bias=bias, sinks=sinks)
+    info, mask = stored.info, _mask(trace, layer, head, rows)
+    weights = masked_weights(query, key, mask, scale=info.scale, softcap=info.softcap, bias=bias, sinks=sinks)
     return context_vectors(weights.to(value.dtype), value)
 
 
-def _may(trace: Trace, layer: int, head: int | None, rows: slice) -> Tensor:
-    """Where these queries may look, [t, s] or (where heads differ) [h, t, s]."""
+def _mask(trace: Trace, layer: int, head: int | None, rows: slice) -> Tensor:
+    """Return where these queries may attend, [t, s] or (where heads differ) [h, t, s]."""
     mask = trace.stored[layer].mask
     if isinstance(mask, Tensor) and mask.ndim == 3:
         return mask[:, rows] if head is None else mask[head : head + 1, rows]
@@ -166,22 +197,22 @@ def _may(trace: Trace, layer: int, head: int | None, rows: slice) -> Tensor:
 
 
 def _blockwise(trace: Trace, layer: int, head: int, block: int) -> Tensor:
-    """Context vectors [t, d_value] of all queries of this head."""
-    kept = trace.stored[layer]
-    if kept.bias is not None:
-        raise InspectorError("This layer adds a bias to its scores, which the blockwise way does not know.")
-    if not isinstance(kept.mask, MaskRule):
-        raise InspectorError("This layer's mask follows no rule that could be asked block by block.")
-    sinks = kept.sinks
+    """Compute context vectors [t, d_value] of all queries of this head, block by block."""
+    stored = trace.stored[layer]
+    if stored.bias is not None:
+        raise InspectorError("This layer adds a bias to its scores, which the blockwise way does not support.")
+    if not isinstance(stored.mask, MaskRule):
+        raise InspectorError("This layer's mask follows no rule that could be applied block by block.")
+    sinks = stored.sinks
     if sinks is not None and sinks.ndim == 2:
-        raise InspectorError("This layer's sinks depend on the query, which the blockwise way does not know.")
+        raise InspectorError("This layer's sinks depend on the query, which the blockwise way does not support.")
     found = blockwise_context(
         trace.query(layer, head)[None],
         trace.key(layer, head)[None],
         trace.value(layer, head)[None],
-        scale=kept.info.scale,
-        rule=kept.mask,
-        softcap=kept.info.softcap,
+        scale=stored.info.scale,
+        rule=stored.mask,
+        softcap=stored.info.softcap,
         sinks=None if sinks is None else sinks[head : head + 1],
         block=block,
     )
@@ -191,7 +222,7 @@ def _blockwise(trace: Trace, layer: int, head: int, block: int) -> Tensor:
 def _spoilt(
     trace: Trace, layer: int, head: int, query: int
 ) -> list[tuple[str, str, Sequence[int], Sequence[int] | None]]:
-    """Name, what is wrong, keys, values: the mistakes that can show for this query token."""
+    """Return name, what is wrong, keys and values of the mistakes that can show for this query token."""
     keys = _keys(trace, layer, head, query)
     found: list[tuple[str, str, Sequence[int], Sequence[int] | None]] = []
     if len(keys) > 1:
@@ -202,13 +233,14 @@ def _spoilt(
 
 
 def _tolerance(trace: Trace, layer: int, head: int, query: int) -> tuple[float, str]:
-    """How far another order of summation may lead, and why, as inspector.verification.compare has it."""
+    """Return how far another order of summation may lead, and why, as inspector.verification.compare does."""
     relative, why = _relative(trace, layer, head, query)
     largest = float(trace.value(layer, head).double().abs().max())
     return relative * largest, f"{why}; times the largest value {largest:.3g}"
 
 
 def _relative(trace: Trace, layer: int, head: int, query: int) -> tuple[float, str]:
+    """Return the same relative to the largest value."""
     info = trace.layers[layer]
     unit, sum_unit = _units(trace.stored[layer].query.dtype)
     scores = trace.scaled_scores(layer, head, queries=slice(query, query + 1))[0]
@@ -222,18 +254,20 @@ def _relative(trace: Trace, layer: int, head: int, query: int) -> tuple[float, s
 
 
 def _units(dtype: torch.dtype) -> tuple[float, float]:
-    """Rounding of a result to the dtype, and of the sums inside, which are float32 at least."""
+    """Return the rounding of a result to the dtype, and of the sums inside, which are float32 at least."""
     unit = torch.finfo(dtype).eps
     return unit, min(unit, torch.finfo(torch.float32).eps)
 
 
 def _numbers(vector: Tensor) -> list[float]:
+    """Return a vector as Python numbers."""
     found: list[float] = vector.double().cpu().tolist()
     return found
 
 
 def _check(trace: Trace, query: int, block: int) -> None:
+    """Refuse a query token or a block that does not exist."""
     if not 0 <= query < trace.n:
         raise InspectorError(f"There is no query token {query}: this prompt has tokens 0 to {trace.n - 1}.")
     if block < 1:
-        raise InspectorError(f"A block of {block} keys holds nothing: choose 1 or more.")
+        raise InspectorError(f"A block of {block} keys is empty: choose 1 or more.")

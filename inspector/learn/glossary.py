@@ -15,31 +15,32 @@ TERMS = {
     "W_q": "Learned matrix that makes query vectors. One layer's is [heads × d_head, d_model]; each head owns a slice.",
     "W_k": "Learned matrix that makes key vectors. Several query heads may share one key/value head's slice.",
     "W_v": "Learned matrix that makes value vectors. Several query heads may share one key/value head's slice.",
-    "W_o": "Learned matrix that blends the context vectors of all heads into the attention output, "
+    "W_o": "Learned matrix that combines the context vectors of all heads into the attention output, "
     "[d_model, heads × d_head].",
     "d_model": "How many numbers a token's vector has on its way through the layers.",
     "d_head": "How many numbers a query or key vector has in one head.",
     "head": "One of several attentions that a layer computes side by side, each with its own slices of W_q and W_o; "
     "those of W_k and W_v may be shared.",
     "query vector": "What a token looks for, [d_head]: the attention input times W_q.",
-    "key vector": "What a token offers to be found by, [d_head]: the attention input times W_k.",
-    "value vector": "What a token passes on when it is looked at: the attention input times W_v.",
-    "RoPE": "Rotary position embedding: each pair of a query's or key's dimensions is turned by an angle that grows "
-    "with the token's position. A product of two turned vectors depends on positions only by their distance.",
+    "key vector": "What a token advertises, [d_head]: the attention input times W_k.",
+    "value vector": "What a token passes on to those that attend to it: the attention input times W_v.",
+    "RoPE": "Rotary position embedding: each pair of a query's or key's dimensions is rotated by an angle that grows "
+    "with the token's position. A product of two rotated vectors depends on positions only by their distance.",
     "attention score": "The raw dot product query · key of one query token and one key token. Any number.",
     "scale": "What scores are multiplied by: 1 / √d_head, unless the model says otherwise.",
     "scaled score": "The score times the scale, as the softmax sees it, before the mask. Any number.",
-    "mask": "Which key tokens a query token may look at. In a causal model: itself and those before it.",
+    "mask": "Which key tokens a query token may attend to. In a causal model: itself and those before it.",
     "softmax": "e to the power of each number, divided by the sum of all of these: positive shares that add up to 1.",
     "attention weight": "How much of a key token's value vector is passed on to the query token: 0 to 1; a row adds up "
     "to 1 (less where the model has attention sinks). An activation, not a parameter.",
     "weighted values": "Each key token's value vector times its attention weight.",
-    "context vector": "The sum of the weighted values: what this head has gathered for this query token.",
+    "context vector": "The sum of the weighted values: what this head gathers for this query token.",
     "attention output": "All heads' context vectors side by side, times W_o, [n, d_model]. Added to the residual, "
     "in some models after a norm or a factor.",
-    "query token": "The token that looks: a row of the attention grid.",
-    "key token": "A token that is looked at: a column of the attention grid.",
-    "entropy": "How widely a row of weights is spread, in bits: 0 bits: one token; 3 bits: as wide as 8 tokens alike.",
-    "key/value cache": "While a model writes, the keys and values of all tokens so far, kept so that each new token "
+    "query token": "The token that attends: a row of the attention grid.",
+    "key token": "A token that is attended to: a column of the attention grid.",
+    "entropy": "How widely a row of weights is spread, in bits: 0 bits: all on one token; 3 bits: like 8 equally "
+    "likely options.",
+    "key/value cache": "While a model writes, the keys and values of all tokens so far, stored so that each new token "
     "needs only its own.",
 }

@@ -1,8 +1,8 @@
-"""A trace, a head and a pair of tokens go in; what RoPE does to them comes out: their planes turned by position, and
-their score at any distance. Typed vectors work as well.
+"""Show what RoPE does to a pair of tokens: their planes turned by position, and their score at any distance.
 
-Every score is `reimpl`'s rotation of the unrotated vectors and a dot product, as the model computes it. Source: Su et
-al. 2021, https://arxiv.org/abs/2104.09864, section 3.4.2: the product depends on positions by their difference only.
+Typed vectors work as well. Every score is `reimpl`'s rotation of the unrotated vectors and a dot product, as the model
+computes it. Source: Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.4.2: the product depends on positions
+by their difference only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from inspector.analysis import score_breakdown
+from inspector.analysis import rope_planes, score_breakdown
 from inspector.errors import InspectorError
 from inspector.learn.rotation import dot, norms, same_speeds, sum_rounding, turned, unrotated
 from inspector.learn.softmax import parse
@@ -27,15 +27,26 @@ if TYPE_CHECKING:
 
 
 def turned_planes(trace: Trace, layer: int, head: int, query: int, key: int) -> pd.DataFrame:
-    """A row for each plane that turns, the fastest first: `pairs.planes`' columns, and the two vectors in it.
+    """Return the two vectors of a pair in each plane that turns, before and after rotation.
 
-    degrees_per_token:            how fast it turns. query_angle, key_angle: position times that, modulo 360.
-    {query,key}_{before,after}_{x,y}: the vector's two numbers in this plane, before and after rotation.
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the query token's position.
+        key: the key token's position.
 
-    Raises InspectorError as `pairs.planes` does.
+    Returns:
+        A row per plane, the fastest first, with the columns of `rope_planes.planes` and:
+        degrees_per_token: how fast it turns.
+        query_angle, key_angle: position times that, modulo 360.
+        {query,key}_{before,after}_{x,y}: the vector's two numbers in this plane, before and after rotation.
+
+    Raises:
+        InspectorError: as `rope_planes.planes`.
     """
-    shares = score_breakdown.planes(trace, layer, head, query, key)
-    found, steps = score_breakdown.turning(trace, layer), score_breakdown.pair_steps(trace, layer, head, query, key)
+    shares = rope_planes.planes(trace, layer, head, query, key)
+    found, steps = rope_planes.turning(trace, layer), score_breakdown.pair_steps(trace, layer, head, query, key)
     frame = shares[shares["plane"].notna()].reset_index(drop=True)
     frame["degrees_per_token"] = np.degrees(found.speed.astype(np.float64)) * found.direction
     for name, position in (("query", query), ("key", key)):
@@ -51,10 +62,13 @@ def turned_planes(trace: Trace, layer: int, head: int, query: int, key: int) -> 
 
 @dataclass(frozen=True)
 class DistanceCurve:
-    """The score of one query vector and one key vector, were they `distance` positions apart.
+    """The score of one query vector and one key vector, were they any number of positions apart.
 
-    frame: distance, score. real: the pair's own distance. check: the score there against the trace's own.
-    note:  a sentence where the curve is shorter than asked for; else empty.
+    Attributes:
+        frame: distance, score.
+        real: the pair's own distance.
+        check: the score there against the trace's own.
+        note: a sentence where the curve is shorter than asked for; else empty.
     """
 
     frame: pd.DataFrame
@@ -63,11 +77,23 @@ class DistanceCurve:
     note: str
 
 
-def by_distance(trace: Trace, layer: int, head: int, query: int, key: int, furthest: int = 256) -> DistanceCurve:
-    """The pair's score at every distance from 0 to `furthest`: the key stays where it is, the query is moved.
+def by_distance(trace: Trace, layer: int, head: int, query: int, key: int, *, furthest: int = 256) -> DistanceCurve:
+    """Compute a pair's score at every distance: the key stays where it is, the query is moved.
 
-    The pair's own distance is always among them. Raises InspectorError where the layer has no RoPE, it is not known how
-    its planes turn, or its vectors are not its unrotated ones turned.
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the query token's position.
+        key: the key token's position.
+        furthest: the last distance in tokens; the pair's own is always among them.
+
+    Returns:
+        The curve from distance 0 (or the pair's own, if the key comes later).
+
+    Raises:
+        InspectorError: the layer has no RoPE, it is not known how its planes turn, or its vectors are not its unrotated
+            ones turned.
     """
     first, last = min(query, key), max(query, key)
     all_query, all_key, rope = unrotated(trace, layer, head, slice(first, last + 1))
@@ -99,7 +125,20 @@ def by_distance(trace: Trace, layer: int, head: int, query: int, key: int, furth
 
 
 def typed_by_distance(query: list[float], key: list[float], *, theta: float, furthest: int = 256) -> pd.DataFrame:
-    """The same curve for typed vectors, in float64: distance, score. Dimensions 0 and 1 turn together, then 2 and 3."""
+    """Compute the same curve for typed vectors, in float64.
+
+    Args:
+        query: 2, 4, ... numbers; dimensions 0 and 1 turn together, then 2 and 3.
+        key: as many.
+        theta: RoPE's base.
+        furthest: the last distance in tokens.
+
+    Returns:
+        Columns distance, score.
+
+    Raises:
+        InspectorError: the vectors differ in length.
+    """
     if len(query) != len(key):
         raise InspectorError(
             f"The query has {len(query)} numbers and the key {len(key)}; type the same number of numbers for both."
@@ -113,7 +152,18 @@ def typed_by_distance(query: list[float], key: list[float], *, theta: float, fur
 
 
 def typed_vector(text: str, name: str) -> list[float]:
-    """2, 4, 6 or 8 numbers out of typed text."""
+    """Read a vector of 2, 4, 6 or 8 numbers from typed text.
+
+    Args:
+        text: numbers, separated by commas or white space.
+        name: what the vector is, for the sentence of an error.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        InspectorError: something is not a number, or there are too many or too few.
+    """
     found = parse(text, what=f"The {name}")
     if len(found) not in (2, 4, 6, 8):
         raise InspectorError(

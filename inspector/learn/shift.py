@@ -1,5 +1,4 @@
-"""A trace, a head and a number of positions go in; the scores of all pairs come out as they are, with queries and keys
-shifted alike, and, as the control, with only the keys shifted.
+"""Shift the positions of queries and keys alike, and compare all scores; shift only the keys as the control.
 
 RoPE makes a score depend on positions by their difference only, so shifting all alike leaves nothing but rounding.
 """
@@ -13,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from inspector.analysis import score_breakdown
+from inspector.analysis import rope_planes
 from inspector.learn.rotation import dot, norms, same_speeds, sum_rounding, turned, unrotated
 from inspector.verification.compare import Check, compare_stage
 
@@ -27,9 +26,14 @@ SHIFTED_UP_TO = 512  # tokens whose scores are all computed again, several times
 class Shifted:
     """All pairs' scores with positions moved on by `shift`, against those where they are.
 
-    tokens: positions of the tokens used. row: position, token, score, both shifted, only keys shifted: the query
-    token's own row. both, exact: queries and keys shifted, in the model's dtype and in float64. keys_only: the
-    control, only the keys shifted, which must not hold. note: a sentence where there is more to know; else empty.
+    Attributes:
+        tokens: positions of the tokens used.
+        shift: how many positions later.
+        row: the query token's own row: position, token, score, both shifted, only keys shifted.
+        both: queries and keys shifted, in the model's dtype.
+        exact: the same in float64.
+        keys_only: the control, only the keys shifted, which must not hold.
+        note: a sentence where there is more to know; else empty.
     """
 
     tokens: range
@@ -42,9 +46,20 @@ class Shifted:
 
 
 def shifted(trace: Trace, layer: int, head: int, query: int, shift: int) -> Shifted:
-    """The scores of every query token with every key token (the mask apart) at their positions plus `shift`.
+    """Compute the scores of every query token with every key token (the mask apart) at their positions plus `shift`.
 
-    Of a longer prompt the SHIFTED_UP_TO tokens up to the query token are used. Raises InspectorError as `by_distance`.
+    Args:
+        trace: the prompt's trace. Of a longer one the SHIFTED_UP_TO tokens up to the query token are used.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the query token's position.
+        shift: how many positions later.
+
+    Returns:
+        The scores of the query's row, and the checks of all.
+
+    Raises:
+        InspectorError: as `position.by_distance`.
     """
     rows = slice(max(0, query + 1 - SHIFTED_UP_TO), max(query + 1, min(trace.n, SHIFTED_UP_TO)))
     queries, keys, rope = unrotated(trace, layer, head, rows)
@@ -56,7 +71,7 @@ def shifted(trace: Trace, layer: int, head: int, query: int, shift: int) -> Shif
         return dot(turned_queries, turned(keys.to(dtype), at + key_shift, rope, trace.n, angles=wide))
 
     here, moved, keys_only = (scores(*by, queries.dtype) for by in ((0, 0), (shift, shift), (shift, 0)))
-    planes, reach = score_breakdown.turning(trace, layer), 2 * int(at[-1]) + shift
+    planes, reach = rope_planes.turning(trace, layer), 2 * int(at[-1]) + shift
     tolerance, reason = _shift_rounding(queries, keys, planes, reach, queries.dtype)
     exact_tolerance, exact_reason = _shift_rounding(queries, keys, planes, reach, torch.float64)
     own = query - rows.start
@@ -84,9 +99,9 @@ def shifted(trace: Trace, layer: int, head: int, query: int, shift: int) -> Shif
 
 
 def _shift_rounding(
-    queries: Tensor, keys: Tensor, planes: score_breakdown.Turning, reach: int, dtype: torch.dtype
+    queries: Tensor, keys: Tensor, planes: rope_planes.Turning, reach: int, dtype: torch.dtype
 ) -> tuple[float, str]:
-    """How far two scores may differ by rounding when all positions are shifted, and why.
+    """Return how far two scores may differ by rounding when all positions are shifted, and why.
 
     An angle, position x speed, is rounded to its last place, which grows with it: half a unit for query and key, at
     both places (`reach`: the last position here and there, added). Then each vector passes a rotation, two products

@@ -1,5 +1,4 @@
-"""A trace, a layer and a seed go in; out comes what shuffling the tokens does to the layer's output, with RoPE on and
-off and with the mask on and off.
+"""Shuffle a layer's input tokens, and compare its output with RoPE on and off and with the mask on and off.
 
 Without both, attention does not know in which order tokens stand: shuffle its inputs, and its outputs are shuffled
 alike, nothing else. Computed by our own layer on the captured attention input, under a changed spec. With RoPE or with
@@ -33,8 +32,14 @@ SHUFFLED_UP_TO = 512  # tokens; each of four variants computes n x n weights of 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run the layer. check: outputs of the shuffled tokens, put back in order, against outputs of the
-    tokens in order. differences: the largest of each token, [n], in the tokens' own order."""
+    """One way to run the layer.
+
+    Attributes:
+        rope: whether RoPE is on.
+        mask: whether the mask is on.
+        check: outputs of the shuffled tokens, put back in order, against outputs of the tokens in order.
+        differences: the largest of each token, [n], in the tokens' own order.
+    """
 
     rope: bool
     mask: bool
@@ -44,7 +49,13 @@ class Variant:
 
 @dataclass(frozen=True)
 class Shuffled:
-    """order: which token stands at each place after shuffling, [n]. note: a sentence where there is more to know."""
+    """What shuffling does in every variant.
+
+    Attributes:
+        order: which token stands at each place after shuffling, [n].
+        variants: each way to run the layer.
+        note: a sentence where there is more to know; else empty.
+    """
 
     order: npt.NDArray[np.int64]
     variants: tuple[Variant, ...]
@@ -52,15 +63,25 @@ class Shuffled:
 
 
 def shuffled(trace: Trace, layer: int, seed: int, *, up_to: int = SHUFFLED_UP_TO) -> Shuffled:
-    """Shuffle the first `up_to` tokens' attention inputs and run the layer on them, in every variant it has.
+    """Shuffle the first tokens' attention inputs and run the layer on them, in every variant it has.
 
-    Raises InspectorError where there is one token only, the trace has no model, the family is not reimplemented, or
-    the layer takes its keys from another one.
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        seed: of the shuffle.
+        up_to: tokens, at most.
+
+    Returns:
+        The order and every variant's differences.
+
+    Raises:
+        InspectorError: there is only one token, the trace has no model, the family is not reimplemented, or the layer
+            takes its keys from another one.
     """
     ours = model_of(trace, "running the layer on shuffled tokens").reimplementation[layer]
     if ours.spec.shares is not None:
         raise InspectorError(
-            f"Layer {layer} uses the keys and values of {ours.spec.shares}, turned there already, so its RoPE cannot "
+            f"Layer {layer} uses the keys and values of {ours.spec.shares}, rotated there already, so its RoPE cannot "
             "be switched off here; choose another layer."
         )
     if trace.n < 2:
@@ -84,7 +105,7 @@ def shuffled(trace: Trace, layer: int, seed: int, *, up_to: int = SHUFFLED_UP_TO
 
 
 def _variants(ours: CausalSelfAttention) -> Iterator[tuple[bool, bool, CausalSelfAttention]]:
-    """The layer with its RoPE (where it has any) and mask on and off, sharing its parameters."""
+    """Yield the layer with its RoPE (where it has any) and mask on and off, sharing its parameters."""
     without = replace(ours.spec, rope=None, temperature=None)
     for rope, spec in ((True, ours.spec), (False, without)):
         if rope and ours.spec.rope is None:
@@ -94,14 +115,14 @@ def _variants(ours: CausalSelfAttention) -> Iterator[tuple[bool, bool, CausalSel
 
 
 def _check(trace: Trace, layer: int, back: Tensor, straight: AttentionTrace) -> Check:
+    """Compare the outputs within the tolerance that verification has for them."""
     limits = stage_tolerances(straight, trace.layers[layer], d_model=back.shape[-1], chained=True)
     tolerance, reason = limits["output"]
     return compare_stage(layer, "output", back, straight.output, tolerance=tolerance, reason=reason)
 
 
 def _note(ours: CausalSelfAttention, layer: int) -> str:
+    """Say what else is switched off, or cannot be."""
     if ours.spec.temperature is not None:
-        return (
-            f"Queries of layer {layer} also grow with their position; where RoPE is off, this is switched off with it."
-        )
+        return f"Layer {layer} also scales its queries by position (query temperature); where RoPE is off, so is this."
     return f"Layer {layer} does not use RoPE, so there is none to switch off." if ours.spec.rope is None else ""

@@ -1,4 +1,4 @@
-"""Numbers that a visitor types go in; their softmax comes out, by `reimpl.stepwise.softmax`: plain loops, float64."""
+"""Compute the softmax of numbers that a visitor types, by `reimpl.stepwise.softmax`: plain loops, float64."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNO
 
 @dataclass(frozen=True)
 class Shares:
-    """numbers as typed; inputs: (number + added) * scale, what the softmax sees; weights: their softmax. [k] each."""
+    """The softmax of typed numbers.
+
+    Attributes:
+        numbers: as typed [k].
+        inputs: (number + added) * scale, what the softmax sees [k].
+        weights: their softmax [k].
+    """
 
     numbers: list[float]
     inputs: list[float]
@@ -27,12 +33,23 @@ class Shares:
 
     @property
     def entropy(self) -> float:
-        """How widely the weights are spread, in bits."""
+        """Return how widely the weights are spread, in bits."""
         return -sum(weight * math.log2(weight) for weight in self.weights if weight > 0)
 
 
 def parse(text: str, *, what: str = "The vector") -> list[float]:
-    """The numbers in a text, separated by commas, semicolons or white space; InspectorError says what is wrong."""
+    """Read the numbers in a text, separated by commas, semicolons or white space.
+
+    Args:
+        text: as typed.
+        what: what the numbers are, for the sentence of an error.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        InspectorError: there is none, there are too many, or something is not a number or too large.
+    """
     pieces = [piece for piece in re.split(r"[\s,;\[\]()]+", text.replace("−", "-")) if piece]
     if not pieces:
         raise InspectorError(f"{what} is empty: type numbers, for example 1, 1.1.")
@@ -42,6 +59,7 @@ def parse(text: str, *, what: str = "The vector") -> list[float]:
 
 
 def _number(piece: str, what: str) -> float:
+    """Read one number."""
     shown = piece if len(piece) <= 20 else piece[:19] + "…"
     if not _DECIMAL.fullmatch(piece):
         raise InspectorError(f"“{shown}” in {_lower(what)} is not a number: write it like 1.5, -2 or 3e2.")
@@ -58,6 +76,15 @@ def _lower(what: str) -> str:
 
 
 def shares(numbers: Sequence[float], *, scale: float = 1.0, added: float = 0.0) -> Shares:
-    """The softmax of (number + added) * scale."""
+    """Compute the softmax of (number + added) * scale.
+
+    Args:
+        numbers: [k].
+        scale: what each is multiplied by.
+        added: what is added to each before.
+
+    Returns:
+        The softmax and what it saw.
+    """
     inputs = [(number + added) * scale for number in numbers]
     return Shares(list(numbers), inputs, softmax(inputs))

@@ -1,13 +1,12 @@
-"""A trace goes in; how far its real scores are spread comes out, and what softmax makes of them with the model's scale
-and without.
+"""Measure how far real scores are spread, and what softmax makes of them with the model's scale and without.
 
-Of a long prompt a sample of query rows is measured (`sample`), a strip at a time: nothing n x n is held.
+Of a long prompt a sample of query rows is measured (`sample`), a strip at a time: nothing n x n is stored.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from inspector.capture.masks import masked_weights
 from reimpl.attention import scaled_scores
 
 if TYPE_CHECKING:
+    from inspector.capture.records import OnLayer
     from inspector.trace.trace import Trace
 
 ALL_ROWS_UP_TO = 512  # tokens; of a longer prompt a sample of query rows is measured
@@ -28,23 +28,39 @@ SHUFFLED_PAIRS = 8192
 
 
 def sample(n: int) -> slice:
-    """The query rows that are measured: all, or of a long prompt every k-th up to the last."""
+    """Return the query rows that are measured: all, or of a long prompt every k-th up to the last.
+
+    Args:
+        n: tokens of the prompt.
+
+    Returns:
+        A slice of query positions.
+    """
     step = 1 if n <= ALL_ROWS_UP_TO else math.ceil(n / SAMPLED_ROWS)
     return slice((n - 1) % step, n, step)
 
 
-def spreads(trace: Trace, *, on_layer: Callable[[int, int], None] | None = None) -> pd.DataFrame:
-    """One row per head: how far its scores are spread over the pairs that the mask allows, and what softmax makes of
-    them.
-
-    layer, head; scale: the layer's own; pairs: how many (query token, key token) were measured.
-    score std, score min, score max:    of the raw scores, query · key.
-    scaled std, scaled min, scaled max: of what the softmax sees: scaled, and soft-capped and biased where the model is.
-    entropy unscaled, entropy: mean over rows with a choice (two keys or more) of the entropy of the row of weights in
-    bits (a sink's share left out), with the scale left out (set to 1), and as the model has it; NaN where the layer's
-    weights are not explained.
+def spreads(trace: Trace, *, on_layer: OnLayer | None = None) -> pd.DataFrame:
+    """Measure the scores of every head over the pairs that the mask allows, and what softmax makes of them.
 
     Standard deviations are over all measured pairs of a head, not row by row.
+
+    Args:
+        trace: the prompt's trace.
+        on_layer: called as on_layer(done, total) after each layer; what it raises ends the work.
+
+    Returns:
+        A row per head:
+        layer, head.
+        scale: the layer's own.
+        pairs: how many (query token, key token) were measured.
+        score std, score min, score max: of the raw scores, query · key.
+        scaled std, scaled min, scaled max: of what the softmax sees: scaled, and soft-capped and biased where the model
+            is.
+        entropy unscaled, entropy: mean over rows with a choice (two keys or more) of the entropy of the row of weights
+            in
+        bits (a sink's share left out), with the scale left out (set to 1), and as the model has it; NaN where the
+        layer's weights cannot be computed.
     """
     rows: list[dict[str, float]] = []
     for layer, info in enumerate(trace.layers):
@@ -53,10 +69,10 @@ def spreads(trace: Trace, *, on_layer: Callable[[int, int], None] | None = None)
         choices = torch.zeros(info.heads, dtype=torch.float64)
         explained = not trace.stored[layer].unexplained
         for strip in _strips(trace, layer):
-            may = _allowed(trace, layer, strip)
-            raw.add(trace.scores(layer, None, queries=strip), may)
-            seen.add(trace.scaled_scores(layer, None, queries=strip), may)
-            choice = may.sum(-1) > 1  # [h, t]
+            allowed = _allowed(trace, layer, strip)
+            raw.add(trace.scores(layer, None, queries=strip), allowed)
+            seen.add(trace.scaled_scores(layer, None, queries=strip), allowed)
+            choice = allowed.sum(-1) > 1  # [h, t]
             choices += choice.sum(-1).double().cpu()
             if explained:
                 for at, weights in enumerate((_unscaled(trace, layer, strip), trace.weights(layer, queries=strip))):
@@ -81,9 +97,15 @@ def spreads(trace: Trace, *, on_layer: Callable[[int, int], None] | None = None)
 class Variance:
     """Why sqrt(d_head), measured on one head's own queries and keys.
 
-    query_std, key_std: of all their numbers. score_std: of all their dot products, masked or not.
-    shuffled_std: of dot products of the same numbers once each set has mean 0 and standard deviation 1 and lies in a
-    random order, so that no dimension has to do with another; expected: sqrt(d_head). pairs: how many of these.
+    Attributes:
+        d_head: width of the head.
+        query_std: standard deviation of all numbers of the queries.
+        key_std: of all numbers of the keys.
+        score_std: of all their dot products, masked or not.
+        shuffled_std: of dot products of the same numbers once each set has mean 0 and standard deviation 1 and is in
+            random order, so that no dimension has to do with another.
+        expected: sqrt(d_head).
+        pairs: how many shuffled dot products.
     """
 
     d_head: int
@@ -96,7 +118,17 @@ class Variance:
 
 
 def variance(trace: Trace, layer: int, head: int, *, seed: int = 0) -> Variance:
-    """See Variance. The tokens are those of `sample`; computed in float64."""
+    """Measure one head's numbers and their dot products, as they are and shuffled, in float64.
+
+    Args:
+        trace: the prompt's trace; its tokens are those of `sample`.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        seed: of the shuffle.
+
+    Returns:
+        The standard deviations.
+    """
     at = sample(trace.n)
     query, key = (vectors[at].double().cpu() for vectors in (trace.query(layer, head), trace.key(layer, head)))
     d_head = query.shape[-1]
@@ -122,11 +154,12 @@ def variance(trace: Trace, layer: int, head: int, *, seed: int = 0) -> Variance:
 
 
 def _std(values: Tensor) -> float:
+    """Return the standard deviation of all numbers."""
     return float(values.std(correction=0))
 
 
 def _standard(values: Tensor) -> Tensor:
-    """The numbers as one row, with mean 0 and standard deviation 1."""
+    """Return the numbers as one row, with mean 0 and standard deviation 1."""
     flat = values.flatten()
     return (flat - flat.mean()) / flat.std(correction=0).clamp_min(1e-30)
 
@@ -139,18 +172,19 @@ class _Moments:
         self.smallest = torch.full((heads,), math.inf, dtype=torch.float64)
         self.largest = -self.smallest
 
-    def add(self, values: Tensor, may: Tensor) -> None:
-        """values [h, t, s], of which `may` [h, t, s] count."""
+    def add(self, values: Tensor, allowed: Tensor) -> None:
+        """Add numbers [h, t, s], of which those count that the mask `allowed` [h, t, s] lets through."""
         exact = values.double()
-        kept = exact.masked_fill(~may, 0)
-        self.count += may.sum((-1, -2)).cpu()
-        self.sum += kept.sum((-1, -2)).cpu()
-        self.squares += (kept * kept).sum((-1, -2)).cpu()
-        low, high = exact.masked_fill(~may, math.inf), exact.masked_fill(~may, -math.inf)
+        counted = exact.masked_fill(~allowed, 0)
+        self.count += allowed.sum((-1, -2)).cpu()
+        self.sum += counted.sum((-1, -2)).cpu()
+        self.squares += (counted * counted).sum((-1, -2)).cpu()
+        low, high = exact.masked_fill(~allowed, math.inf), exact.masked_fill(~allowed, -math.inf)
         self.smallest = torch.minimum(self.smallest, low.amin((-1, -2)).cpu())
         self.largest = torch.maximum(self.largest, high.amax((-1, -2)).cpu())
 
     def row(self, name: str, head: int) -> dict[str, float]:
+        """Return one head's numbers as columns."""
         mean = self.sum[head] / self.count[head]
         spread = (self.squares[head] / self.count[head] - mean * mean).clamp_min(0).sqrt()
         return {
@@ -161,7 +195,7 @@ class _Moments:
 
 
 def _strips(trace: Trace, layer: int) -> Iterator[slice]:
-    """The sampled query rows, as many at once as STRIP_BYTES allow."""
+    """Yield the sampled query rows, as many at once as STRIP_BYTES allow."""
     rows = sample(trace.n)
     height = max(1, STRIP_BYTES // (4 * trace.n * trace.layers[layer].heads)) * rows.step
     for start in range(rows.start, rows.stop, height):
@@ -169,25 +203,25 @@ def _strips(trace: Trace, layer: int) -> Iterator[slice]:
 
 
 def _allowed(trace: Trace, layer: int, rows: slice) -> Tensor:
-    """Where these queries may look, for every head: [h, t, s]."""
+    """Return where these queries may attend, for every head: [h, t, s]."""
     return trace.allowed(layer, queries=rows)
 
 
 def _unscaled(trace: Trace, layer: int, rows: slice) -> Tensor:
-    """The weights that the layer would have with a scale of 1, all else as it is: [h, t, s]."""
-    kept = trace.stored[layer]
-    bias, sinks = kept.bias, kept.sinks
+    """Compute the weights that the layer would have with a scale of 1, all else as it is: [h, t, s]."""
+    stored = trace.stored[layer]
+    bias, sinks = stored.bias, stored.sinks
     return masked_weights(
-        kept.query[:, rows],
-        kept.key,
-        _allowed(trace, layer, rows)[0] if _alike(kept.mask) else _allowed(trace, layer, rows),
+        stored.query[:, rows],
+        stored.key,
+        _allowed(trace, layer, rows)[0] if _alike(stored.mask) else _allowed(trace, layer, rows),
         scale=1.0,
-        softcap=kept.info.softcap,
+        softcap=stored.info.softcap,
         bias=bias if bias is None or bias.shape[1] == 1 else bias[:, rows],
         sinks=sinks if sinks is None or sinks.ndim == 1 else sinks[:, rows],
     )
 
 
 def _alike(mask: object) -> bool:
-    """Whether all heads have one mask."""
+    """Return whether all heads have one mask."""
     return not (isinstance(mask, Tensor) and mask.ndim == 3)

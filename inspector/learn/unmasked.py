@@ -1,4 +1,4 @@
-"""A trace and a head go in; its weights with the mask and with every key allowed come out.
+"""Compute one head's weights with its mask, and with every key allowed.
 
 All weights are computed from the captured queries and keys by the functions that every page uses; n x n numbers are
 made for one head, and for the first tokens of a long prompt only.
@@ -28,9 +28,12 @@ UNMASKED_UP_TO = 512  # tokens: two n x n maps are drawn side by side
 class MaskOnOff:
     """One head's attention weights under the model's own mask and with every key allowed.
 
-    masked: [n, n], NaN where the mask forbids; free: [n, n]. check: `masked` against the trace's weights.
-    forbidden: a row per query token: position, token, later (how much of its weight goes to later tokens once it may)
-    and earlier (to earlier ones that the layer's window or chunk hides).
+    Attributes:
+        masked: [n, n], NaN where the mask forbids.
+        free: [n, n].
+        check: `masked` against the trace's weights.
+        forbidden: a row per query token: position, token, later (how much of its weight goes to later tokens once they
+            are allowed) and earlier (to earlier ones that the layer's window or chunk hides).
     """
 
     masked: Numbers
@@ -40,33 +43,43 @@ class MaskOnOff:
 
 
 def mask_on_off(trace: Trace, layer: int, head: int, *, up_to: int = UNMASKED_UP_TO) -> MaskOnOff:
-    """Both, for the first `up_to` tokens, which then see no others.
+    """Compute both for the first tokens, which then see no others.
 
-    Raises InspectorError where there is no such head, or no telling what the layer would do without its mask.
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        up_to: tokens, at most.
+
+    Returns:
+        Both maps and what the mask forbids.
+
+    Raises:
+        InspectorError: there is no such head, or it is not known what the layer would do without its mask.
     """
     n = min(trace.n, up_to)
     rows = slice(0, n)
-    reference = trace.weights(layer, head, queries=rows)[:, :n]  # says why where weights cannot be told
-    kept = trace.stored[layer]
-    if kept.bias is not None:
+    reference = trace.weights(layer, head, queries=rows)[:, :n]  # says why where weights cannot be computed
+    stored = trace.stored[layer]
+    if stored.bias is not None:
         raise InspectorError(
-            f"Layer {layer} adds a bias to its scores that is known only where its mask allows looking, so its weights "
-            "without the mask cannot be told; choose another layer or model."
+            f"Layer {layer} adds a bias to its scores that is known only where its mask allows attention, so its "
+            "weights without the mask cannot be computed; choose another layer or model."
         )
-    sinks = None if kept.sinks is None else kept.sinks[head : head + 1]
-    may = trace.allowed(layer, queries=rows, head=head)[:, :n]
+    sinks = None if stored.sinks is None else stored.sinks[head : head + 1]
+    mask = trace.allowed(layer, queries=rows, head=head)[:, :n]
 
     def weights(allowed: torch.Tensor) -> torch.Tensor:
         return masked_weights(
             trace.query(layer, head)[None, :n],
             trace.key(layer, head)[None, :n],
             allowed,
-            scale=kept.info.scale,
-            softcap=kept.info.softcap,
+            scale=stored.info.scale,
+            softcap=stored.info.softcap,
             sinks=sinks if sinks is None or sinks.ndim == 1 else sinks[:, :n],
-        )[0].to(kept.value.dtype)
+        )[0].to(stored.value.dtype)
 
-    masked, free = weights(may), weights(torch.ones_like(may))
+    masked, free = weights(mask), weights(torch.ones_like(mask))
     check = compare_stage(
         layer,
         "weights",
@@ -77,14 +90,14 @@ def mask_on_off(trace: Trace, layer: int, head: int, *, up_to: int = UNMASKED_UP
         if n == trace.n
         else f"a row's sum over {n} keys instead of {trace.n:,}, all but {n} of them 0, in another order",
     )
-    later = torch.ones(n, n, dtype=torch.bool, device=may.device).triu(1)
+    later = torch.ones(n, n, dtype=torch.bool, device=mask.device).triu(1)
     out = free.double()
     frame = pd.DataFrame(
         {
             "position": np.arange(n),
             "token": list(trace.tokens.labels[:n]),
-            "later": (out * (later & ~may)).sum(-1).cpu().numpy(),
-            "earlier": (out * (~later & ~may)).sum(-1).cpu().numpy(),
+            "later": (out * (later & ~mask)).sum(-1).cpu().numpy(),
+            "earlier": (out * (~later & ~mask)).sum(-1).cpu().numpy(),
         }
     )
-    return MaskOnOff(numbers(masked.masked_fill(~may, torch.nan)), numbers(free), check, frame)
+    return MaskOnOff(numbers(masked.masked_fill(~mask, torch.nan)), numbers(free), check, frame)

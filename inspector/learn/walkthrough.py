@@ -1,139 +1,43 @@
-"""A trace, a layer, a head and a query token go in; the numbers of each station of the Walkthrough come out, as numpy
-arrays and pandas frames, in the order of computation (stations.py names them).
+"""Compute the Walkthrough's numbers from one row of scores to the weighted values and the context vector.
 
-The stations between one query and one key are `inspector.analysis.score_breakdown`; the heads' shares are shares.py.
+stations.py names the stations. token_vectors.py has those before; those between one query and one key are
+`inspector.analysis.score_breakdown`; the heads' shares are `inspector.analysis.shares`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from inspector.analysis.shares import Numbers, numbers, one_row
-from inspector.errors import NoModel
-from inspector.model.model import model_of
 from reimpl.attention import attention_weights, context_vectors
 
 if TYPE_CHECKING:
     from inspector.trace.trace import Trace
-
-MATRICES = ("W_q", "W_k", "W_v", "W_o")
-
-
-@dataclass(frozen=True)
-class StreamNumbers:
-    """The query token's vectors around a layer's attention, as capture/residual_stream.py names
-    them, [d_model] each."""
-
-    embedding: Numbers | None = None
-    residual: Numbers | None = None
-    input: Numbers | None = None
-    output: Numbers | None = None
-    next_residual: Numbers | None = None
-    added_to: str = ""
-
-
-def residual_stream(trace: Trace, layer: int, query: int) -> StreamNumbers:
-    """What stands around this layer's attention for the query token, by one more forward pass."""
-    one_row(trace, query)
-    found = model_of(trace, "the residual stream").passes.residual_stream(trace.tokens.ids, trace.layers[layer], query)
-    arrays = {name: numbers(v) for name, v in vars(found).items() if isinstance(v, Tensor)}
-    return StreamNumbers(added_to=found.added_to, **arrays)
-
-
-# -- from the token to its query, key and value ----------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LookUp:
-    """Where a token's embedding comes from: its row of the learned table of `rows` vectors.
-
-    same: what the first block receives is that row in every element. factor: what it is multiplied by first, where it
-    is one number (some models do that); NaN where it is neither.
-    """
-
-    row: Numbers  # [d_model]
-    rows: int
-    same: bool
-    factor: float
-
-
-def look_up(trace: Trace, query: int, embedding: Numbers) -> LookUp | None:
-    """The token's row of the embedding table; None where the model has no such table of that width."""
-    try:
-        table = model_of(trace, "the embedding table").model.get_input_embeddings().weight
-    except (AttributeError, NotImplementedError, NoModel):
-        table = None
-    if table is None or table.shape[-1] != len(embedding):
-        return None
-    unit = torch.finfo(table.dtype).eps
-    row = numbers(table[trace.tokens.ids[query]])
-    ratio = embedding[row != 0].astype(np.float64) / row[row != 0]
-    even = len(ratio) > 0 and np.abs(ratio - ratio[0]).max() <= 2 * unit * abs(ratio[0])
-    same = np.array_equal(row, embedding)
-    return LookUp(row, table.shape[0], same, 1.0 if same else float(ratio.mean()) if even else math.nan)
-
-
-def matrices(trace: Trace, layer: int, head: int) -> dict[str, Numbers]:
-    """This head's slices of W_q, W_k [d_head, d_model], W_v [d_value, d_model] and W_o [d_model, d_value]."""
-    found = model_of(trace, "a head's matrices").head_parameters(layer, head)
-    return {name: numbers(getattr(found, name)) for name in MATRICES}
-
-
-def own_vectors(trace: Trace, layer: int, head: int, query: int) -> dict[str, Numbers]:
-    """The query token's own query, key (before RoPE where the layer has it) and value vector in this head."""
-    before = trace.layers[layer].rope is True
-    when = " before RoPE" if before else ""
-    return {
-        f"query{when}": numbers(trace.query(layer, head, rope=not before)[query]),
-        f"key{when}": numbers(trace.key(layer, head, rope=not before)[query]),
-        "value": numbers(trace.value(layer, head)[query]),
-    }
-
-
-def made_vectors(trace: Trace, layer: int, head: int, query: int, received: Numbers) -> pd.DataFrame:
-    """The query token's three vectors, each by its matrix from what attention `received`, beside what the model has.
-
-    Columns: vector (as `own_vectors` names it), matrix; first: the first number of matrix times attention input; model:
-    the same number as the model has it; differing: how many of `elements` numbers differ by more than rounding allows.
-    Where a model adds a bias or normalises, that is many: the matrix is not all of it then.
-    """
-    parameters = matrices(trace, layer, head)
-    unit = torch.finfo(trace.stored[layer].query.dtype).eps
-    given = received.astype(np.float64)
-    rows = []
-    for (name, theirs), matrix in zip(own_vectors(trace, layer, head, query).items(), MATRICES, strict=False):
-        weight = parameters[matrix].astype(np.float64)
-        ours = weight @ given
-        # The model sums the same products in its own precision: each may be off by one unit.
-        room = unit * (np.abs(weight) @ np.abs(given))
-        rows.append(
-            {
-                "vector": name,
-                "matrix": matrix,
-                "first": float(ours[0]),
-                "model": float(theirs[0]),
-                "differing": int((np.abs(ours - theirs) > room).sum()),
-                "elements": len(theirs),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 # -- one row of scores -----------------------------------------------------------------------------------------
 
 
 def scalings(trace: Trace, layer: int, head: int, query: int, d_model: int) -> pd.DataFrame:
-    """What the softmax makes of this row of scores under different scales: none, the layer's own, and 1/√d_model.
+    """Compute what the softmax makes of one row of scores without a scale, with the layer's own, and with 1/√d_model.
 
-    Columns: what, scale, spread (standard deviation of the scaled scores it may look at), largest (attention weight),
-    entropy (of the weights, in bits). Soft-caps, biases and sinks are left out: this is about the scale alone.
+    Soft-caps, biases and sinks are left out: this is about the scale alone.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the query token's position.
+        d_model: width of the residual.
+
+    Returns:
+        A row per scale: what, scale, spread (standard deviation of the scaled scores that it may attend to), largest
+        (attention weight), entropy (of the weights, in bits).
     """
     rows = one_row(trace, query)
     scores = trace.scores(layer, head, queries=rows)[0].float()
@@ -157,8 +61,14 @@ def scalings(trace: Trace, layer: int, head: int, query: int, d_model: int) -> p
 
 
 def with_exponentials(row: pd.DataFrame) -> pd.DataFrame:
-    """A row as score_breakdown.row gives it, of the keys this query may look at, with what the softmax does to each:
-    exponential = e^(scaled score - the largest)."""
+    """Add to a row what the softmax does to each key: exponential = e^(scaled score - the largest).
+
+    Args:
+        row: the table that `score_breakdown.row` returns.
+
+    Returns:
+        The keys that this query may attend to, with the column exponential.
+    """
     seen = row[row["allowed"]]
     return seen.assign(exponential=np.exp(seen["scaled score"] - seen["scaled score"].max()))
 
@@ -170,9 +80,13 @@ def with_exponentials(row: pd.DataFrame) -> pd.DataFrame:
 class WeightedValues:
     """One query token's weighted values: those with the largest weights by themselves, the rest as their sum.
 
-    positions: of the key tokens shown, in order. values: weight x value vector, [shown, d_value]. rest: the sum of all
-    others', [d_value]; None where there are none. rest_weight: what weight those have together. context: the sum of
-    all, as the model's dtype rounds it, [d_value].
+    Attributes:
+        positions: of the key tokens shown, in order.
+        weights: theirs [shown].
+        values: weight x value vector, [shown, d_value].
+        rest: the sum of all others', [d_value]; None where there are none.
+        rest_weight: what weight those have together.
+        context: the sum of all, as the model's dtype rounds it, [d_value].
     """
 
     positions: list[int]
@@ -184,25 +98,45 @@ class WeightedValues:
 
 
 def weighted_values(trace: Trace, layer: int, head: int, query: int, *, most: int = 24) -> WeightedValues:
-    """The weighted values of one query token: the `most` key tokens it looks at most, and the rest together."""
+    """Compute the weighted values of one query token: its top key tokens, and the rest together.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the query token's position.
+        most: how many key tokens are shown by themselves.
+
+    Returns:
+        The weighted values and their sum.
+    """
     weights = trace.weights(layer, head, queries=one_row(trace, query))[0].float()  # [s]
-    may = trace.allowed(layer, queries=one_row(trace, query), head=head)[0].expand(trace.n)
+    allowed = trace.allowed(layer, queries=one_row(trace, query), head=head)[0].expand(trace.n)
     values = trace.value(layer, head).float()  # [s, d_value]
-    order = weights.masked_fill(~may, -1.0).argsort(descending=True, stable=True)
-    count = min(most, int(may.sum()))
+    order = weights.masked_fill(~allowed, -1.0).argsort(descending=True, stable=True)
+    count = min(most, int(allowed.sum()))
     shown = order[:count].sort().values
-    others = order[count : int(may.sum())]
+    others = order[count : int(allowed.sum())]
     return WeightedValues(
         positions=shown.tolist(),
         weights=numbers(weights[shown]),
         values=numbers(weights[shown, None] * values[shown]),
         rest=numbers(weights[others] @ values[others]) if len(others) else None,
         rest_weight=float(weights[others].sum()),
-        context=numbers(contexts(trace, layer, query)[head]),
+        context=numbers(compute_contexts(trace, layer, query)[head]),
     )
 
 
-def contexts(trace: Trace, layer: int, query: int) -> Tensor:
-    """Context vectors of all heads for one query token [h, d_value]; one row of weights per head is computed."""
+def compute_contexts(trace: Trace, layer: int, query: int) -> Tensor:
+    """Compute the context vectors of all heads for one query token; one row of weights per head is computed.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        query: the query token's position.
+
+    Returns:
+        [h, d_value].
+    """
     weights = trace.weights(layer, queries=one_row(trace, query))  # [h, 1, s]
     return context_vectors(weights, trace.value(layer))[:, 0]

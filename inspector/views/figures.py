@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inspector.analysis import maps
+from inspector.analysis.thumbnails import MASKED, Thumbnails, draw_thumbnails
 from inspector.errors import InspectorError
 from inspector.files import written_whole
 from inspector.views import colours, drawing, provenance, standalone
@@ -146,19 +147,19 @@ def grid_figure(
     *,
     selected: tuple[int, int] = (0, 0),
     verification: str = "",
-    pictures: maps.Thumbnails | None = None,
+    pictures: Thumbnails | None = None,
 ) -> Figure:
     """Every head as a small picture, layers across, heads downwards. In the HTML file a click shows a head in full with
     exact numbers, where all heads' numbers take no more than 8 MB (270 heads: about 120 tokens).
 
-    `pictures`: `metrics.thumbnails(trace)`, if it is at hand already.
+    `pictures`: `thumbnails.draw_thumbnails(trace)`, if it is at hand already.
     """
     _refuse("weights", scale)
     title = f"Attention weights of all {sum(layer.heads for layer in trace.layers)} heads"
     words = _Words(trace, title, verification, "" if pictures is None else pictures.said())
 
-    def small() -> maps.Thumbnails:
-        return maps.thumbnails(trace) if pictures is None else pictures
+    def small() -> Thumbnails:
+        return draw_thumbnails(trace) if pictures is None else pictures
 
     def page() -> str:
         found, details = small(), _details(trace, scale)
@@ -272,7 +273,7 @@ def _head_scene(
     return _footed(scene, words, theme, top + rows * step + 24, _legend(theme, kind, scale, largest, limit))
 
 
-def _grid_scene(trace: Trace, pictures: maps.Thumbnails, words: _Words, scale: str, theme: colours.Theme) -> Scene:
+def _grid_scene(trace: Trace, pictures: Thumbnails, words: _Words, scale: str, theme: colours.Theme) -> Scene:
     layers = trace.layers
     groups, heads = [layer.kv_heads for layer in layers], [layer.heads for layer in layers]
     shared = len(set(zip(groups, heads, strict=True))) == 1 and groups[0] < heads[0]
@@ -281,7 +282,7 @@ def _grid_scene(trace: Trace, pictures: maps.Thumbnails, words: _Words, scale: s
     scene, top = _titled(words, theme, left + len(layers) * size + _MARGIN)
     top += 18
     levels = pictures.pixels.astype(np.float64)
-    weights = np.where(levels == maps.MASKED, np.nan, ((levels - 1) / 254) ** 2)
+    weights = np.where(levels == MASKED, np.nan, ((levels - 1) / 254) ** 2)
     painted = colours.painted(weights, theme, scale=scale)
     scene.parts.append(Text(left - 8, top - 10, "layer", theme.text, size=11, anchor="end"))
     at, bottom = 0, top

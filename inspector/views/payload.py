@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from inspector.analysis.maps import Kind, Picture, Thumbnails
+    from inspector.analysis.maps import Kind, Picture
+    from inspector.analysis.thumbnails import Thumbnails
     from inspector.capture.records import LayerInfo
 
 WEIGHT, WEIGHTED = "weight", "weight × value length"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from safetensors.numpy import save
 
-from inspector.analysis import maps
+from inspector.analysis.vectors import head_vectors
 from inspector.errors import InspectorError
 from inspector.files import written_whole
 from inspector.views import provenance
@@ -99,7 +99,7 @@ def vectors(trace: Trace, layer: int, head: int) -> HeadVectors:
     trace.query(layer, head)  # refuses, in a sentence, a head that does not exist
     info = trace.layers[layer]
     try:
-        arrays = maps.vectors(trace, layer, head)
+        arrays = head_vectors(trace, layer, head)
     except InspectorError:
         if trace.model is not None:
             raise

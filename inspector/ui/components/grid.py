@@ -1,6 +1,6 @@
 """Small pictures of every head go in; one canvas on which a head is chosen comes out.
 
-The pictures are one byte a cell (inspector.analysis.maps.Thumbnails): 277 kB for 270 heads at any prompt length.
+The pictures are one byte a cell (inspector.analysis.thumbnails.Thumbnails): 277 kB for 270 heads at any prompt length.
 grid.js is the other half.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from inspector.analysis.maps import Thumbnails
+from inspector.analysis.thumbnails import Thumbnails
 from inspector.views.payload import encode, grid_header
 from inspector.views.standalone import SKELETONS
 

@@ -106,7 +106,7 @@ def aligned(
 def product_strips(frame: pd.DataFrame, *, query: str, key: str, total: str, when: str, name: str) -> None:
     """Query, key and their product as three strips of colour, a column per dimension.
 
-    `frame` as score_breakdown.dimensions gives it; query and key are the tokens' labels, `total` what the product adds
+    `frame` as rope_planes.dimensions gives it; query and key are the tokens' labels, `total` what the product adds
     up to, `when` " after RoPE" or the like.
     """
     kinds = ("query", "key", "product")
@@ -195,7 +195,7 @@ def weight_row(
 
 
 def plane_bars(frame: pd.DataFrame, name: str) -> None:
-    """Each plane's share of the score, and of it content and position; `frame` as score_breakdown.planes gives it."""
+    """Each plane's share of the score, and of it content and position; `frame` as rope_planes.planes gives it."""
     values = frame[["share", "content", "position"]].to_numpy(dtype=np.float32).T
     labels, names, notes = [], [], []
     for one in frame.itertuples():

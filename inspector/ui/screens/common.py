@@ -21,7 +21,8 @@ _HERE = Path(__file__).resolve().parent
 if TYPE_CHECKING:
     import pandas as pd
 
-    from inspector.analysis.maps import Kind, Thumbnails
+    from inspector.analysis.maps import Kind
+    from inspector.analysis.thumbnails import Thumbnails
     from inspector.capture.records import LayerInfo
     from inspector.trace.trace import Trace
 

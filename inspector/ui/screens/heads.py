@@ -22,6 +22,7 @@ from inspector.ui.screens import common
 from inspector.ui.server import results
 
 if TYPE_CHECKING:
+    from inspector.analysis.thumbnails import Thumbnails
     from inspector.capture.records import LayerInfo
 
 ARROW = ":material/arrow_forward:"
@@ -80,7 +81,7 @@ def _what_to_see(shown: Current, chosen: state.Selection) -> None:
             )
 
 
-def _all_heads(shown: Current, chosen: state.Selection, pictures: maps.Thumbnails) -> None:
+def _all_heads(shown: Current, chosen: state.Selection, pictures: Thumbnails) -> None:
     """The grid, by layer or in the order of a measure, and the field that chooses it."""
     order = None
     if chosen.order != "layers":
@@ -106,7 +107,7 @@ def _all_heads(shown: Current, chosen: state.Selection, pictures: maps.Thumbnail
 @st.fragment(run_every=REDRAWN_SECONDS)
 def _grid_being_drawn(
     request: state.Request,
-    pictures: maps.Thumbnails,
+    pictures: Thumbnails,
     layers: Sequence[LayerInfo],
     chosen: state.Selection,
     order: Order | None,
@@ -126,7 +127,7 @@ def _grid_being_drawn(
     _grid(pictures, layers, chosen, order)
 
 
-def _grid(pictures: maps.Thumbnails, layers: Sequence[LayerInfo], chosen: state.Selection, order: Order | None) -> None:
+def _grid(pictures: Thumbnails, layers: Sequence[LayerInfo], chosen: state.Selection, order: Order | None) -> None:
     def pick(layer: int, head: int) -> None:
         state.select(layer=layer, head=head)
         st.session_state[_PICKED] = True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from inspector.analysis import score_breakdown
+from inspector.analysis import rope_planes, score_breakdown
 from inspector.errors import InspectorError
 from inspector.ui import state
 from inspector.ui.components.strips import plane_bars, product_strips, weight_row
@@ -46,7 +46,7 @@ def show() -> None:
     def make(report: Progress) -> tuple[score_breakdown.PairSteps, pd.DataFrame]:
         report("Reading the vectors", None)
         steps = score_breakdown.pair_steps(trace, layer, head, query, key, before_rope=before)
-        return steps, score_breakdown.dimensions(trace, layer, steps, rope=steps.query_before is None)
+        return steps, rope_planes.dimensions(trace, layer, steps, rope=steps.query_before is None)
 
     found = attempt(make)
     if found is None:
@@ -175,7 +175,7 @@ def _frequencies(trace: Trace, layer: int, head: int, steps: score_breakdown.Pai
     def make(report: Progress) -> pd.DataFrame | str:
         report("Reading the vectors before RoPE and how fast each plane turns", None)
         try:
-            return score_breakdown.planes(trace, layer, head, steps.query_position, steps.key_position)
+            return rope_planes.planes(trace, layer, head, steps.query_position, steps.key_position)
         except InspectorError as error:
             return str(error)  # no failure: the layer has no planes, or they are not known
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from inspector.analysis import maps
+from inspector.analysis.vectors import cosines, lengths, pool_rows, projection, vector_frame
 from inspector.ui import downloads
 from inspector.ui.components.heatmap import similarity_map, vector_map
 from inspector.ui.progress import attempt
@@ -56,7 +56,7 @@ def show() -> None:
         for place, name in zip(places, names, strict=False):
             with place:
                 st.markdown(f"**{name[0].upper()}{name[1:]}**")
-                vector_map(maps.pool_rows(found[name]), labels, name=name, limit=limit, key=f"map {name}")
+                vector_map(pool_rows(found[name]), labels, name=name, limit=limit, key=f"map {name}")
         if kind == "value":
             with places[1]:
                 _lengths(found, labels)
@@ -77,9 +77,9 @@ def _between(found: dict[str, np.ndarray], labels: list[str]) -> None:
     with left:
         which = st.selectbox("Cosine similarity of", names, index=names.index(after[1]), key="cosines_of")
         named = [f"{i} {label}" for i, label in enumerate(labels)]
-        similarity_map(maps.cosines(found[which]), named, name=f"cosine similarity of {which} vectors", key="cosines")
+        similarity_map(cosines(found[which]), named, name=f"cosine similarity of {which} vectors", key="cosines")
     with right:
-        frame, share = maps.projection(found[after[0]], found[after[1]], labels)
+        frame, share = projection(found[after[0]], found[after[1]], labels)
         st.markdown("**Queries and keys on one plane**")
         st.caption(
             "Their first two principal components (a query near a key need not look at it: only the product says "
@@ -109,7 +109,7 @@ def _numbers(found: dict[str, np.ndarray], labels: list[str]) -> None:
     st.markdown("#### Numbers: a row per token, a column per dimension")
     names = list(found)
     which = st.segmented_control("Vectors", names, default=names[0], required=True, key="numbers")
-    frame = maps.vector_frame(found[which if which in found else names[0]], labels).rename_axis("position")
+    frame = vector_frame(found[which if which in found else names[0]], labels).rename_axis("position")
     numbers = {name: st.column_config.NumberColumn(format="%.5f") for name in frame.columns[1:]}
     st.dataframe(frame, column_config={"token": st.column_config.TextColumn(pinned=True), **numbers})
 
@@ -118,7 +118,7 @@ def _lengths(found: dict[str, np.ndarray], labels: list[str]) -> None:
     st.markdown("**How long each vector is**")
     before = {name: values for name, values in found.items() if "before" in name}
     st.caption("RoPE turns query and key vectors and keeps their lengths." if before else "Euclidean length.")
-    frame = maps.lengths({name: v for name, v in found.items() if name not in before}, labels).rename_axis("position")
+    frame = lengths({name: v for name, v in found.items() if name not in before}, labels).rename_axis("position")
     numbers = {name: st.column_config.NumberColumn(format="%.3f", width=105) for name in frame.columns[1:]}
     config = {"token": st.column_config.TextColumn(pinned=True), **numbers}
     st.dataframe(frame, height=min(320, 37 + 35 * len(frame)), column_config=config)

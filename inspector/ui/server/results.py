@@ -27,8 +27,9 @@ import inspector
 from inspector import views
 from inspector.analysis import head_scores as head_measures
 from inspector.analysis import maps, shares
+from inspector.analysis import thumbnails as small_pictures
 from inspector.errors import InspectorError
-from inspector.learn import shuffle, walkthrough
+from inspector.learn import shuffle, token_vectors
 from inspector.model import cost
 from inspector.model.model import model_or_none
 from inspector.text import Progress
@@ -237,11 +238,11 @@ def own_choices(request: Request, progress: Progress | None = None) -> tuple[int
     return result(request, ("choices",), make, progress=progress)
 
 
-def thumbnails(request: Request, progress: Progress | None = None) -> maps.Thumbnails:
+def thumbnails(request: Request, progress: Progress | None = None) -> small_pictures.Thumbnails:
     """The small pictures of every head."""
 
-    def make(traced: Trace, report: Progress) -> maps.Thumbnails:
-        return maps.thumbnails(
+    def make(traced: Trace, report: Progress) -> small_pictures.Thumbnails:
+        return small_pictures.draw_thumbnails(
             traced,
             sample=SAMPLE if traced.n > maps.EXACT_UP_TO else None,
             on_layer=lambda done, total: report("Drawing every head", done / total),
@@ -251,7 +252,7 @@ def thumbnails(request: Request, progress: Progress | None = None) -> maps.Thumb
     return pictures.with_whole(dict(_whole(request)))
 
 
-def drawn_behind(request: Request) -> maps.Thumbnails | None:
+def drawn_behind(request: Request) -> small_pictures.Thumbnails | None:
     """A long prompt's small pictures as far as they are drawn from all its rows. The heads that are left are drawn one
     after the other while nobody waits for anything and this is called every few seconds. None where the prompt is no
     longer kept: it is never run for this."""
@@ -282,7 +283,7 @@ def drawn_behind(request: Request) -> maps.Thumbnails | None:
 def _drawn(traced: Trace, layer: int, head: int, pool: int) -> npt.NDArray[np.uint8] | None:
     """One head's small picture; None, and a line in the log, where that fails: the others are drawn all the same."""
     try:
-        return maps.thumbnail(traced, layer, head, pool)
+        return small_pictures.draw_thumbnail(traced, layer, head, pool)
     except Exception as error:  # whatever it was: nobody waits who could be told
         _LOG.error("Layer %d, head %d could not be drawn: %s", layer, head, type(error).__name__)
         return None
@@ -307,7 +308,7 @@ def picture(
     made = result(request, what, make, size=lambda made: made.values.nbytes, progress=progress)
     if made.pool > 1 and kind == "weights" and not without_first:
         place = sum(info.heads for info in trace(request).layers[:layer]) + head
-        _whole(request)[place] = maps.shrunk(made, maps.small_pool(made.n))
+        _whole(request)[place] = small_pictures.shrunk(made, small_pictures.small_pool(made.n))
     return made
 
 
@@ -358,12 +359,12 @@ def vectors(
 
 def residual_stream(
     request: Request, layer: int, query: int, progress: Progress | None = None
-) -> walkthrough.StreamNumbers:
+) -> token_vectors.StreamNumbers:
     """One token's vectors around one layer's attention."""
 
-    def make(traced: Trace, report: Progress) -> walkthrough.StreamNumbers:
+    def make(traced: Trace, report: Progress) -> token_vectors.StreamNumbers:
         report("Running the prompt once more, to see around the attention", None)
-        return walkthrough.residual_stream(traced, layer, query)
+        return token_vectors.residual_stream(traced, layer, query)
 
     return result(request, ("around", layer, query), make, progress=progress)
 

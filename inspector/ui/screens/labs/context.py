@@ -9,13 +9,14 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from inspector.learn import costs
+from inspector.learn import attention_sizes, costs, counted_costs
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.server import results
 
 if TYPE_CHECKING:
+    from inspector.learn.attention_sizes import Parameters, Sizes
     from inspector.text import Progress
     from inspector.trace.trace import Trace
 
@@ -25,7 +26,7 @@ COLOURS = {
     "weights of one layer": "#d97a2b",
     "weights of all layers": "#a84f0a",
     "key/value cache": "#3584d4",
-    "kept by the capture": "#74add9",
+    "stored by the capture": "#74add9",
     "attention's parameters": "#8a94a3",
     "all parameters": "#667080",
 }
@@ -43,7 +44,7 @@ def show() -> None:
         return
     shown, chosen = opened
     trace, layer = shown.trace, chosen.layer
-    found = attempt(lambda _: costs.sizes(trace))
+    found = attempt(lambda _: attention_sizes.sizes(trace))
     if found is None:
         return
     counted, counts, why = _count(shown, layer)
@@ -67,7 +68,7 @@ def show() -> None:
     common.terms("attention weight", "key/value cache", "parameter", "activation", "d_head", "d_model")
 
 
-def _count(shown: Current, layer: int) -> tuple[costs.Parameters | None, pd.DataFrame | None, str]:
+def _count(shown: Current, layer: int) -> tuple[Parameters | None, pd.DataFrame | None, str]:
     """The parameters and real tensors, counted; None where there is no model to run."""
     if shown.trace.model is None:
         st.info(
@@ -77,10 +78,10 @@ def _count(shown: Current, layer: int) -> tuple[costs.Parameters | None, pd.Data
         )
         return None, None, ""
 
-    def make(trace: Trace, report: Progress) -> tuple[costs.Parameters, pd.DataFrame, str]:
+    def make(trace: Trace, report: Progress) -> tuple[Parameters, pd.DataFrame, str]:
         model = results.model(shown.request)
-        counts, why = costs.measured(trace, layer, report)
-        return costs.parameters(model), counts, why
+        counts, why = counted_costs.measured(trace, layer, progress=report)
+        return attention_sizes.parameters(model), counts, why
 
     made = attempt(lambda report: results.result(shown.request, ("costs", layer), make, progress=report))
     return made or (None, None, "")
@@ -94,9 +95,7 @@ def _metrics(table: pd.DataFrame) -> None:
                 st.metric(what.capitalize(), sizes[what], width=190)
 
 
-def _chart(
-    found: costs.Sizes, counted: costs.Parameters | None, counts: pd.DataFrame | None, layer: int, n: int
-) -> None:
+def _chart(found: Sizes, counted: Parameters | None, counts: pd.DataFrame | None, layer: int, n: int) -> None:
     """Lines by formula, dots counted, and where the chosen number of tokens stands."""
     lines = costs.long(costs.by_formula(found, counted, layer, costs.steps(found.limit)), "formula")
     names = [what for what in COLOURS if what in set(lines["what"])]
@@ -121,7 +120,7 @@ def _chart(
     st.altair_chart(alt.layer(*layers, rule).properties(height=540), width="stretch", key="costs")
 
 
-def _table(table: pd.DataFrame, found: costs.Sizes, layer: int, n: int) -> None:
+def _table(table: pd.DataFrame, found: Sizes, layer: int, n: int) -> None:
     st.markdown(f"#### What {count(n, 'token')} cost in {plain(found.dtype)}, {found.element} bytes a number")
     config = {
         "bytes": st.column_config.NumberColumn(format="localized"),
@@ -137,7 +136,7 @@ def _table(table: pd.DataFrame, found: costs.Sizes, layer: int, n: int) -> None:
     )
 
 
-def _formulas(found: costs.Sizes, counted: costs.Parameters | None) -> None:
+def _formulas(found: Sizes, counted: Parameters | None) -> None:
     st.markdown("#### The formulas with this model's sizes, in bytes")
     for what, formula in costs.formulas(found).items():
         st.markdown(f"{what.capitalize()}")
@@ -152,7 +151,7 @@ def _formulas(found: costs.Sizes, counted: costs.Parameters | None) -> None:
         )
 
 
-def _compared(found: costs.Sizes, counted: costs.Parameters | None, counts: pd.DataFrame, why: str, layer: int) -> None:
+def _compared(found: Sizes, counted: Parameters | None, counts: pd.DataFrame, why: str, layer: int) -> None:
     formula = costs.by_formula(found, counted, layer, counts["tokens"])
     table = costs.compared(formula, counts).astype({"tokens": "Int64"})
     if counted is not None and counted.matrices is not None and (expected := found.matrices()) is not None:
@@ -182,7 +181,7 @@ def _compared(found: costs.Sizes, counted: costs.Parameters | None, counts: pd.D
     )
 
 
-def _sharing(found: costs.Sizes, n: int) -> None:
+def _sharing(found: Sizes, n: int) -> None:
     here, alone = found.cache(n), found.without_sharing().cache(n)
     if here == alone:
         st.caption("Every query head has keys and values of its own here, so nothing in the cache is shared.")
@@ -195,7 +194,7 @@ def _sharing(found: costs.Sizes, n: int) -> None:
         st.metric("Saved", f"× {alone / here:.3g}", width=130)
 
 
-def _nobody_builds(found: costs.Sizes) -> None:
+def _nobody_builds(found: Sizes) -> None:
     st.markdown("#### The tensor nobody builds")
     n, d = USUAL
     st.markdown(
@@ -206,7 +205,7 @@ def _nobody_builds(found: costs.Sizes) -> None:
         st.metric(f"n {n:,}, d_model {d:,}, float32", costs.human(costs.nobody_builds(n, d)), width=300)
         if found.d_model is not None:
             own = found.limit or n
-            size = costs.nobody_builds(own, found.d_model, found.element)
+            size = costs.nobody_builds(own, found.d_model, element=found.element)
             st.metric(
                 f"This model: n {own:,}, d_model {found.d_model:,}, {plain(found.dtype)}", costs.human(size), width=400
             )

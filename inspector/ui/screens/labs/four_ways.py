@@ -67,7 +67,7 @@ def _four(shown: Current, chosen: state.Selection, query: int, block: int) -> No
         return results.result(
             shown.request,
             ("four ways", layer, head, query, block),
-            lambda trace, _: four_ways.four_ways(trace, layer, head, query, block=block),
+            lambda trace, _: four_ways.compute_four_ways(trace, layer, head, query, block=block),
             progress=report,
         )
 

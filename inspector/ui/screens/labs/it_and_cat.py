@@ -54,7 +54,7 @@ def _toy() -> None:
 
     def make(_: Progress) -> tuple[dict[str, list[float]], toy.Toy]:
         vectors = {field: parse(st.session_state[field], what=field) for field in toy.VECTORS}
-        return vectors, toy.toy(vectors)
+        return vectors, toy.compute_toy(vectors)
 
     with picture:
         found = attempt(make)

@@ -148,7 +148,7 @@ def _plane_table(trace: Trace, one: pd.Series, query: int, key: int) -> pd.DataF
 def _distance(trace: Trace, layer: int, head: int, query: int, key: int) -> None:
     st.markdown("#### The same two vectors at every distance")
     furthest = st.slider("Up to a distance of so many tokens", 16, 2048, 256, step=16, key="position_furthest")
-    found = attempt(lambda _: position.by_distance(trace, layer, head, query, key, furthest))
+    found = attempt(lambda _: position.by_distance(trace, layer, head, query, key, furthest=furthest))
     if found is None:
         return
     if found.note:

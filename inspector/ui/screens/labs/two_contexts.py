@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from inspector.errors import InspectorError
-from inspector.learn import contexts
+from inspector.learn import context_controls, contexts
 from inspector.ui import state
 from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.markdown import count, plain, short
@@ -109,9 +109,9 @@ def _pair(model: str, texts: tuple[str, str], word: str, report: Progress) -> Pa
         say("Comparing the two contexts, layer by layer", None)
         moved, cut, why = None, None, ""
         try:
-            moved = contexts.moved(first, at.last, abs(other.last - at.last) or 1)
+            moved = context_controls.moved(first, at.last, abs(other.last - at.last) or 1)
             if at.last != other.last:
-                cut = contexts.at_one_position(first, at.last, second, other.last)
+                cut = context_controls.at_one_position(first, at.last, second, other.last)
         except InspectorError as error:
             why = str(error)
         return Pair(
@@ -121,7 +121,7 @@ def _pair(model: str, texts: tuple[str, str], word: str, report: Progress) -> Pa
             other=other,
             residuals=contexts.residuals(first, at.last, second, other.last),
             inputs=contexts.inputs(first, at.last, second, other.last),
-            control=contexts.repeated(first, at.last),
+            control=context_controls.repeated(first, at.last),
             moved=moved,
             cut=cut,
             why=why,
@@ -208,7 +208,7 @@ def _position(pair: Pair) -> None:
     if pair.moved is not None:
         by, most = abs(other - at) or 1, pair.moved["distance"].max()
         start = f"**Position alone:** the first prompt unchanged, but {count(by, 'position')} later: its vector"
-        if most <= contexts.rounding(pair.first):
+        if most <= context_controls.rounding(pair.first):
             who = "RoPE's scores" if any(info.rope for info in pair.first.layers) else "Scores here"
             words.append(
                 f"{start} is the same but for rounding ({common.number(most)}). {who} feel only how far apart two "

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from inspector.capture.records import LayerInfo
-    from inspector.learn.walkthrough import StreamNumbers
+    from inspector.learn.token_vectors import StreamNumbers
     from inspector.trace.trace import Trace
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from inspector.analysis import score_breakdown
-from inspector.learn import walkthrough
+from inspector.analysis import rope_planes
+from inspector.learn import token_vectors
 from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.markdown import count, plain
@@ -58,7 +58,7 @@ def tokens(at: At) -> None:
         if found.embedding is None:
             st.info("What the first block receives could not be read from this model.")
             return
-        row = walkthrough.look_up(at.trace, at.query, found.embedding)
+        row = token_vectors.look_up(at.trace, at.query, found.embedding)
         width = len(found.embedding)
         if row is not None:
             formula(
@@ -114,7 +114,7 @@ def matrices(at: At) -> None:
         "prompt, and "
         "these pictures stay. Everything that follows are **activations**: computed from this prompt."
     )
-    found = attempt(lambda _: walkthrough.matrices(at.trace, at.layer, at.head), may_lack=True)
+    found = attempt(lambda _: token_vectors.matrices(at.trace, at.layer, at.head), may_lack=True)
     if found is None:
         return
     limit = max(float(np.quantile(np.abs(found[name]), 0.995)) for name in ("W_q", "W_k", "W_v")) or 1.0
@@ -132,7 +132,7 @@ def matrices(at: At) -> None:
         )
     share = at.info.heads // at.info.kv_heads
     st.caption(
-        f"{sum(found[name].size for name in walkthrough.MATRICES):,} parameters with W_o. Full colour is "
+        f"{sum(found[name].size for name in token_vectors.MATRICES):,} parameters with W_o. Full colour is "
         f"±{number(limit)}; at most one number in 200 of each matrix is larger."
         + (f" W_k and W_v are shared by {share} query heads." if share > 1 else "")
     )
@@ -155,11 +155,11 @@ def vectors(at: At) -> None:
         ("q, k", f"[d_head] = [{at.info.d_head}]"),
     )
     received = found.input
-    drawn = list(walkthrough.own_vectors(trace, at.layer, at.head, at.query).items())
+    drawn = list(token_vectors.own_vectors(trace, at.layer, at.head, at.query).items())
     alike = len({len(vector) for _, vector in drawn}) == 1
     for together in [drawn] if alike else [drawn[:2], drawn[2:]]:  # value vectors may have a width of their own
         strips(together, " ".join(name for name, _ in together))
-    table = attempt(lambda _: walkthrough.made_vectors(trace, at.layer, at.head, at.query, received), may_lack=True)
+    table = attempt(lambda _: token_vectors.made_vectors(trace, at.layer, at.head, at.query, received), may_lack=True)
     if table is None:
         return
     st.markdown("**Computed here, and what the model had**: the first number of each")
@@ -209,7 +209,7 @@ def rope(at: At) -> None:
             f"Length before {number(float(np.linalg.norm(before)))}, after {number(float(np.linalg.norm(after)))}."
             + (" Position 0 is not turned." if where.startswith("0 ") else "")
         )
-    factor = attempt(lambda _: score_breakdown.turning(at.trace, at.layer).factor, may_lack=True)
+    factor = attempt(lambda _: rope_planes.turning(at.trace, at.layer).factor, may_lack=True)
     if factor is not None and factor != 1:
         st.caption(f"This model's RoPE rule also multiplies what it turns by {number(factor)}.")
     terms("RoPE", "query vector", "key vector")

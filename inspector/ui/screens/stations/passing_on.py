@@ -110,7 +110,7 @@ def heads(at: At) -> None:
         ("each c", f"[{at.info.d_value}]"),
         ("laid end to end", f"[{total} × {at.info.d_value}] = [{total * at.info.d_value:,}]"),
     )
-    found = attempt(lambda _: shares.numbers(walkthrough.contexts(at.trace, at.layer, at.query)), may_lack=True)
+    found = attempt(lambda _: shares.numbers(walkthrough.compute_contexts(at.trace, at.layer, at.query)), may_lack=True)
     if found is None:
         return
     matrix_map(
