@@ -17,7 +17,7 @@ from inspector.views.standalone import base_style, policy, safe_json
 _HERE = files("inspector") / "views"
 
 
-def softmax_page(numbers: Sequence[float] = EXAMPLES[0], *, scale: float = 1.0, added: float = 0.0) -> str:
+def page_of_softmax(numbers: Sequence[float] = EXAMPLES[0], *, scale: float = 1.0, added: float = 0.0) -> str:
     """The file's text, which opens with these numbers."""
     script = (_HERE / "softmax_page.js").read_text(encoding="utf-8")
     style = base_style() + (_HERE / "softmax_page.css").read_text(encoding="utf-8")

@@ -61,10 +61,10 @@ def queries_within(trace: Trace, layer: int, head: int, most_pairs: int) -> int:
     """How many query tokens, from the first on, have no more than `most_pairs` pairs together."""
     total = 0
     for rows, keys in trace.strips(layer, head):
-        counts = trace.allowed(layer, rows, head, keys).sum(-1).cpu().numpy().cumsum()
+        counts: npt.NDArray[np.int64] = trace.allowed(layer, rows, head, keys).sum(-1).cpu().numpy().cumsum()
         fit = int(np.searchsorted(counts, most_pairs - total, side="right"))
         if fit < len(counts):
-            return rows.start + fit
+            return int(rows.start) + fit
         total += int(counts[-1])
     return trace.n
 
