@@ -46,7 +46,8 @@ MISSING = "\ufffd"
 # written from right to left.
 LEFT_TO_RIGHT = "\u200e"
 _CONTROLS = ("Cc", "Cs", "Zl", "Zp")
-_TURNS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn the direction of what follows
+# Two that are no letters, and those that turn the direction of what follows.
+_REFUSED = frozenset("\ufffe\uffff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _RENDERER: Any = RendererAgg  # without type information
 _DPI = 288  # for measuring: four times matplotlib's point, so that rounding to pixels is small
 
@@ -54,7 +55,7 @@ _DPI = 288  # for measuring: four times matplotlib's point, so that rounding to 
 def clean(text: str) -> str:
     """Replace what XML or a font does not take, or what would turn text around: controls, surrogates, line ends."""
     return "".join(
-        MISSING if letter in _TURNS or unicodedata.category(letter) in _CONTROLS else letter for letter in text
+        MISSING if letter in _REFUSED or unicodedata.category(letter) in _CONTROLS else letter for letter in text
     )
 
 

@@ -14,6 +14,8 @@ from inspector.views import static_grid, static_map
 from inspector.views.ramps import Ramp
 from inspector.views.sheet import label_ticks, write
 
+_BAR, _PAD = 0.1, 0.04  # what a colour bar takes of its axes' width, and the space before it
+
 if TYPE_CHECKING:
     from inspector.views.static_grid import HeadGrid
     from inspector.views.static_map import HeadMap
@@ -57,8 +59,11 @@ def _size(axes: Axes) -> tuple[float, float]:
 
 
 def _add_colorbar(axes: Axes, shown: ScalarMappable, ramp: Ramp, size: float) -> None:
-    """Add a colour bar with the ramp's numbers."""
-    bar = axes.figure.colorbar(shown, ax=axes)
+    """Add a colour bar with the ramp's numbers, as high as what is drawn, which is rarely as high as its axes."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    wide, high = _size(axes)
+    drawn = wide * (1 - _BAR - _PAD) * abs(top - bottom) / abs(right - left)
+    bar = axes.figure.colorbar(shown, ax=axes, fraction=_BAR, pad=_PAD, shrink=min(1.0, drawn / high), aspect=15)
     label_ticks(bar.ax.yaxis, [number for number, _ in ramp.ticks], [said for _, said in ramp.ticks], size=size)
     bar.ax.minorticks_off()
     write(bar.ax.yaxis.label, ramp.name, size)
