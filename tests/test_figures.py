@@ -32,7 +32,19 @@ from inspector import views
 from inspector.analysis import maps
 from inspector.errors import InspectorError
 from inspector.ui.components import heatmap
-from inspector.views import colours, figures, fonts, pages, payload, ramps, static_files, static_grid, tables
+from inspector.views import (
+    captions,
+    colours,
+    figures,
+    fonts,
+    pages,
+    payload,
+    ramps,
+    static_files,
+    static_grid,
+    static_map,
+    tables,
+)
 
 HOSTILE = '</script><img src=x onerror="document.title=1"> <!-- "quoted" \'single\' 日本 🙂 שלום \x07\x0c & ]]>'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -317,6 +329,16 @@ def test_what_no_font_has_is_drawn_all_the_same():
     assert fonts.width(fonts.fitted("unquestionably", 30, 10), 10) <= 30
     assert fonts.wrapped("one unquestionably", 40, 10)[0] == "one"
     assert all(fonts.width(line, 10) <= 40 for line in fonts.wrapped("one unquestionably " * 3, 40, 10))
+
+
+def test_labels_of_letters_that_xml_does_not_know_are_readable_in_an_svg(tmp_path):
+    trace = tiny.load("grouped", tmp_path).trace("w1 w2")
+    shown = static_map.HeadMap(maps.picture(trace, 0, 0), ("\x00\ufffe", "\ud800<b>"), "weights", "sqrt", colours.LIGHT)
+    with static_files.settings():
+        drawing = static_map.figure(shown, captions.Captions(trace, "a\x00b"), width=None, font_size=9)
+    texts = [text.text for text in parsed(static_files.to_svg(drawing)).iter() if text.text]
+    assert "1 \ufffd<b> → 0 \ufffd\ufffd: attention weight" in " ".join(texts)
+    assert {"a\ufffdb", "0 \ufffd\ufffd", "1 \ufffd<b>"} <= set(texts)
 
 
 def test_each_letter_is_drawn_by_the_first_font_that_has_it(monkeypatch):

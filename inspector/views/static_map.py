@@ -78,7 +78,7 @@ class HeadMap:
         for row, column in zip(*np.nonzero(~np.isnan(values)), strict=True):
             value = values[row, column]
             said = f"{self.names[row]} → {self.names[column]}: {what} {value:.4g}"
-            found.append(Reading(int(row), int(column), str(value), said))
+            found.append(Reading(int(row), int(column), str(value), fonts.clean(said)))
         return found
 
 
