@@ -31,6 +31,8 @@ def run(notebook: Any) -> Any:
     # No times of execution, and what was printed as one piece, however the kernel sent it: saved outputs are the same
     # whenever and wherever they were made.
     same = {"record_timing": False, "coalesce_streams": True}
+    import matplotlib.font_manager  # noqa: F401 - builds its cache of fonts, where it has none, here and not in a cell
+
     client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", **same)
     return client.execute(env=environment)
 

@@ -11,7 +11,7 @@ import pytest
 from test_taken_away import Saved
 
 from inspector.learn import softmax, toy
-from inspector.views.softmax_page import softmax_page
+from inspector.views.softmax_page import page_of_softmax
 from reimpl import stepwise
 
 pytestmark = [pytest.mark.browser, pytest.mark.packaged]
@@ -58,7 +58,7 @@ def holds(page: Any, numbers: list[float], scale: float = 1.0, added: float = 0.
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (400, "dark")])
 def test_the_saved_softmax_page_computes_by_itself(saved, tmp_path, width, scheme):
     path = tmp_path / "softmax.html"
-    path.write_text(softmax_page([2.0, -1.0, 0.5], scale=0.125, added=1.0), encoding="utf-8")
+    path.write_text(page_of_softmax([2.0, -1.0, 0.5], scale=0.125, added=1.0), encoding="utf-8")
     page = saved(path, width=width, scheme=scheme)
     holds(page, [2, -1, 0.5], 0.125, 1)
     for text, numbers in (

@@ -67,7 +67,7 @@ def test_every_character_of_the_prompt_is_in_the_labels(hostile):
 def test_svg_holds_the_text_and_nothing_that_runs(hostile, make):
     figure = {
         "head": lambda: views.head_figure(hostile, 3, 5, verification=HOSTILE),
-        "scores": lambda: views.head_figure(hostile, 3, 5, "scaled_scores"),
+        "scores": lambda: views.head_figure(hostile, 3, 5, kind="scaled_scores"),
         "grid": lambda: views.grid_figure(hostile, verification=HOSTILE),
     }[make]()
     root = ET.fromstring(figure.svg)  # noqa: S314 - our own file; well formed whatever the text

@@ -16,7 +16,7 @@ from inspector.analysis.head_scores import measures
 from inspector.errors import InspectorError
 from inspector.learn import softmax, spread
 from inspector.ui import state
-from inspector.views.softmax_page import softmax_page
+from inspector.views.softmax_page import page_of_softmax
 from reimpl import stepwise
 from reimpl.attention import attention_weights
 
@@ -184,7 +184,7 @@ def test_a_soft_cap_is_said(tiny_model, tmp_path):
 
 
 def test_the_saved_page_carries_its_numbers_as_data():
-    page = softmax_page([1.5, -2.0], scale=0.125)
+    page = page_of_softmax([1.5, -2.0], scale=0.125)
     assert '"numbers": [1.5, -2.0], "scale": 0.125' in page
     assert "default-src 'none'; script-src 'sha256-" in page
     assert "http" not in page.replace("http-equiv", "")

@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MOST_TRACE_BYTES = 500 * 2**20  # the server holds a file in memory while it is fetched
 _TYPES = {
     "svg": "image/svg+xml",
+    "pdf": "application/pdf",
     "png": "image/png",
     "html": "text/html",
     "csv": "text/csv",
@@ -63,14 +64,13 @@ def _save(shown: Current, chosen: Selection) -> None:
     dark = st.toggle("Dark pictures", key="save_dark")
 
     def figure() -> views.Figure:
-        scale = chosen.scale
-        traced = results.trace(request)
-        return views.head_figure(traced, layer, head, kind, scale, dark, without_first=without, verification=said)
+        look: dict[str, Any] = {"kind": kind, "scale": chosen.scale, "dark": dark, "without_first": without}
+        return views.head_figure(results.trace(request), layer, head, **look, verification=said)
 
     def every_head() -> bytes:
         pictures = results.thumbnails(request)
-        at, traced = (layer, head), results.trace(request)
-        made = views.grid_figure(traced, chosen.scale, dark, selected=at, verification=said, pictures=pictures)
+        look: dict[str, Any] = {"scale": chosen.scale, "dark": dark, "selected": (layer, head)}
+        made = views.grid_figure(results.trace(request), **look, verification=said, pictures=pictures)
         return made.html.encode()
 
     def one(what: str, suffix: str, make: Callable[[], bytes], label: str) -> None:
@@ -82,6 +82,7 @@ def _save(shown: Current, chosen: Selection) -> None:
     with st.container(horizontal=True):
         if drawn:
             one(what, "svg", lambda: figure().svg.encode(), "SVG")
+            one(what, "pdf", lambda: figure().pdf, "PDF")
             one(what, "png", lambda: figure().png(), "PNG")
             one(what, "html", lambda: figure().html.encode(), "HTML page")
     with st.container(horizontal=True):
@@ -111,7 +112,7 @@ def _limits(trace: Trace, *, words: bool) -> list[str]:
     if words:
         said.append("Files hold single tokens, also while whole words are shown.")
     if trace.n > DRAWN_UP_TO:
-        said.append(f"SVG and PNG are pooled to {DRAWN_UP_TO} × {DRAWN_UP_TO} cells at most.")
+        said.append(f"SVG, PDF and PNG are pooled to {DRAWN_UP_TO} × {DRAWN_UP_TO} cells at most.")
     if trace.n * (trace.n + 1) // 2 > MOST_PAIRS:
         said.append(
             f"This head has up to {trace.n * (trace.n + 1) // 2:,} pairs: CSV and Parquet hold whole query tokens from "

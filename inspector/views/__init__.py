@@ -1,7 +1,11 @@
-"""Pictures and tables of a trace to keep: no Streamlit, no network; in a notebook a view or figure shows itself."""
+"""Figures and tables of a trace, for notebooks and files: no Streamlit, no network.
+
+In a notebook a view or a figure shows itself. matplotlib is imported when the first SVG, PDF or PNG is made.
+"""
 
 from inspector.views.bertviz import View, head_view, model_view, neuron_view
-from inspector.views.figures import Figure, grid_figure, head_figure
+from inspector.views.figure_forms import Figure
+from inspector.views.figures import grid_figure, head_figure
 from inspector.views.tables import HeadVectors, frame, vectors
 
 __all__ = [

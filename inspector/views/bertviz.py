@@ -1,4 +1,4 @@
-"""A trace goes in; BertViz's head, model or neuron view of it comes out: one HTML page that asks no host for anything.
+"""Draw a trace with BertViz: its head, model or neuron view as one HTML page that asks no host for anything.
 
     inspector.views.head_view(trace)             # in a notebook: shows itself
     inspector.views.head_view(trace).save("head.html")
@@ -58,14 +58,21 @@ class View:
     height: int
 
     def save(self, path: str | Path) -> Path:
-        """Write the page to one file that any browser opens, without a network; whole or not at all."""
+        """Write the page to one file that any browser opens, without a network; whole or not at all.
+
+        Args:
+            path: the file to write; one that is there is replaced.
+
+        Returns:
+            The path.
+        """
         path = Path(path)
         with written_whole(path) as part:
             part.write_bytes(self.html.encode())
         return path
 
     def _repr_html_(self) -> str:
-        """The page in a frame that can run scripts and reach nothing around it."""
+        """Return the page in a frame that can run scripts and reach nothing around it."""
         return (
             f'<iframe sandbox="allow-scripts" title="{html.escape(self.title)}" srcdoc="{html.escape(self.html)}" '
             f'style="width: 100%; height: {self.height}px; border: 0"></iframe>'
@@ -75,9 +82,21 @@ class View:
 def head_view(
     trace: Trace, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None, *, dark: bool = False
 ) -> View:
-    """One layer's heads in colours between two columns of tokens, one layer at a time; None: all layers, all heads.
+    """Draw one layer's heads in colours between two columns of tokens, one layer at a time.
 
     A line's strength is its attention weight divided by the number of heads shown.
+
+    Args:
+        trace: whose weights are drawn.
+        layers: which layers a reader can choose from; None: all.
+        heads: which heads of each layer; None: all.
+        dark: draw light on dark.
+
+    Returns:
+        The page.
+
+    Raises:
+        InspectorError: a layer or head does not exist, or a browser could not draw so many lines.
     """
     layers, heads = _chosen(trace, layers, heads)
     _refuse("head", f"The head view of {_count(len(heads), 'head')}", trace.n, heads=len(heads))
@@ -105,7 +124,20 @@ def head_view(
 def model_view(
     trace: Trace, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None, *, dark: bool = False
 ) -> View:
-    """Small pictures of many heads, a row per layer, a column per head; a click enlarges one. None: all."""
+    """Draw small pictures of many heads, a row per layer, a column per head; a click enlarges one.
+
+    Args:
+        trace: whose weights are drawn.
+        layers: which layers; None: all.
+        heads: which heads of each layer; None: all.
+        dark: draw light on dark.
+
+    Returns:
+        The page.
+
+    Raises:
+        InspectorError: a layer or head does not exist, or a browser could not draw so many lines.
+    """
     layers, heads = _chosen(trace, layers, heads)
     what = f"The model view of {_count(len(layers), 'layer')} × {_count(len(heads), 'head')}"
     _refuse("model", what, trace.n, heads=len(layers) * len(heads))
@@ -133,11 +165,23 @@ def model_view(
 
 
 def neuron_view(trace: Trace, layer: int = 0, head: int = 0, *, dark: bool = False) -> View:
-    """One head from queries and keys (after RoPE) to scores to weights, element by element, for a chosen query token.
+    """Draw one head from queries and keys (after RoPE) to scores to weights, element by element.
 
     BertViz divides q·k by the square root of d_head. Queries are therefore drawn times (the model's scale × that root):
     what it computes is the model's scaled score. The weights are the trace's own; where a model does more
     between the two (a soft-cap, a bias, sinks), the page says so.
+
+    Args:
+        trace: whose vectors and weights are drawn.
+        layer: from 0.
+        head: a query head, from 0.
+        dark: draw light on dark.
+
+    Returns:
+        The page, on which a reader chooses the query token.
+
+    Raises:
+        InspectorError: there is no such head, or a browser could not draw so many shapes.
     """
     query, key = trace.query(layer, head), trace.key(layer, head)
     _refuse("neuron", "The neuron view of one head", trace.n, width=query.shape[-1])
@@ -168,7 +212,7 @@ def neuron_view(trace: Trace, layer: int = 0, head: int = 0, *, dark: bool = Fal
 
 
 def shapes(kind: Kind, tokens: int, *, heads: int = 1, width: int = 0) -> int:
-    """About how many SVG elements BertViz makes; `width` is d_head, for the neuron view alone."""
+    """Estimate how many SVG elements BertViz makes; `width` is d_head, for the neuron view alone."""
     pairs = tokens**2
     if kind == "neuron":
         return 7 * pairs + 3 * tokens * width
@@ -176,7 +220,7 @@ def shapes(kind: Kind, tokens: int, *, heads: int = 1, width: int = 0) -> int:
 
 
 def most_heads(kind: Kind, tokens: int) -> int:
-    """How many heads (in all layers together) one page can hold."""
+    """Return how many heads (in all layers together) one page can hold."""
     return MOST_SHAPES[kind] // shapes(kind, tokens)
 
 
@@ -184,7 +228,7 @@ def most_heads(kind: Kind, tokens: int) -> int:
 
 
 def _chosen(trace: Trace, layers: Sequence[int] | None, heads: Sequence[int] | None) -> tuple[list[int], list[int]]:
-    """The layers and heads to draw; BertViz wants the same heads in each of them."""
+    """Return the layers and heads to draw; BertViz wants the same heads in each of them."""
     layers = list(range(len(trace.layers))) if layers is None else list(dict.fromkeys(layers))
     if not layers or (heads is not None and not heads):
         raise InspectorError("No layer or no head was chosen: name at least one of each, or leave them out for all.")
@@ -210,7 +254,7 @@ def _chosen(trace: Trace, layers: Sequence[int] | None, heads: Sequence[int] | N
 
 
 def _refuse(kind: Kind, what: str, tokens: int, *, heads: int = 1, width: int = 0) -> None:
-    """One sentence where a browser would stop answering."""
+    """Refuse, in a sentence, what would make a browser stop answering."""
     most = MOST_SHAPES[kind]
     needed = shapes(kind, tokens, heads=heads, width=width)
     if needed <= most:
@@ -225,7 +269,7 @@ def _refuse(kind: Kind, what: str, tokens: int, *, heads: int = 1, width: int = 
 
 
 def _attention(trace: Trace, layers: list[int], heads: list[int], *, most: int) -> dict[str, Any]:
-    """BertViz's own record of one set of layers: its weights [layers, heads, t, s] and the texts on both sides."""
+    """Return BertViz's own record of one set of layers: weights [layers, heads, t, s] and the texts on both sides."""
     size = 4 * len(layers) * len(heads) * trace.n**2
     if size > 2 * MOST_BYTES:  # half of each table is masked and does not travel
         raise InspectorError(
@@ -239,7 +283,7 @@ def _attention(trace: Trace, layers: list[int], heads: list[int], *, most: int) 
 
 
 def _between(info: LayerInfo, factor: float) -> list[str]:
-    """What the neuron view's picture leaves out between q·k and the weights, one sentence each."""
+    """Say what the neuron view's picture leaves out between q·k and the weights, one sentence each."""
     notes = []
     if not math.isclose(factor, 1.0, rel_tol=1e-6):
         notes.append(
@@ -261,17 +305,17 @@ def _between(info: LayerInfo, factor: float) -> list[str]:
 
 
 def _packed(values: Tensor) -> dict[str, Any]:
-    """Numbers for the page: float32, exact, without the upper triangle of square tables where that is all zero."""
+    """Encode numbers for the page: float32, exact, without a square table's upper triangle where that is all zero."""
     numbers = values.detach().float().cpu().numpy()
     rows, columns = numbers.shape[-2:]
     lower = rows == columns and not numbers[..., ~torch.ones(rows, columns).tril().bool().numpy()].any()
-    kept = numbers[..., torch.ones(rows, columns).tril().bool().numpy()] if lower else numbers
-    text = base64.b64encode(kept.astype("<f4").tobytes()).decode()
+    sent = numbers[..., torch.ones(rows, columns).tril().bool().numpy()] if lower else numbers
+    text = base64.b64encode(sent.astype("<f4").tobytes()).decode()
     return {"shape": list(numbers.shape), "lower": lower, "bytes": text}
 
 
 def _labels(trace: Trace, *, most: int) -> list[str]:
-    """Token labels that fit into BertViz's columns, which cut off what is wider."""
+    """Return token labels that fit into BertViz's columns, which cut off what is wider."""
     return [_short(label, most) for label in trace.tokens.labels]
 
 
@@ -288,7 +332,7 @@ def _short(label: str, most: int) -> str:
 
 
 def _columns(character: str) -> int:
-    """How many columns of type a character takes: two for Chinese, Japanese, Korean and emoji."""
+    """Return how many columns of type a character takes: two for Chinese, Japanese, Korean and emoji."""
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
@@ -335,7 +379,7 @@ def _page(
 
 
 def _notices() -> str:
-    """Whose work the page holds; licences ask for it."""
+    """Say whose work the page holds; licences ask for it."""
     return (
         "<!-- This page holds BertViz (https://github.com/jessevig/bertviz, Apache License 2.0, "
         "https://www.apache.org/licenses/LICENSE-2.0; two expressions replaced) and D3:\n"
@@ -350,7 +394,7 @@ def _text(name: str) -> str:
 
 @cache
 def _script(name: str) -> str:
-    """One of BertViz's own scripts, told where its numbers are."""
+    """Return one of BertViz's own scripts, told where its numbers are."""
     found = find_spec("bertviz")  # importing it would bring in IPython, which a page does not need
     if found is None or not found.submodule_search_locations:
         raise InspectorError(f"BertViz is not installed: pip install bertviz=={KNOWN}")

@@ -1,5 +1,6 @@
-"""One head's map or all heads' small pictures go in; header and bytes for a canvas come out, in the app
-(inspector/ui/components) and in a saved page alike, so that both show the same.
+"""Encode one head's map or all heads' small pictures as header and bytes for a canvas.
+
+The app's canvases and those of a saved page get the same, so that both show the same.
 
 Streamlit hands raw bytes to a component only as its top-level `data`, so header and numbers travel together:
 [u32 little-endian header length][JSON header, padded with spaces to 4 bytes][numbers].
@@ -30,7 +31,10 @@ STRIP_UP_TO = 400  # tokens that are also written out below the picture
 
 
 def encode(header: dict[str, Any], numbers: npt.NDArray[Any]) -> bytes:
-    """The bytes a canvas decodes. The header's JSON stays ASCII, so characters and bytes agree."""
+    """Encode a header and numbers as the bytes that a canvas decodes.
+
+    The header's JSON stays ASCII, so characters and bytes agree.
+    """
     text = json.dumps(header, ensure_ascii=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)  # so that a Float32Array can lie directly on what follows
     little = numbers.astype(numbers.dtype.newbyteorder("<"), copy=False)
@@ -38,15 +42,18 @@ def encode(header: dict[str, Any], numbers: npt.NDArray[Any]) -> bytes:
 
 
 def decode(payload: bytes, dtype: npt.DTypeLike) -> tuple[dict[str, Any], npt.NDArray[Any]]:
-    """The reverse of `encode`, for tests: header and flat numbers."""
+    """Decode header and flat numbers again; tests ask for it."""
     (length,) = struct.unpack_from("<I", payload)
     header = json.loads(payload[4 : 4 + length])
     return header, np.frombuffer(payload, dtype=np.dtype(dtype).newbyteorder("<"), offset=4 + length)
 
 
 def pack(values: npt.NDArray[np.float32]) -> tuple[str, npt.NDArray[np.float32]]:
-    """A square map without its upper triangle where that is all NaN (causal attention): half the bytes,
-    and every number still exact in float32."""
+    """Leave out the upper triangle of a square map where that is all NaN, as in causal attention.
+
+    That is half the bytes, and every number is still exact in float32. Returns how it was packed ("lower" or "full")
+    and the numbers, row after row.
+    """
     rows, columns = values.shape
     lower = np.tri(rows, columns, dtype=bool)
     if rows == columns and not (np.isfinite(values) & ~lower).any():
@@ -64,7 +71,7 @@ def map_header(
     note: str = "",
     join: int | None = None,
 ) -> dict[str, Any]:
-    """What heatmap.js is told about one head's map, its numbers' packing and shape apart.
+    """Return what heatmap.js is told about one head's map, its numbers' packing and shape apart.
 
     note: what was done to the numbers, added to the legend. join: from this token on the model wrote the text itself.
     """
@@ -115,7 +122,7 @@ def map_header(
 
 
 def map_payload(header: dict[str, Any], values: npt.NDArray[np.float32]) -> bytes:
-    """Header and numbers of one map as heatmap.js decodes them."""
+    """Encode header and numbers of one map as heatmap.js decodes them."""
     packing, numbers = pack(values)
     return encode({**header, "shape": list(values.shape), "packing": packing, "version": "saved"}, numbers)
 
@@ -123,7 +130,10 @@ def map_payload(header: dict[str, Any], values: npt.NDArray[np.float32]) -> byte
 def grid_header(
     pictures: Thumbnails, layers: Sequence[LayerInfo], *, selected: tuple[int, int], scale: str, label: str
 ) -> dict[str, Any]:
-    """What grid.js is told about all heads' small pictures. `pictures`: which these are, painted once."""
+    """Return what grid.js is told about all heads' small pictures.
+
+    Its field `pictures` says which these are, so that they are painted once.
+    """
     return {
         "heads": [layer.heads for layer in layers],
         "groups": [layer.kv_heads for layer in layers],
@@ -137,5 +147,5 @@ def grid_header(
 
 
 def limit(values: npt.NDArray[np.float32]) -> float:
-    """The largest distance from zero; 1 where there is nothing to see, so that nobody divides by zero."""
+    """Return the largest distance from zero; 1 where all are zero, so that nobody divides by it."""
     return float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0

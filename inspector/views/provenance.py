@@ -1,4 +1,4 @@
-"""A trace goes in; where its numbers come from, in words that may leave this machine, comes out."""
+"""Say where a trace's numbers come from, in words that may leave this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def model_name(trace: Trace) -> str:
-    """The model's name: of a folder or a file its own name, not where it lies."""
+    """Return the model's name: of a folder or a file its own name, not where it lies."""
     name = trace.model_name or "a model"
     if name.startswith(("/", "~", ".")) or PureWindowsPath(name).drive:
         return PureWindowsPath(name).name or name  # knows both kinds of slash
@@ -20,12 +20,12 @@ def model_name(trace: Trace) -> str:
 
 
 def source(trace: Trace) -> dict[str, Any]:
-    """The trace's source, without the sentence that names a folder of this machine."""
+    """Return the trace's source, without the sentence that names a folder of this machine."""
     return {name: said for name, said in trace.source.items() if name != "note" or trace.source.get("kind") != "folder"}
 
 
 def line(trace: Trace) -> str:
-    """With which versions, dtype and device the numbers were made."""
+    """Say with which versions, dtype and device the numbers were made."""
     said = trace.source
     parts = [f"Attention Inspector {__version__}"]
     parts += [f"{name} {said[name]}" for name in ("transformers", "torch") if said.get(name)]

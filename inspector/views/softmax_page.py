@@ -1,5 +1,4 @@
-"""Numbers and a scale go in; one HTML file comes out in which anybody tries out softmax, opened from a disk, without a
-network.
+"""Make one HTML file in which anybody tries out softmax, opened from a disk, without a network.
 
 The file computes by itself: softmax_page.js has a softmax of its own, which a test holds against `reimpl`'s. Its
 content security policy allows that script and its style, by their hashes, and nothing else. What a reader types is
@@ -17,8 +16,8 @@ from inspector.views.standalone import base_style, policy, safe_json
 _HERE = files("inspector") / "views"
 
 
-def softmax_page(numbers: Sequence[float] = EXAMPLES[0], *, scale: float = 1.0, added: float = 0.0) -> str:
-    """The file's text, which opens with these numbers."""
+def page_of_softmax(numbers: Sequence[float] = EXAMPLES[0], *, scale: float = 1.0, added: float = 0.0) -> str:
+    """Return the text of a file that opens with these numbers."""
     script = (_HERE / "softmax_page.js").read_text(encoding="utf-8")
     style = base_style() + (_HERE / "softmax_page.css").read_text(encoding="utf-8")
     told = {

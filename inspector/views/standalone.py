@@ -1,4 +1,4 @@
-"""A canvas's payload and words about it go in; one HTML file comes out that shows what the app shows, opened anywhere.
+"""Make one HTML file that shows what the app's canvas shows and opens anywhere.
 
 It holds the app's own component scripts, asks no host for anything and forbids itself to: its content security policy
 allows these very scripts and styles, by their hashes, and nothing else. What comes from outside (tokens, prompt, model)
@@ -46,8 +46,11 @@ _DARK = (
 
 @dataclass(frozen=True)
 class Details:
-    """Every head's numbers for a page of all heads: the map's header, their bytes one after the other, and for each
-    layer and head its packing, where it starts and where it ends."""
+    """Every head's numbers for a page of all heads.
+
+    The map's header, all heads' bytes one after the other, and for each layer and head how its numbers are packed,
+    where they start and where they end.
+    """
 
     header: dict[str, Any]
     numbers: bytes
@@ -65,7 +68,9 @@ def page(
     details: Details | None = None,
     selected: tuple[int, int] = (0, 0),
 ) -> str:
-    """The file's text. `component`: heatmap or grid; a grid with `details` shows the chosen head's map below.
+    """Return the file's text; `component`: heatmap or grid.
+
+    A grid with `details` shows the chosen head's map below.
 
     Light or dark as the reader's system is set; `dark` makes it always dark.
     """
@@ -121,7 +126,7 @@ def page(
 
 
 def _component(name: str) -> str:
-    """A component's script as one function of that name, apart from all others."""
+    """Return a component's script as one function of that name, apart from all others."""
     script = (_COMPONENTS / "common.js").read_text(encoding="utf-8")
     script += (_COMPONENTS / f"{name}.js").read_text(encoding="utf-8")
     before, entry, after = script.partition(_ENTRY)
@@ -131,13 +136,13 @@ def _component(name: str) -> str:
 
 
 def base_style(*, dark: bool = False) -> str:
-    """The style that all saved pages share: light or dark as the reader's system is set; `dark`: always dark."""
+    """Return the style of all saved pages: light or dark as the reader's system is set, or always dark."""
     style = (_HERE / "standalone.css").read_text(encoding="utf-8")
     return style.replace("/* DARK */", _DARK if dark else f"@media (prefers-color-scheme: dark) {{ {_DARK} }}")
 
 
 def policy(script: str, style: str) -> str:
-    """A content security policy that allows this script and this style, by their hashes, and nothing else."""
+    """Return a content security policy that allows this script and this style, by their hashes, and nothing else."""
     return f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'"
 
 
@@ -146,6 +151,6 @@ def _hash(text: str) -> str:
 
 
 def safe_json(told: dict[str, Any]) -> str:
-    """JSON that no HTML parser mistakes for markup."""
+    """Return JSON that no HTML parser mistakes for markup."""
     text = json.dumps(told, ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

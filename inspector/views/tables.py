@@ -1,4 +1,4 @@
-"""One head of a trace goes in; its numbers come out: a long table (CSV, Parquet) or named vectors (safetensors)."""
+"""Put one head's numbers into a long table (CSV, Parquet) or named vectors (safetensors)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,17 @@ MOST_PAIRS = 2_000_000  # what the app puts in one file: an 8000-token head has 
 
 
 def frame(trace: Trace, layer: int, head: int, *, most_pairs: int | None = None) -> pd.DataFrame:
-    """Every (query, key) pair that the mask allows, one row each: query position, query token, key position, key
-    token, weight, scaled score (both float32, to the last bit the trace's).
+    """Return every (query, key) pair of one head that the mask allows, one row each.
 
-    With `most_pairs`, whole query tokens from the first on, as many as fit (see `queries_within`).
+    Args:
+        trace: whose numbers these are.
+        layer: from 0.
+        head: a query head, from 0.
+        most_pairs: how many rows at most: whole query tokens from the first on, as many as fit; None: all.
+
+    Returns:
+        A frame with the columns query position, query token, key position, key token, weight, scaled score (the last
+        two float32, to the last bit the trace's).
     """
     rows = trace.n if most_pairs is None else queries_within(trace, layer, head, most_pairs)
     queries: list[npt.NDArray[np.int64]] = []
@@ -58,13 +65,15 @@ def frame(trace: Trace, layer: int, head: int, *, most_pairs: int | None = None)
 
 
 def queries_within(trace: Trace, layer: int, head: int, most_pairs: int) -> int:
-    """How many query tokens, from the first on, have no more than `most_pairs` pairs together."""
+    """Count the query tokens, from the first on, that have no more than `most_pairs` pairs together."""
     total = 0
     for rows, keys in trace.strips(layer, head):
-        counts = trace.allowed(layer, head, queries=rows, keys=keys).sum(-1).cpu().numpy().cumsum()
+        counts: npt.NDArray[np.int64] = (
+            trace.allowed(layer, head, queries=rows, keys=keys).sum(-1).cpu().numpy().cumsum()
+        )
         fit = int(np.searchsorted(counts, most_pairs - total, side="right"))
         if fit < len(counts):
-            return rows.start + fit
+            return int(rows.start) + fit
         total += int(counts[-1])
     return trace.n
 
@@ -84,7 +93,17 @@ class HeadVectors:
         return written
 
     def save(self, path: str | Path) -> Path:
-        """Write them to a .safetensors file, whole or not at all."""
+        """Write them to a .safetensors file, whole or not at all.
+
+        Args:
+            path: the file to write; one that is there is replaced.
+
+        Returns:
+            The path.
+
+        Raises:
+            InspectorError: the name ends otherwise, or the file could not be written.
+        """
         path = Path(path)
         if path.suffix != ".safetensors":
             raise InspectorError(f'{path.name} ends in "{path.suffix}"; vectors are saved as .safetensors.')
@@ -94,8 +113,22 @@ class HeadVectors:
 
 
 def vectors(trace: Trace, layer: int, head: int) -> HeadVectors:
-    """Query and key before and after rotation, and value, of one head. A trace that was opened from a file has those
-    before rotation only where they were saved with it; they are left out otherwise."""
+    """Return one head's query and key vectors before and after rotation, and its value vectors.
+
+    A trace that was opened from a file has those before rotation only where they were saved with it; they are left out
+    otherwise.
+
+    Args:
+        trace: whose vectors these are.
+        layer: from 0.
+        head: a query head, from 0; key and value are its group's.
+
+    Returns:
+        The vectors by name, each [n, d_head] float32.
+
+    Raises:
+        InspectorError: there is no such head, or its vectors cannot be computed.
+    """
     trace.query(layer, head)  # refuses, in a sentence, a head that does not exist
     info = trace.layers[layer]
     try:

@@ -13,7 +13,7 @@ from inspector.ui.progress import attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import number
 from inspector.ui.screens.labs import softmax_scores
-from inspector.views.softmax_page import softmax_page
+from inspector.views.softmax_page import page_of_softmax
 
 if TYPE_CHECKING:
     from inspector.learn.softmax import Shares
@@ -60,7 +60,7 @@ def _try_it() -> None:
     with left:
         st.download_button(
             "Download this as one HTML page",
-            softmax_page(made.numbers, scale=scale, added=added),
+            page_of_softmax(made.numbers, scale=scale, added=added),
             file_name="softmax.html",
             mime="text/html",
             icon=":material/download:",
