@@ -14,7 +14,7 @@ from importlib.resources import files
 from inspector.learn.softmax import EXAMPLES, LARGEST_NUMBER, MOST_NUMBERS
 from inspector.views.standalone import base_style, policy, safe_json
 
-_HERE = files("inspector") / "views"
+_HERE = files("inspector") / "views" / "js"
 
 
 def softmax_page(numbers: Sequence[float] = EXAMPLES[0], *, scale: float = 1.0, added: float = 0.0) -> str:

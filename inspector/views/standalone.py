@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-_HERE = files("inspector") / "views"
-_COMPONENTS = files("inspector") / "ui" / "components"  # their scripts and styles; their Python needs Streamlit
+_HERE = files("inspector") / "views" / "js"
 
 # What the scripts look for in their root, in the app and in a saved page.
 SKELETONS = {
@@ -74,7 +73,7 @@ def page(
         "title": title,
         "facts": [list(fact) for fact in facts],
         "footer": list(footer),
-        "styles": {name: (_COMPONENTS / f"{name}.css").read_text(encoding="utf-8") for name in used},
+        "styles": {name: (_HERE / f"{name}.css").read_text(encoding="utf-8") for name in used},
         "selected": list(selected),
     }
     stored = {"payload": payload}
@@ -122,8 +121,8 @@ def page(
 
 def _component(name: str) -> str:
     """A component's script as one function of that name, apart from all others."""
-    script = (_COMPONENTS / "common.js").read_text(encoding="utf-8")
-    script += (_COMPONENTS / f"{name}.js").read_text(encoding="utf-8")
+    script = (_HERE / "common.js").read_text(encoding="utf-8")
+    script += (_HERE / f"{name}.js").read_text(encoding="utf-8")
     before, entry, after = script.partition(_ENTRY)
     if not entry or "</script" in script:
         raise RuntimeError(f"{name}.js has no line '{_ENTRY}', or one that would end a script.")

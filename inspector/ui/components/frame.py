@@ -15,12 +15,13 @@ from inspector.views import View
 from inspector.views.payload import encode
 
 _HERE = files("inspector.ui.components")
+_SHARED = files("inspector.views") / "js"
 _mount = st.components.v2.component(
     "attention_inspector_frame",
     html='<iframe sandbox="allow-scripts" referrerpolicy="no-referrer" data-testid="frame"></iframe>',
     css="iframe { display: block; width: 100%; border: 0; border-radius: 8px; "
     "box-shadow: 0 0 0 1px var(--st-border-color); }",
-    js=(_HERE / "common.js").read_text(encoding="utf-8") + (_HERE / "frame.js").read_text(encoding="utf-8"),
+    js=(_SHARED / "common.js").read_text(encoding="utf-8") + (_HERE / "frame.js").read_text(encoding="utf-8"),
 )
 
 

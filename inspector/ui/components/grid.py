@@ -19,7 +19,7 @@ from inspector.views.standalone import SKELETONS
 if TYPE_CHECKING:
     from inspector.capture.records import LayerInfo
 
-_HERE = files("inspector.ui.components")
+_HERE = files("inspector.views") / "js"
 _mount = st.components.v2.component(
     "attention_inspector_grid",
     html=SKELETONS["grid"],

@@ -20,7 +20,7 @@ from inspector.views.payload import HINT, MASKED_NOTE, MASKED_READING, WEIGHTED,
 from inspector.views.payload import limit as limit_of
 from inspector.views.standalone import SKELETONS
 
-_HERE = files("inspector.ui.components")
+_HERE = files("inspector.views") / "js"
 _mount = st.components.v2.component(
     "attention_inspector_heatmap",
     html=SKELETONS["heatmap"],

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-_HERE = files("inspector.ui.components")
+_HERE = files("inspector.views") / "js"
 _HTML = """
 <div class="columns">
   <canvas tabindex="0" role="application" aria-roledescription="picture of numbers"></canvas>
