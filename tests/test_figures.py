@@ -21,7 +21,7 @@ from inspector import views
 from inspector.analysis import maps
 from inspector.errors import InspectorError
 from inspector.ui.components import heatmap
-from inspector.views import colours, drawing, figures, payload, tables
+from inspector.views import canvases, colours, drawing, figures, payload, tables
 
 HOSTILE = '</script><img src=x onerror="document.title=1"> <!-- "quoted" \'single\' 日本 🙂 שלום \x07\x0c & ]]>'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -191,7 +191,7 @@ def test_what_no_font_has_is_drawn_all_the_same(monkeypatch):
 
 
 def test_colours_are_the_apps():
-    script = (heatmap._HERE / "common.js").read_text(encoding="utf-8")
+    script = canvases.text(canvases.JS / "colours.js")
     for shade, theme in {"light": colours.LIGHT, "dark": colours.DARK}.items():
         block = re.search(rf"{shade}: \{{(.*?)\n  \}}", script, re.S).group(1)
         for name, stops in {"sequential": theme.sequential, "diverging": theme.diverging}.items():

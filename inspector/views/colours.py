@@ -1,4 +1,4 @@
-"""Numbers go in; the colours that the app's canvases give them come out (inspector/views/js/common.js; a test
+"""Numbers go in; the colours that the app's canvases give them come out (inspector/views/js/colours.js; a test
 holds the ramps equal)."""
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ the arrow keys; it opens anywhere and asks no host for anything. All numbers are
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 from inspector.analysis import maps
 from inspector.errors import InspectorError
 from inspector.files import written_whole
-from inspector.views import colours, drawing, provenance, standalone
+from inspector.views import colours, drawing, headers, provenance, standalone
 from inspector.views import payload as data
 from inspector.views.drawing import Box, Cells, Pixels, Scene, Text
 
@@ -122,13 +122,15 @@ def head_figure(
         found = picture(maps.EXACT_UP_TO)
         join = trace.prompt_length if trace.prompt_length < trace.n else None
         note = ", without the first token" if without_first else ""
-        header = data.map_header(found, trace.tokens.labels, kind=kind, scale=scale, label=title, note=note, join=join)
+        header = headers.map_header(
+            found, trace.tokens.labels, kind=kind, scale=scale, label=title, note=note, join=join
+        )
         return standalone.page(
             title=title,
             facts=[*words.facts, ("Head", f"layer {layer}, head {head} ({trace.layers[layer].name})")],
             footer=words.footer,
             component="heatmap",
-            payload=data.map_payload(header, found.values),
+            payload=headers.map_payload(header, found.values, version="saved"),
             dark=dark,
         )
 
@@ -165,14 +167,13 @@ def grid_figure(
         hint = "click one, or choose it with the arrow keys and Enter, to see it below"
         if details is None:
             hint = "the prompt is too long for every head's exact numbers in one file: save one head for those"
-        label = "Attention weights of every head: arrow keys move between heads, Enter selects one."
         return standalone.page(
             title=title,
             facts=[*words.facts, ("Heads", f"layers across, heads downwards; {hint}")],
             footer=words.footer,
             component="grid",
-            payload=data.encode(
-                data.grid_header(found, trace.layers, selected=selected, scale=scale, label=label), found.pixels
+            payload=headers.grid_payload(
+                headers.grid_header(found, trace.layers, selected=selected, scale=scale), found
             ),
             dark=dark,
             details=details,
@@ -381,13 +382,12 @@ def _details(trace: Trace, scale: str) -> standalone.Details | None:
         return None
     places: list[list[tuple[str, int, int]]] = []
     numbers = bytearray()
-    header = {}
+    header: Mapping[str, object] = {}
     for layer, info in enumerate(trace.layers):
         row = []
         for head in range(info.heads):
             picture = maps.picture(trace, layer, head, exact_up_to=max(1, trace.n))
-            header = data.map_header(picture, trace.tokens.labels, kind="weights", scale=scale, label="")
-            header["shape"] = list(picture.values.shape)
+            header = headers.map_header(picture, trace.tokens.labels, kind="weights", scale=scale, label="")
             packing, values = data.pack(picture.values)
             start = len(numbers)
             numbers += np.ascontiguousarray(values.astype("<f4")).tobytes()

@@ -1,5 +1,4 @@
-"""One head's map or all heads' small pictures go in; header and bytes for a canvas come out, in the app
-(inspector/ui/components) and in a saved page alike, so that both show the same.
+"""Pack a canvas's header and numbers into one message, for the app and for a saved page alike.
 
 Streamlit hands raw bytes to a component only as its top-level `data`, so header and numbers travel together:
 [u32 little-endian header length][JSON header, padded with spaces to 4 bytes][numbers].
@@ -7,18 +6,12 @@ Streamlit hands raw bytes to a component only as its top-level `data`, so header
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from inspector.analysis.maps import Kind, Picture, Thumbnails
-    from inspector.capture.records import LayerInfo
 
 WEIGHT, WEIGHTED = "weight", "weight × value length"
 SCALE_NOTES = {"linear": "", "sqrt": " (square root)", "log": " (log)"}
@@ -51,88 +44,6 @@ def pack(values: npt.NDArray[np.float32]) -> tuple[str, npt.NDArray[np.float32]]
     if rows == columns and not (np.isfinite(values) & ~lower).any():
         return "lower", values[lower]
     return "full", values.ravel()
-
-
-def map_header(
-    picture: Picture,
-    tokens: Sequence[str],
-    *,
-    kind: Kind,
-    scale: str,
-    label: str,
-    note: str = "",
-    join: int | None = None,
-) -> dict[str, Any]:
-    """What heatmap.js is told about one head's map, its numbers' packing and shape apart.
-
-    note: what was done to the numbers, added to the legend. join: from this token on the model wrote the text itself.
-    """
-    k = picture.pool
-    pooled = f"largest of {k} × {k} " if k > 1 else ""
-    header: dict[str, Any] = {
-        "rows": list(tokens),
-        "columns": list(tokens),
-        "pool": [k, k],
-        "cell": "square",
-        "max_height": 640,
-        "row_name": "query token" if k == 1 else "query tokens",
-        "column_name": "key token" if k == 1 else "key tokens",
-        "masked": MASKED_NOTE,
-        "masked_reading": MASKED_READING,
-        "hint": HINT,
-        "label": label,
-        "selected": None,
-        "picks": False,
-        "threshold": 0.0,
-        "strip": k == 1 and len(tokens) <= STRIP_UP_TO and kind != "scaled_scores",
-        "join": None if join is None else join / k,
-    }
-    if kind == "weighted_values":
-        header |= {
-            "palette": "sequential",
-            "scale": scale,
-            "top": limit(picture.values),
-            "value_name": f"{pooled}{WEIGHTED}",
-            "legend": WEIGHTED + SCALE_NOTES[scale] + note,
-        }
-    elif kind == "weights":
-        header |= {
-            "palette": "sequential",
-            "scale": scale,
-            "value_name": f"{pooled}attention weight" + ("s" if k > 1 else ""),
-            "legend": WEIGHT + SCALE_NOTES[scale] + note,
-        }
-    else:
-        header |= {
-            "palette": "diverging",
-            "scale": "linear",
-            "limit": limit(picture.values),
-            "value_name": f"{pooled}scaled score" + ("s" if k > 1 else ""),
-            "legend": "scaled score",
-        }
-    return header
-
-
-def map_payload(header: dict[str, Any], values: npt.NDArray[np.float32]) -> bytes:
-    """Header and numbers of one map as heatmap.js decodes them."""
-    packing, numbers = pack(values)
-    return encode({**header, "shape": list(values.shape), "packing": packing, "version": "saved"}, numbers)
-
-
-def grid_header(
-    pictures: Thumbnails, layers: Sequence[LayerInfo], *, selected: tuple[int, int], scale: str, label: str
-) -> dict[str, Any]:
-    """What grid.js is told about all heads' small pictures. `pictures`: which these are, painted once."""
-    return {
-        "heads": [layer.heads for layer in layers],
-        "groups": [layer.kv_heads for layer in layers],
-        "notes": [f" · window of {layer.window} tokens" if layer.window else "" for layer in layers],
-        "side": pictures.pixels.shape[-1],
-        "selected": list(selected),
-        "scale": scale,
-        "pictures": hashlib.blake2b(pictures.pixels.tobytes(), digest_size=8).hexdigest(),
-        "label": label,
-    }
 
 
 def limit(values: npt.NDArray[np.float32]) -> float:

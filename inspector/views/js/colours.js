@@ -1,41 +1,9 @@
-// What the components share: bytes -> header and numbers, one state for each, theme, colours, texts, tooltip.
-// Prefixed to each of them.
+// The colours of numbers: the ramps, the three scales of a weight, and the place of a number on a ramp.
 
-function decode(data) {
-  const bytes = data instanceof Uint8Array ? data : new Uint8Array(data);
-  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
-  return { header, body: bytes.slice(4 + length) }; // a copy: aligned for a Float32Array
-}
+/** @import { MapHeader, RGB, Theme } from "./types.js" */
 
-// A component's function runs again for every change of data or theme: what it keeps in between, by its element.
-const states = new WeakMap();
-
-// `create(root)` gives a state with its `host`; `draw(state)` is called again when the host's width has changed.
-function stateOf(root, create, draw) {
-  if (states.has(root)) return states.get(root);
-  const state = create(root);
-  state.observer = new ResizeObserver(() => {
-    if (state.header && Math.abs(state.host.clientWidth - state.width) >= 1) draw(state);
-  });
-  state.observer.observe(state.host);
-  states.set(root, state);
-  return state;
-}
-
-// Whether there is room to draw in: not while an element is folded away or hidden. The observer then calls again.
-function onScreen(state) {
-  if (!state.host.clientWidth) state.width = 0;
-  return state.host.clientWidth > 0;
-}
-
-function forget(root) {
-  if (states.has(root)) states.get(root).observer.disconnect();
-  states.delete(root);
-}
-
-const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-const RAMPS = {
+/** The stops of the ramps from low to high, and the colour of masked cells. inspector/views/colours.py has the same. */
+export const RAMPS = {
   light: {
     sequential: ["#fbfcfe", "#cfe1f2", "#8cbbdf", "#3f86c0", "#13528f", "#06264d"],
     diverging: ["#083a73", "#3f86c0", "#b9d5ea", "#fbfbfa", "#f5cda9", "#d97a2b", "#7a3503"],
@@ -48,68 +16,65 @@ const RAMPS = {
   },
 };
 
-// 256 colours between the stops of a ramp.
-function table(stops) {
+/** The scales of a weight: its place (0 to 1) on the ramp, and the legend's numbers. log shows four decades. */
+export const SCALES = {
+  linear: { at: (/** @type {number} */ w) => w, ticks: [0, 0.25, 0.5, 0.75, 1] },
+  sqrt: { at: Math.sqrt, ticks: [0, 0.01, 0.1, 0.25, 0.5, 1] },
+  log: { at: (/** @type {number} */ w) => (w <= 1e-4 ? 0 : 1 + Math.log10(w) / 4), ticks: [1e-4, 1e-3, 1e-2, 0.1, 1] },
+};
+
+/**
+ * Return red, green and blue (0 to 255) of a colour written "#rrggbb".
+ * @param {string} hex
+ * @returns {RGB}
+ */
+export function rgb(hex) {
+  const part = (/** @type {number} */ at) => Number.parseInt(hex.slice(at, at + 2), 16);
+  return [part(1), part(3), part(5)];
+}
+
+/**
+ * Return 256 colours between the stops of a ramp.
+ * @param {string[]} stops
+ * @returns {RGB[]}
+ */
+export function ramp(stops) {
   const colours = stops.map(rgb);
   return Array.from({ length: 256 }, (_, i) => {
     const x = (i / 255) * (colours.length - 1);
     const at = Math.min(Math.floor(x), colours.length - 2);
-    return colours[at].map((c, j) => Math.round(c + (colours[at + 1][j] - c) * (x - at)));
+    const mix = (/** @type {0 | 1 | 2} */ j) =>
+      Math.round(colours[at][j] + (colours[at + 1][j] - colours[at][j]) * (x - at));
+    return [mix(0), mix(1), mix(2)];
   });
 }
 
-function readTheme(element) {
-  const style = getComputedStyle(element);
-  const get = (name, fallback) => style.getPropertyValue(name).trim() || fallback;
-  const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  probe.canvas.width = probe.canvas.height = 1;
-  probe.fillStyle = get("--st-background-color", "#ffffff");
-  probe.fillRect(0, 0, 1, 1);
-  const [r, g, b] = probe.getImageData(0, 0, 1, 1).data;
-  const dark = 0.299 * r + 0.587 * g + 0.114 * b < 128;
-  return {
-    dark,
-    text: get("--st-text-color", dark ? "#eee" : "#222"),
-    background: get("--st-background-color", "#ffffff"),
-    accent: get("--st-primary-color", "#c2410c"),
-    border: get("--st-border-color", dark ? "#444" : "#ddd"),
-    font: get("--st-font", "sans-serif"),
-    ...RAMPS[dark ? "dark" : "light"],
-  };
-}
+/**
+ * Return the place (0 to 255) of x on a ramp's table, for x from 0 to 1; beyond, the nearer end.
+ * @param {number} x
+ */
+export const level = (x) => Math.max(0, Math.min(255, Math.round(255 * x)));
 
-// Weight 0..1 -> position 0..1 on the colour ramp. log shows four decades: 0.0001 and below look alike.
-const SCALES = {
-  linear: { at: (w) => w, ticks: [0, 0.25, 0.5, 0.75, 1] },
-  sqrt: { at: Math.sqrt, ticks: [0, 0.01, 0.1, 0.25, 0.5, 1] },
-  log: { at: (w) => (w <= 1e-4 ? 0 : 1 + Math.log10(w) / 4), ticks: [1e-4, 1e-3, 1e-2, 0.1, 1] },
-};
+/**
+ * Return a colour as the number that a canvas's pixels hold, opaque.
+ * @param {RGB} colour
+ */
+export const pixel = ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r;
 
-const level = (x) => Math.max(0, Math.min(255, Math.round(255 * x)));
-
-const show = (x) => (x === 0 ? "0" : x.toPrecision(4).replace("-", "−"));
-
-// As much of a text as there is room for.
-function fit(ctx, text, room) {
-  if (ctx.measureText(text).width <= room) return text;
-  const letters = Array.from(text);
-  while (letters.length > 1 && ctx.measureText(letters.join("") + "…").width > room) letters.pop();
-  return letters.join("") + "…";
-}
-
-function element(tag, className, parent, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text; // never innerHTML: a token may be "<img onerror=...>"
-  if (parent) parent.appendChild(made);
-  return made;
-}
-
-// Beside the pointer, and always whole inside the component.
-function placeTip(tip, host, x, y) {
-  tip.hidden = false;
-  const width = tip.offsetWidth, height = tip.offsetHeight, room = host.clientWidth;
-  const left = x + 14 + width <= room ? x + 14 : x - 14 - width;
-  tip.style.left = `${Math.max(0, Math.min(left, room - width))}px`;
-  tip.style.top = `${y - height - 12 >= 0 ? y - height - 12 : y + 16}px`;
+/**
+ * Return the function that gives a map's number its colour; NaN is masked.
+ * @param {Pick<MapHeader, "palette" | "scale" | "limit" | "top" | "threshold">} header
+ * @param {Pick<Theme, "sequential" | "diverging" | "masked">} theme
+ * @returns {(value: number) => RGB}
+ */
+export function colourOf(header, theme) {
+  const colours = ramp(theme[header.palette]);
+  const masked = rgb(theme.masked);
+  const scale = SCALES[header.scale];
+  const at =
+    header.palette === "diverging"
+      ? (/** @type {number} */ v) => 0.5 + v / (2 * header.limit)
+      : (/** @type {number} */ v) => scale.at(v / (header.top ?? 1));
+  // Numbers closer to zero than the threshold are painted as zero; reading them stays exact.
+  return (v) => (Number.isNaN(v) ? masked : colours[level(at(Math.abs(v) < header.threshold ? 0 : v))]);
 }

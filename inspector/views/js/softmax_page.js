@@ -1,81 +1,62 @@
-// What is typed or slid in this page goes in; a row for each number with its softmax comes out. Nothing else is needed.
+// The page in which anybody tries out softmax: what is typed or slid becomes a row for each number with its share.
 
-const told = JSON.parse(document.getElementById("page").textContent);
-const field = (name) => document.getElementById(name);
+import { element, find } from "./elements.js";
+import { entropy, numberIn, numbersIn, rounded, softmax, sum } from "./softmax.js";
 
-/** Each number's share of the sum of exponentials. The largest is taken off first, so that none overflows. */
-function softmax(numbers) {
-  const largest = Math.max(...numbers);
-  const exponentials = numbers.map((number) => Math.exp(number - largest));
-  const total = exponentials.reduce((sum, exponential) => sum + exponential, 0);
-  return exponentials.map((exponential) => exponential / total);
-}
+/** @import { SoftmaxPage } from "./types.js" */
 
-/** The number that `text` says; throws a sentence. `limit`: how far from zero it may be. */
-function numberIn(text, limit, next) {
-  const shown = text.length > 20 ? text.slice(0, 19) + "…" : text;
-  const number = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : NaN;
-  if (Number.isNaN(number)) throw new Error(`“${shown}” is not a number: write it like 1.5, -2 or 3e2.`);
-  if (Math.abs(number) > limit) throw new Error(`“${shown}” is beyond ±${limit.toLocaleString("en")}: ${next}.`);
-  return number;
-}
+/** @type {SoftmaxPage} */
+const page = JSON.parse(find(document, "#page").textContent);
+const field = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ (find(document, `#${id}`));
+const rows = find(document, "#rows");
 
-function numbersIn(text) {
-  const pieces = text.replaceAll("−", "-").replace(/[[\]()]/g, " ").split(/[\s,;]+/).filter(Boolean);
-  if (!pieces.length) throw new Error("There are no numbers: type some, for example 1, 1.1.");
-  if (pieces.length > told.most) {
-    throw new Error(`There are ${pieces.length} numbers, more than ${told.most}: leave some out.`);
-  }
-  return pieces.map((piece) => numberIn(piece, told.largest, "type a smaller number, and use the scale"));
-}
-
-const single = (name) => numberIn(field(name).value.trim().replace("−", "-"), told.largest, "type a smaller number");
-const shown = (number) => String(Number(number.toPrecision(6))).replace("-", "−");
-
-function cell(row, text, exact) {
-  const made = row.insertCell();
-  made.textContent = text;
-  if (exact !== undefined) made.dataset.value = String(exact);
-  return made;
-}
-
+/** Read the fields, and write a row for each number; or say what is wrong, and leave the last good rows. */
 function draw() {
-  let numbers, scale, added;
   try {
-    [numbers, scale, added] = [numbersIn(field("numbers").value), single("scale"), single("added")];
+    const single = (/** @type {string} */ id) => numberIn(field(id).value.trim().replace("−", "-"), page.largest);
+    drawRows(numbersIn(field("numbers").value, page), single("scale"), single("added"));
+    find(document, "#problem").textContent = "";
   } catch (error) {
-    field("problem").textContent = error.message; // the last good picture stays
-    return;
+    find(document, "#problem").textContent = /** @type {Error} */ (error).message;
   }
-  field("problem").textContent = "";
-  const inputs = numbers.map((number) => (number + added) * scale);
-  const weights = softmax(inputs);
-  field("rows").replaceChildren();
-  numbers.forEach((number, i) => {
-    const row = field("rows").insertRow();
-    cell(row, shown(number));
-    cell(row, shown(inputs[i]), inputs[i]);
-    cell(row, shown(weights[i]), weights[i]);
-    const bar = document.createElement("div");
-    bar.className = "bar";
-    bar.style.width = `${100 * weights[i]}%`;
-    cell(row, "").append(bar);
-  });
-  const bits = weights.reduce((sum, weight) => sum - (weight > 0 ? weight * Math.log2(weight) : 0), 0);
-  field("summary").textContent =
-    `The shares add up to ${shown(weights.reduce((sum, weight) => sum + weight, 0))}. ` +
-    `Entropy ${bits.toFixed(3)} bits: as wide as ${shown(2 ** bits)} numbers alike, of ${numbers.length}.`;
 }
 
-/** A slider beside a field: each moves the other. */
+/**
+ * Write a row for each number, and the sum and the entropy of the shares.
+ * @param {number[]} numbers
+ * @param {number} scale
+ * @param {number} added
+ */
+function drawRows(numbers, scale, added) {
+  const inputs = numbers.map((number) => (number + added) * scale);
+  const shares = softmax(inputs);
+  rows.replaceChildren();
+  numbers.forEach((number, i) => {
+    const row = element("tr", "", rows);
+    element("td", "", row, rounded(number));
+    for (const exact of [inputs[i], shares[i]]) element("td", "", row, rounded(exact)).dataset.value = String(exact);
+    element("div", "bar", element("td", "", row)).style.width = `${100 * shares[i]}%`;
+  });
+  const bits = entropy(shares);
+  find(document, "#summary").textContent =
+    `The shares add up to ${rounded(sum(shares))}. Entropy ${bits.toFixed(3)} bits: as wide as ${rounded(2 ** bits)} ` +
+    `numbers alike, of ${numbers.length}.`;
+}
+
+/**
+ * Tie a slider to the field beside it, so that each moves the other; return what moves the slider.
+ * @param {string} name
+ * @param {(at: number) => number} toField
+ * @param {(value: number) => number} toSlider
+ */
 function tie(name, toField, toSlider) {
   const slider = field(`${name}-slide`);
   const follow = () => {
     const at = toSlider(Number(field(name).value));
-    if (Number.isFinite(at)) slider.value = at;
+    if (Number.isFinite(at)) slider.value = String(at);
   };
   slider.addEventListener("input", () => {
-    field(name).value = toField(Number(slider.value));
+    field(name).value = String(toField(Number(slider.value)));
     draw();
   });
   field(name).addEventListener("input", () => {
@@ -85,26 +66,34 @@ function tie(name, toField, toSlider) {
   return follow;
 }
 
-const follow = [
-  tie("scale", (at) => Number((10 ** at).toPrecision(3)), (scale) => Math.log10(scale)),
-  tie("added", (at) => at, (added) => added),
+const sliders = [
+  tie("scale", (at) => Number((10 ** at).toPrecision(3)), Math.log10),
+  tie(
+    "added",
+    (at) => at,
+    (added) => added,
+  ),
 ];
 
+/**
+ * Write numbers, scale and addend into the fields.
+ * @param {number[]} numbers
+ * @param {number} scale
+ * @param {number} added
+ */
 function open(numbers, scale, added) {
   field("numbers").value = numbers.join(", ");
-  field("scale").value = scale;
-  field("added").value = added;
-  follow.forEach((one) => one());
+  field("scale").value = String(scale);
+  field("added").value = String(added);
+  for (const follow of sliders) follow();
   draw();
 }
 
-for (const example of told.examples) {
-  const button = document.createElement("button");
+for (const example of page.examples) {
+  const button = element("button", "", find(document, ".examples"), example.join(", "));
   button.type = "button";
-  button.textContent = example.join(", ");
   button.addEventListener("click", () => open(example, 1, 0));
-  document.querySelector(".examples").append(button);
 }
-document.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+find(document, "form").addEventListener("submit", (event) => event.preventDefault());
 field("numbers").addEventListener("input", draw);
-open(told.numbers, told.scale, told.added);
+open(page.numbers, page.scale, page.added);
