@@ -133,6 +133,7 @@ function drawStrip({ header, numbers, layout, theme }, ctx, panel, top, high, pa
   const { left, step } = layout;
   for (let c = 0; c < header.count; c++) {
     const v = valueAt(header, numbers, panel.rows[0], c);
+    if (Number.isNaN(v)) continue; // there is no number here: the ground shows
     const [r, g, b] = paint.ramp[level(0.5 + v / (2 * panel.limit))];
     ctx.fillStyle = `rgb(${r},${g},${b})`;
     ctx.fillRect(left + c * step, top, step - (step >= 7 ? 1 : 0), high);
