@@ -18,7 +18,7 @@ import pytest
 
 from inspector.analysis.maps import Picture
 from inspector.learn import softmax
-from inspector.views import canvases, colours, headers, standalone
+from inspector.views import canvases, colours, header_types, map_headers, standalone
 from inspector.views.softmax_page import softmax_page
 
 PYTHON = Path(__file__).parent / "js" / "python.json"
@@ -45,7 +45,7 @@ def declared(interface: str) -> set[str]:
 
 @pytest.mark.parametrize("name", ["MapHeader", "GridHeader", "StripsHeader", "StripsPanel", "FrameHeader"])
 def test_python_writes_the_fields_that_javascript_reads(name):
-    assert set(getattr(headers, name).__annotations__) == declared(name)
+    assert set(getattr(header_types, name).__annotations__) == declared(name)
 
 
 def test_saved_pages_are_told_the_fields_that_they_read():
@@ -113,12 +113,14 @@ def python_numbers() -> dict[str, Any]:
     ]
     texts = ["1, 1.1", "1, 1.1;−2\n3e2\t.5 [+4.]", "(1;2)"]
     values = np.array([[1, np.nan, np.nan], [0.25, 0.75, np.nan], [0.5, 0.125, 0.375]], dtype=np.float32)
-    header = headers.map_header(Picture(values, 1, 3), ["a", "b", "日本"], kind="weights", scale="sqrt", label="a map")
+    header = map_headers.map_header(
+        Picture(values, 1, 3), ["a", "b", "日本"], kind="weights", scale="sqrt", label="a map"
+    )
     return {
         "colours": painted,
         "softmax": [{"inputs": each.inputs, "weights": each.weights, "bits": each.entropy} for each in shares],
         "parsed": [{"text": text, "numbers": softmax.parse(text)} for text in texts],
-        "message": base64.b64encode(headers.map_payload(header, values, version="1")).decode(),
+        "message": base64.b64encode(map_headers.map_payload(header, values, version="1")).decode(),
     }
 
 

@@ -57,6 +57,9 @@ def style(name: Name) -> str:
 
     Args:
         name: which canvas.
+
+    Returns:
+        CSS for a root of the canvas's own.
     """
     return "".join(text(JS / file) for file in _STYLES[name])
 
@@ -66,6 +69,9 @@ def text(file: Traversable) -> str:
 
     Args:
         file: in views/js, or beside a host's Python.
+
+    Returns:
+        The text, as it stands in the file.
     """
     return file.read_text(encoding="utf-8")
 

@@ -21,7 +21,7 @@ import numpy as np
 from inspector.analysis import maps
 from inspector.errors import InspectorError
 from inspector.files import written_whole
-from inspector.views import colours, drawing, headers, provenance, standalone
+from inspector.views import colours, drawing, headers, map_headers, provenance, standalone
 from inspector.views import payload as data
 from inspector.views.drawing import Box, Cells, Pixels, Scene, Text
 
@@ -122,7 +122,7 @@ def head_figure(
         found = picture(maps.EXACT_UP_TO)
         join = trace.prompt_length if trace.prompt_length < trace.n else None
         note = ", without the first token" if without_first else ""
-        header = headers.map_header(
+        header = map_headers.map_header(
             found, trace.tokens.labels, kind=kind, scale=scale, label=title, note=note, join=join
         )
         return standalone.page(
@@ -130,7 +130,7 @@ def head_figure(
             facts=[*words.facts, ("Head", f"layer {layer}, head {head} ({trace.layers[layer].name})")],
             footer=words.footer,
             component="heatmap",
-            payload=headers.map_payload(header, found.values, version="saved"),
+            payload=map_headers.map_payload(header, found.values, version="saved"),
             dark=dark,
         )
 
@@ -387,7 +387,7 @@ def _details(trace: Trace, scale: str) -> standalone.Details | None:
         row = []
         for head in range(info.heads):
             picture = maps.picture(trace, layer, head, exact_up_to=max(1, trace.n))
-            header = headers.map_header(picture, trace.tokens.labels, kind="weights", scale=scale, label="")
+            header = map_headers.map_header(picture, trace.tokens.labels, kind="weights", scale=scale, label="")
             packing, values = data.pack(picture.values)
             start = len(numbers)
             numbers += np.ascontiguousarray(values.astype("<f4")).tobytes()

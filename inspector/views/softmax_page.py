@@ -21,6 +21,9 @@ def softmax_page(numbers: Sequence[float] = EXAMPLES[0], *, scale: float = 1.0, 
         numbers: what the page opens with.
         scale: the factor on all numbers.
         added: what is added to each before.
+
+    Returns:
+        HTML that needs nothing else.
     """
     script = canvases.joined(canvases.JS / "softmax_page.js")
     style = base_style() + canvases.text(canvases.JS / "softmax_page.css")

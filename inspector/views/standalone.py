@@ -57,6 +57,9 @@ def page(
         dark: always dark; else as the reader's system is set.
         details: of a grid, to show the chosen head's map below it.
         selected: of a grid, the chosen layer and head.
+
+    Returns:
+        HTML that needs nothing else.
     """
     used: list[canvases.Name] = [component]
     if details is not None:
@@ -116,6 +119,9 @@ def base_style(*, dark: bool = False) -> str:
 
     Args:
         dark: always dark; else light or dark as the reader's system is set.
+
+    Returns:
+        CSS with the canvases' variables, --canvas-text and the like.
     """
     style = canvases.text(canvases.JS / "saved_page.css")
     return style.replace("/* DARK */", _DARK if dark else f"@media (prefers-color-scheme: dark) {{ {_DARK} }}")
@@ -127,6 +133,9 @@ def policy(script: str, style: str) -> str:
     Args:
         script: the page's only script.
         style: the page's only style sheet.
+
+    Returns:
+        The policy, for a meta element.
     """
     return f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'"
 
@@ -141,6 +150,9 @@ def safe_json(told: dict[str, Any]) -> str:
 
     Args:
         told: what the page's script reads.
+
+    Returns:
+        JSON in which <, > and & are escaped.
     """
     text = json.dumps(told, ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from inspector.analysis.maps import Kind, Picture
 from inspector.ui.components.mounted import mounted_canvas, picked_pair
-from inspector.views import headers
+from inspector.views import map_headers
+from inspector.views.header_types import MapHeader
 
 _mount = mounted_canvas("heatmap")
 
@@ -53,12 +54,12 @@ def attention_map(
         if on_pick and (pick := picked_pair(key)):
             on_pick(*(at * k if at > 0 else at for at in pick))
 
-    header = headers.map_header(picture, tokens, kind=kind, scale=scale, label=label, note=note, join=join)
+    header = map_headers.map_header(picture, tokens, kind=kind, scale=scale, label=label, note=note, join=join)
     header["selected"] = None if selected is None else [selected[0] // k, selected[1] // k]
     header["picks"], header["threshold"] = on_pick is not None, threshold
     if not np.isnan(picture.values).any():
         header["masked"] = ""  # nothing is: no word of it in the legend
-    _mount(data=headers.map_payload(header, picture.values), key=key, on_pick_change=picked)
+    _mount(data=map_headers.map_payload(header, picture.values), key=key, on_pick_change=picked)
 
 
 def exact_map(
@@ -74,7 +75,7 @@ def exact_map(
         scale: of weights: linear, sqrt or log.
         key: names the component.
     """
-    _show(headers.exact_header(values, rows, columns, kind=kind, scale=scale), values, key)
+    _show(map_headers.exact_header(values, rows, columns, kind=kind, scale=scale), values, key)
 
 
 def similarity_map(values: npt.NDArray[np.float32], tokens: Sequence[str], *, name: str, key: str) -> None:
@@ -86,7 +87,7 @@ def similarity_map(values: npt.NDArray[np.float32], tokens: Sequence[str], *, na
         name: what a reading calls a number.
         key: names the component.
     """
-    _show(headers.similarity_header(values, tokens, name=name), values, key)
+    _show(map_headers.similarity_header(values, tokens, name=name), values, key)
 
 
 def vector_map(picture: Picture, tokens: Sequence[str], *, name: str, limit: float, key: str) -> None:
@@ -99,7 +100,7 @@ def vector_map(picture: Picture, tokens: Sequence[str], *, name: str, limit: flo
         limit: the number at both ends of the colours, so that pictures side by side can share one.
         key: names the component.
     """
-    _show(headers.vector_header(picture, tokens, name=name, limit=limit), picture.values, key)
+    _show(map_headers.vector_header(picture, tokens, name=name, limit=limit), picture.values, key)
 
 
 def matrix_map(
@@ -134,7 +135,7 @@ def matrix_map(
         max_height: of the map, in pixels.
     """
     values = np.ascontiguousarray(values, dtype=np.float32)
-    header = headers.matrix_header(
+    header = map_headers.matrix_header(
         values,
         name=name,
         row_name=row_name,
@@ -150,6 +151,6 @@ def matrix_map(
     _show(header, values, key)
 
 
-def _show(header: headers.MapHeader, values: npt.NDArray[np.float32], key: str) -> None:
+def _show(header: MapHeader, values: npt.NDArray[np.float32], key: str) -> None:
     """Show a table in which nothing is chosen."""
-    _mount(data=headers.map_payload(header, values), key=key, on_pick_change=lambda: None)
+    _mount(data=map_headers.map_payload(header, values), key=key, on_pick_change=lambda: None)

@@ -20,6 +20,9 @@ def mounted(name: str, *, html: str, css: str = "") -> Any:
         name: the script's name, and the end of the component's.
         html: the skeleton that the script fills.
         css: its style, beside the app's theme.
+
+    Returns:
+        The function that shows it: data=, key=, and on_NAME_change= for what it sends back.
     """
     js = canvases.joined(_HERE / f"{name}.js")
     return st.components.v2.component(f"attention_inspector_{name}", html=html, css=THEME + css, js=js)
@@ -30,6 +33,9 @@ def mounted_canvas(name: canvases.Name) -> Any:
 
     Args:
         name: which.
+
+    Returns:
+        The function that shows it; it sends back "pick".
     """
     return mounted(name, html=canvases.SKELETONS[name], css=canvases.style(name))
 
@@ -39,6 +45,9 @@ def picked_pair(key: str) -> tuple[int, int] | None:
 
     Args:
         key: names the component.
+
+    Returns:
+        The pair, or None where something else, or nothing, was sent.
     """
     pick = st.session_state[key].get("pick")
     if isinstance(pick, list) and len(pick) == 2 and all(isinstance(number, int) for number in pick):
@@ -51,6 +60,9 @@ def picked_number(key: str) -> int | None:
 
     Args:
         key: names the component.
+
+    Returns:
+        The number, or None where something else, or nothing, was sent.
     """
     pick = st.session_state[key].get("pick")
     return pick if isinstance(pick, int) else None

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from inspector.ui.components.mounted import mounted_canvas, picked_number
-from inspector.views import headers
-from inspector.views.headers import panel
+from inspector.views.strips_headers import panel, strips_header, strips_payload
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -76,7 +75,7 @@ def aligned(
             on_pick(pick)
 
     values = np.stack([np.asarray(each.values, dtype=np.float32) for each in panels])
-    header = headers.strips_header(
+    header = strips_header(
         [
             panel(each.kind, each.title, values, rows=[at], scale=each.scale, limit=each.limit)
             for at, each in enumerate(panels)
@@ -93,7 +92,7 @@ def aligned(
         label=label,
         picks=range(len(names)) if on_pick else None,
     )
-    _mount(data=headers.strips_payload(header, values), key=key, on_pick_change=picked)
+    _mount(data=strips_payload(header, values), key=key, on_pick_change=picked)
 
 
 def product_strips(frame: pd.DataFrame, *, query: str, key: str, total: str, when: str, name: str) -> None:
@@ -121,7 +120,7 @@ def product_strips(frame: pd.DataFrame, *, query: str, key: str, total: str, whe
                 partner[one] = other
                 notes[one] = f"plane {plane}, with dimension {other}"
         notes = [note or "not rotated" for note in notes]
-    header = headers.strips_header(
+    header = strips_header(
         [panel("strip", title, values, rows=[at]) for at, title in enumerate(titles)],
         test_id="product",
         axis=[str(d) for d in frame["dimension"]],
@@ -133,7 +132,7 @@ def product_strips(frame: pd.DataFrame, *, query: str, key: str, total: str, whe
         hint=f"Point at a dimension, or {_READ}.",
         label="Query vector, key vector and their elementwise product, a column per dimension",
     )
-    _mount(data=headers.strips_payload(header, values), key=name)
+    _mount(data=strips_payload(header, values), key=name)
 
 
 def weight_row(
@@ -167,7 +166,7 @@ def weight_row(
     heights = {"linear": "", "sqrt": " (heights: square root)", "log": " (heights: logarithm)"}[scale]
     panels = [panel("bars", f"attention weight{heights}", values, rows=[0], scale=scale, limit=1.0)] if shown else []
     panels.append(panel("bars", "scaled score, what the softmax sees", values, rows=[1]))
-    header = headers.strips_header(
+    header = strips_header(
         panels,
         test_id="row",
         axis=labels,
@@ -179,7 +178,7 @@ def weight_row(
         hint="Point at a key token to read its numbers; click it, or press Enter, to choose it.",
         label="Attention weights of this query token, a column per key token: arrow keys move, Enter chooses.",
     )
-    _mount(data=headers.strips_payload(header, values), key=name, on_pick_change=picked)
+    _mount(data=strips_payload(header, values), key=name, on_pick_change=picked)
 
 
 def plane_bars(frame: pd.DataFrame, name: str) -> None:
@@ -199,7 +198,7 @@ def plane_bars(frame: pd.DataFrame, name: str) -> None:
         notes.append(
             f"wavelength {rounded(one.wavelength)} tokens · turned by {one.angle_degrees:,.4g}°" if turns else ""
         )
-    header = headers.strips_header(
+    header = strips_header(
         [
             panel("bars", "share of the score", values, rows=[0], centred=True),
             panel("bars", "of that: content", values, rows=[1, 2], also="position", centred=True),
@@ -213,7 +212,7 @@ def plane_bars(frame: pd.DataFrame, name: str) -> None:
         hint=f"Point at a plane, or {_READ}.",
         label="Share of the score of each plane, from short to long wavelengths, and its content and position",
     )
-    _mount(data=headers.strips_payload(header, values), key=name)
+    _mount(data=strips_payload(header, values), key=name)
 
 
 def rounded(number: float) -> str:
@@ -221,5 +220,8 @@ def rounded(number: float) -> str:
 
     Args:
         number: any.
+
+    Returns:
+        The text.
     """
     return f"{number:.3g}" if abs(number) < 999.5 else f"{float(f'{number:.3g}'):,.0f}"

@@ -13,7 +13,7 @@ import { context, readTheme } from "./theme.js";
 /**
  * Show a message in the canvas of a root.
  * @param {Root} root
- * @param {Uint8Array} data  as views/headers.py and payload.encode make it
+ * @param {Uint8Array} data  as views/map_headers.py and payload.encode make it
  * @param {Host<Pair>} host  onPick: told [row, column] of a cell that is locked, [-1, -1] when it is let go
  */
 export function heatmap(root, data, { onPick = () => {} } = {}) {

@@ -12,7 +12,7 @@ import { context, readTheme } from "./theme.js";
 /**
  * Show a message in the canvas of a root.
  * @param {Root} root
- * @param {Uint8Array} data  as views/headers.py and payload.encode make it
+ * @param {Uint8Array} data  as views/strips_headers.py and payload.encode make it
  * @param {Host<number>} host  onPick: told the number that header.picks has for a column
  */
 export function strips(root, data, { onPick = () => {} } = {}) {

@@ -1,4 +1,4 @@
-// What travels between files: headers as Python writes them (inspector/views/headers.py; a test compares the names), and
+// What travels between files: headers as Python writes them (inspector/views/header_types.py; a test compares the names), and
 // what the canvases keep. Types alone: no browser reads this file.
 
 /** Two numbers: layer and head, row and column, or x and y. */
