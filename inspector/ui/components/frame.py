@@ -6,7 +6,7 @@ nothing in it can read or click anything around it. frame.js is the other half.
 
 from __future__ import annotations
 
-from inspector.ui.components.mounted import mounted
+from inspector.ui.components.mounting import mounted
 from inspector.views import View, headers
 
 _mount = mounted(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from inspector.analysis.maps import Thumbnails
-from inspector.ui.components.mounted import mounted_canvas, picked_pair
+from inspector.ui.components.mounting import mounted_canvas, picked_pair
 from inspector.views import headers
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inspector.analysis.maps import Kind, Picture
-from inspector.ui.components.mounted import mounted_canvas, picked_pair
+from inspector.ui.components.mounting import mounted_canvas, picked_pair
 from inspector.views import map_headers
 from inspector.views.header_types import MapHeader
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from inspector.ui.components.mounted import mounted_canvas, picked_number
+from inspector.ui.components.mounting import mounted_canvas, picked_number
 from inspector.views.strips_headers import panel, strips_header, strips_payload
 
 if TYPE_CHECKING:
