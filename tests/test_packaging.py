@@ -44,8 +44,12 @@ def test_everything_in_the_packages_travels(names):
         for path in (ROOT / package).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 assert path.relative_to(ROOT).as_posix() in names
-    assert {"inspector/py.typed", "reimpl/py.typed", "inspector/ui/components/heatmap.js"} <= names
-    assert {"inspector/views/bertviz.css", "inspector/views/bertviz.js", "inspector/views/vendor/d3.min.js"} <= names
+    assert {"inspector/py.typed", "reimpl/py.typed", "inspector/views/js/heatmap.js"} <= names
+    assert {
+        "inspector/views/js/bertviz.css",
+        "inspector/views/js/bertviz.js",
+        "inspector/views/vendor/d3.min.js",
+    } <= names
 
 
 def test_licences_of_files_made_by_others_travel_with_them(names):

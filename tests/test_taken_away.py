@@ -133,6 +133,25 @@ def test_the_saved_page_of_all_heads_shows_a_clicked_head(visit, open_saved, hou
     same(saved.hover_cell(6, 2), houston.weights(12, 4)[6, 2].item())
 
 
+def test_the_saved_page_keeps_the_chosen_head_in_another_theme(open_saved, houston, tmp_path):
+    path = views.grid_figure(houston, selected=(3, 5)).save(tmp_path / "grid.html")
+    saved = open_saved(path)
+    saved.painted("heads")
+    assert saved.click_head(12, 4, kv_share=3) == "12.4"
+    heads = saved.page.locator('canvas[data-testid="heads"]')
+    light = heads.evaluate("(canvas) => canvas.toDataURL()")
+    saved.page.emulate_media(color_scheme="dark")
+    saved.page.wait_for_function(
+        """(light) => [...document.querySelectorAll('*')].map((e) => e.shadowRoot).filter(Boolean)
+        .some((root) => root.querySelector('[data-testid=heads]')?.toDataURL() !== light)""",
+        arg=light,
+    )
+    assert heads.get_attribute("data-selected") == "12,4"
+    assert saved.painted() == "12.4"
+    assert saved.page.get_by_role("heading", name="Layer 12, head 4").count() == 1
+    same(saved.hover_cell(6, 2), houston.weights(12, 4)[6, 2].item())
+
+
 def test_a_notebook_shows_a_figure_in_a_frame_that_reaches_nothing(open_saved, houston, tmp_path):
     notebook = tmp_path / "notebook.html"
     notebook.write_text(views.head_figure(houston, 3, 5)._repr_html_(), encoding="utf-8")

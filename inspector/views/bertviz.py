@@ -356,7 +356,12 @@ def _page(
     about = f"{title}, {_count(trace.n, 'token')}"
     if trace.model_name:
         about += f", {trace.model_name}"
-    scripts = [_text("vendor/d3.min.js"), _text("bertviz.js"), _script(f"{kind}_view.js"), _text("bertviz_after.js")]
+    scripts = [
+        _text("vendor/d3.min.js"),
+        _text("js/bertviz.js"),
+        _script(f"{kind}_view.js"),
+        _text("js/bertviz_after.js"),
+    ]
     page = "\n".join(
         [
             "<!doctype html>",
@@ -366,7 +371,7 @@ def _page(
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             '<meta name="viewport" content="width=device-width">',
             f"<title>{html.escape(about)}</title>",
-            f"<style>{_text('bertviz.css')}</style></head>",
+            f"<style>{_text('js/bertviz.css')}</style></head>",
             f'<body class="{kind}">',
             f'<div id="bertviz">{above}<div id="vis"></div></div>',
             f'<p class="quiet">{html.escape(about)}. Drawn by BertViz {version("bertviz")}.</p>',

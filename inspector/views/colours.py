@@ -1,4 +1,4 @@
-"""Give numbers the colours that the app's canvases give them; a test holds the ramps equal to theirs."""
+"""Give numbers the colours that the app's canvases give them; a test holds the ramps equal to views/js/colours.js."""
 
 from __future__ import annotations
 

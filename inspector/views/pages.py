@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inspector.analysis import maps
 from inspector.analysis.thumbnails import Thumbnails
+from inspector.views import headers, map_headers, standalone
 from inspector.views import payload as data
-from inspector.views import standalone
 from inspector.views.captions import Captions
 from inspector.views.colours import Scale
 
@@ -35,13 +36,13 @@ def head_page(
     join = trace.prompt_length if trace.prompt_length < trace.n else None
     note = ", without the first token" if without_first else ""
     labels = trace.tokens.labels
-    header = data.map_header(found, labels, kind=kind, scale=scale, label=captions.title, note=note, join=join)
+    header = map_headers.map_header(found, labels, kind=kind, scale=scale, label=captions.title, note=note, join=join)
     return standalone.page(
         title=captions.title,
         facts=[*captions.facts, ("Head", f"layer {layer}, head {head} ({trace.layers[layer].name})")],
         footer=captions.footer,
         component="heatmap",
-        payload=data.map_payload(header, found.values),
+        payload=map_headers.map_payload(header, found.values, version="saved"),
         dark=dark,
     )
 
@@ -60,14 +61,13 @@ def grid_page(
     hint = "click one, or choose it with the arrow keys and Enter, to see it below"
     if details is None:
         hint = "the prompt is too long for every head's exact numbers in one file: save one head for those"
-    label = "Attention weights of every head: arrow keys move between heads, Enter selects one."
-    header = data.grid_header(pictures, trace.layers, selected=selected, scale=scale, label=label)
+    header = headers.grid_header(pictures, trace.layers, selected=selected, scale=scale)
     return standalone.page(
         title=captions.title,
         facts=[*captions.facts, ("Heads", f"layers across, heads downwards; {hint}")],
         footer=captions.footer,
         component="grid",
-        payload=data.encode(header, pictures.pixels),
+        payload=headers.grid_payload(header, pictures),
         dark=dark,
         details=details,
         selected=selected,
@@ -85,13 +85,12 @@ def _details(trace: Trace, scale: Scale) -> standalone.Details | None:
         return None
     places: list[list[tuple[str, int, int]]] = []
     numbers = bytearray()
-    header = {}
+    header: Mapping[str, object] = {}
     for layer, info in enumerate(trace.layers):
         row = []
         for head in range(info.heads):
             picture = maps.picture(trace, layer, head, exact_up_to=max(1, trace.n))
-            header = data.map_header(picture, trace.tokens.labels, kind="weights", scale=scale, label="")
-            header["shape"] = list(picture.values.shape)
+            header = map_headers.map_header(picture, trace.tokens.labels, kind="weights", scale=scale, label="")
             packing, values = data.pack(picture.values)
             start = len(numbers)
             numbers += np.ascontiguousarray(values.astype("<f4")).tobytes()

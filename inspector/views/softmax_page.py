@@ -1,25 +1,32 @@
-"""Make one HTML file in which anybody tries out softmax, opened from a disk, without a network.
+"""Write one HTML file in which anybody tries out softmax, opened from a disk, without a network.
 
-The file computes by itself: softmax_page.js has a softmax of its own, which a test holds against `reimpl`'s. Its
-content security policy allows that script and its style, by their hashes, and nothing else. What a reader types is
-shown as text, never as markup.
+The file computes by itself: softmax.js has a softmax of its own, which tests hold against `reimpl`'s. Its content
+security policy allows its script and its style, by their hashes, and nothing else. What a reader types is shown as
+text, never as markup.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 
 from inspector.learn.softmax import EXAMPLES, LARGEST_NUMBER, MOST_NUMBERS
+from inspector.views import canvases
 from inspector.views.standalone import base_style, policy, safe_json
-
-_HERE = files("inspector") / "views"
 
 
 def page_of_softmax(numbers: Sequence[float] = EXAMPLES[0], *, scale: float = 1.0, added: float = 0.0) -> str:
-    """Return the text of a file that opens with these numbers."""
-    script = (_HERE / "softmax_page.js").read_text(encoding="utf-8")
-    style = base_style() + (_HERE / "softmax_page.css").read_text(encoding="utf-8")
+    """Return the file's text.
+
+    Args:
+        numbers: what the page opens with.
+        scale: the factor on all numbers.
+        added: what is added to each before.
+
+    Returns:
+        HTML that needs nothing else.
+    """
+    script = canvases.joined(canvases.JS / "softmax_page.js")
+    style = base_style() + canvases.text(canvases.JS / "softmax_page.css")
     told = {
         "numbers": list(numbers),
         "scale": scale,

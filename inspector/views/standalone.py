@@ -1,8 +1,8 @@
-"""Make one HTML file that shows what the app's canvas shows and opens anywhere.
+"""Write one HTML file that shows a canvas as the app shows it, opened anywhere.
 
-It holds the app's own component scripts, asks no host for anything and forbids itself to: its content security policy
-allows these very scripts and styles, by their hashes, and nothing else. What comes from outside (tokens, prompt, model)
-lies in it as JSON and base64, never as markup.
+It holds the canvases' own scripts, asks no host for anything and forbids itself to: its content security policy allows
+these very scripts and styles, by their hashes, and nothing else. What comes from outside (tokens, prompt, model) lies
+in it as JSON and base64, never as markup.
 """
 
 from __future__ import annotations
@@ -10,37 +10,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
-_HERE = files("inspector") / "views"
-_COMPONENTS = files("inspector") / "ui" / "components"  # their scripts and styles; their Python needs Streamlit
+from inspector.views import canvases
 
-# What the scripts look for in their root, in the app and in a saved page.
-SKELETONS = {
-    "heatmap": """
-<div class="map">
-  <canvas tabindex="0" role="application" aria-roledescription="map of numbers" data-testid="map"></canvas>
-  <div class="tip" data-testid="tip" hidden></div>
-  <p class="readout" aria-live="polite" data-testid="readout"></p>
-  <div class="legend" data-testid="legend"></div>
-  <div class="strip" data-testid="strip" hidden></div>
-</div>
-""",
-    "grid": """
-<div class="heads">
-  <canvas tabindex="0" role="application" aria-roledescription="grid of heads" data-testid="heads"></canvas>
-  <div class="tip" hidden></div>
-  <p class="readout" aria-live="polite" data-testid="head-readout"></p>
-</div>
-""",
-}
-_ENTRY = "export default function (component)"
 _DARK = (
-    ":root { color-scheme: dark; --st-background-color: #0f141b; --st-secondary-background-color: #1a212b; "
-    "--st-text-color: #e6eaf0; --st-border-color: #333d4a; --st-primary-color: #3584d4; --quiet: #a3adba; }"
+    ":root { color-scheme: dark; --canvas-background: #0f141b; --canvas-raised: #1a212b; "
+    "--canvas-text: #e6eaf0; --canvas-border: #333d4a; --canvas-accent: #3584d4; --quiet: #a3adba; }"
 )
 
 
@@ -48,11 +26,11 @@ _DARK = (
 class Details:
     """Every head's numbers for a page of all heads.
 
-    The map's header, all heads' bytes one after the other, and for each layer and head how its numbers are packed,
-    where they start and where they end.
+    header: the maps'. numbers: their bytes, one after the other. places: for each layer and head its packing, where it
+    starts and where it ends.
     """
 
-    header: dict[str, Any]
+    header: Mapping[str, object]
     numbers: bytes
     places: list[list[tuple[str, int, int]]]
 
@@ -62,33 +40,44 @@ def page(
     title: str,
     facts: Sequence[tuple[str, str]],
     footer: Sequence[str],
-    component: str,
+    component: Literal["heatmap", "grid"],
     payload: bytes,
     dark: bool = False,
     details: Details | None = None,
     selected: tuple[int, int] = (0, 0),
 ) -> str:
-    """Return the file's text; `component`: heatmap or grid.
+    """Return the file's text.
 
-    A grid with `details` shows the chosen head's map below.
+    Args:
+        title: what the page shows.
+        facts: names and texts that stand above the canvas.
+        footer: lines below it.
+        component: the canvas, heatmap or grid.
+        payload: its message.
+        dark: always dark; else as the reader's system is set.
+        details: of a grid, to show the chosen head's map below it.
+        selected: of a grid, the chosen layer and head.
 
-    Light or dark as the reader's system is set; `dark` makes it always dark.
+    Returns:
+        HTML that needs nothing else.
     """
-    used = [component] + (["heatmap"] if details is not None else [])
+    used: list[canvases.Name] = [component]
+    if details is not None:
+        used.append("heatmap")
     told: dict[str, Any] = {
         "title": title,
         "facts": [list(fact) for fact in facts],
         "footer": list(footer),
-        "styles": {name: (_COMPONENTS / f"{name}.css").read_text(encoding="utf-8") for name in used},
+        "styles": {name: canvases.style(name) for name in used},
         "selected": list(selected),
+        "details": None if details is None else {"header": details.header, "numbers": details.places},
     }
     stored = {"payload": payload}
     if details is not None:
-        told["details"] = {"header": details.header, "numbers": details.places}
         stored["details"] = details.numbers
-    script = "\n".join([*(_component(name) for name in used), (_HERE / "standalone.js").read_text(encoding="utf-8")])
+    script = canvases.joined(canvases.JS / ("saved_head.js" if component == "heatmap" else "saved_grid.js"))
     style = base_style(dark=dark)
-    skeletons = "".join(f'<template id="{name}-skeleton">{SKELETONS[name]}</template>\n' for name in used)
+    skeletons = "".join(f'<template id="{name}-skeleton">{canvases.SKELETONS[name]}</template>\n' for name in used)
     order = sorted(used)  # the grid stands above the map of its chosen head
     places = "\n".join(
         ('<h2 hidden></h2>\n<div id="heatmap" hidden></div>' if details is not None else '<div id="heatmap"></div>')
@@ -125,32 +114,45 @@ def page(
 """
 
 
-def _component(name: str) -> str:
-    """Return a component's script as one function of that name, apart from all others."""
-    script = (_COMPONENTS / "common.js").read_text(encoding="utf-8")
-    script += (_COMPONENTS / f"{name}.js").read_text(encoding="utf-8")
-    before, entry, after = script.partition(_ENTRY)
-    if not entry or "</script" in script:
-        raise RuntimeError(f"{name}.js has no line '{_ENTRY}', or one that would end a script.")
-    return f"const {name} = (() => {{\n{before}const shown = function (component){after}\nreturn shown;\n}})();"
-
-
 def base_style(*, dark: bool = False) -> str:
-    """Return the style of all saved pages: light or dark as the reader's system is set, or always dark."""
-    style = (_HERE / "standalone.css").read_text(encoding="utf-8")
+    """Return the style that all saved pages share.
+
+    Args:
+        dark: always dark; else light or dark as the reader's system is set.
+
+    Returns:
+        CSS with the canvases' variables, --canvas-text and the like.
+    """
+    style = canvases.text(canvases.JS / "saved_page.css")
     return style.replace("/* DARK */", _DARK if dark else f"@media (prefers-color-scheme: dark) {{ {_DARK} }}")
 
 
 def policy(script: str, style: str) -> str:
-    """Return a content security policy that allows this script and this style, by their hashes, and nothing else."""
+    """Return a content security policy that allows one script and one style, by their hashes, and nothing else.
+
+    Args:
+        script: the page's only script.
+        style: the page's only style sheet.
+
+    Returns:
+        The policy, for a meta element.
+    """
     return f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'"
 
 
 def _hash(text: str) -> str:
+    """Return the hash of a script or style as a content security policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def safe_json(told: dict[str, Any]) -> str:
-    """Return JSON that no HTML parser mistakes for markup."""
+    """Return JSON that no HTML parser mistakes for markup.
+
+    Args:
+        told: what the page's script reads.
+
+    Returns:
+        JSON in which <, > and & are escaped.
+    """
     text = json.dumps(told, ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

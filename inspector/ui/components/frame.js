@@ -1,11 +1,24 @@
 // A whole page of HTML in a frame of its own: it may run scripts, and reaches neither the app nor any host.
-// In: the payload of frame.py. Out: nothing.
+
+import { find } from "../../views/js/elements.js";
+import { decode } from "../../views/js/payload.js";
+import { readTheme } from "../../views/js/theme.js";
+
+/** @import { FrameHeader, StreamlitComponent } from "../../views/js/types.js" */
+/** @typedef {(event: MessageEvent) => void} Listener */
 
 const shown = new WeakMap(); // frame -> the page in it: this function runs again for every change of data or theme
+/** @type {WeakMap<HTMLElement, Listener>} */
+const listeners = new WeakMap();
 
-export default function (component) {
-  const frame = component.parentElement.querySelector("iframe");
-  const { header, body } = decode(component.data);
+/**
+ * Show the page in the app's theme, as high as it says it is.
+ * @param {StreamlitComponent} component
+ */
+export default function ({ parentElement, data }) {
+  const frame = /** @type {HTMLIFrameElement} */ (find(parentElement, "iframe"));
+  /** @type {{ header: FrameHeader, body: Uint8Array }} */
+  const { header, body } = decode(data);
   // The page says its theme once, in its first element, in front of any token.
   const theme = readTheme(frame).dark ? "dark" : "light";
   const page = new TextDecoder().decode(body).replace(/data-theme="\w+"/, `data-theme="${theme}"`);
@@ -16,15 +29,23 @@ export default function (component) {
     frame.style.maxWidth = `${header.width}px`;
     frame.srcdoc = page;
   }
-  // All that the page can tell us is how high it is at the width it has.
-  const listen = (event) => {
-    const height = event.source === frame.contentWindow && event.data && event.data.bertviz_height;
+  listen(frame, (event) => {
+    // All that the page can tell us is how high it is at the width it has.
+    const height = event.source === frame.contentWindow && event.data?.bertviz_height;
     if (Number.isFinite(height)) frame.style.height = `${Math.max(100, Math.min(height, 20000))}px`;
-  };
-  window.removeEventListener("message", listening.get(frame));
-  window.addEventListener("message", listen);
-  listening.set(frame, listen);
-  return () => window.removeEventListener("message", listening.get(frame));
+  });
+  return () => listen(frame, null);
 }
 
-const listening = new WeakMap(); // frame -> its listener
+/**
+ * Let one function, or none, hear what a frame says.
+ * @param {HTMLIFrameElement} frame
+ * @param {Listener | null} listener
+ */
+function listen(frame, listener) {
+  const before = listeners.get(frame);
+  if (before) window.removeEventListener("message", before);
+  if (!listener) return;
+  listeners.set(frame, listener);
+  window.addEventListener("message", listener);
+}

@@ -1,31 +1,21 @@
-"""Small pictures of every head go in; one canvas on which a head is chosen comes out.
+"""Show small pictures of every head on one canvas, on which a head is chosen.
 
 The pictures are one byte a cell (inspector.analysis.thumbnails.Thumbnails): 277 kB for 270 heads at any prompt length.
-grid.js is the other half.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
-import streamlit as st
-
 from inspector.analysis.thumbnails import Thumbnails
-from inspector.views.payload import encode, grid_header
-from inspector.views.standalone import SKELETONS
+from inspector.ui.components.mounting import mounted_canvas, picked_pair
+from inspector.views import headers
 
 if TYPE_CHECKING:
     from inspector.capture.records import LayerInfo
 
-_HERE = files("inspector.ui.components")
-_mount = st.components.v2.component(
-    "attention_inspector_grid",
-    html=SKELETONS["grid"],
-    css=(_HERE / "grid.css").read_text(encoding="utf-8"),
-    js=(_HERE / "common.js").read_text(encoding="utf-8") + (_HERE / "grid.js").read_text(encoding="utf-8"),
-)
+_mount = mounted_canvas("grid")
 
 
 def head_grid(
@@ -39,20 +29,22 @@ def head_grid(
     order: Sequence[tuple[int, int, str]] | None = None,
     ordered_by: str = "layers",
 ) -> None:
-    """All heads, layers across and heads downwards; `on_pick(layer, head)` before the rerun of a choice.
+    """Show every head's small picture, layers across and heads downwards.
 
-    order: instead, one after the other: (layer, head, what to read at it), named `ordered_by`.
+    Args:
+        thumbnails: the pictures.
+        layers: the trace's layers.
+        selected: the chosen layer and head.
+        scale: of the colours: linear, sqrt or log.
+        on_pick: called with layer and head before the rerun of a choice.
+        key: names the component.
+        order: (layer, head, what to read of it), to show these one after the other instead.
+        ordered_by: the name of that order.
     """
 
     def picked() -> None:
-        pick = st.session_state[key].get("pick")
-        # From the browser, so looked at before it is believed.
-        if isinstance(pick, list) and len(pick) == 2 and all(isinstance(number, int) for number in pick):
-            on_pick(pick[0], pick[1])
+        if pick := picked_pair(key):
+            on_pick(*pick)
 
-    label = "Attention weights of every head: arrow keys move between heads, Enter selects one."
-    header = grid_header(thumbnails, layers, selected=selected, scale=scale, label=label) | {
-        "order": None if order is None else [list(place) for place in order],
-        "ordered_by": ordered_by,
-    }
-    _mount(data=encode(header, thumbnails.pixels), key=key, on_pick_change=picked)
+    header = headers.grid_header(thumbnails, layers, selected=selected, scale=scale, order=order, ordered_by=ordered_by)
+    _mount(data=headers.grid_payload(header, thumbnails), key=key, on_pick_change=picked)

@@ -1,11 +1,19 @@
-// The address of what is on screen, to be copied ("copy"), or what stands behind the # of a link just opened ("read").
-// In: {mode, search, fragment}. Out: the trigger "fragment", the text behind the #, once.
+// The address of what is on screen, to be copied, or what stands behind the # of a link just opened.
+
+/** @import { StreamlitComponent } from "../../views/js/types.js" */
+/** @typedef {{ mode: "read" } | { mode: "copy", search: string, fragment: string }} LinkData */
 
 const read = new WeakSet(); // the roots that have answered: this function runs again for every change of theme
 
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
-  if (data.mode === "copy") return copy(parentElement, data);
+/**
+ * Fill the field with the address ("copy"), or send the text behind the # ("read") as the trigger "fragment", once.
+ * @param {StreamlitComponent<LinkData>} component
+ */
+export default function ({ data, parentElement, setTriggerValue }) {
+  if (data.mode === "copy") {
+    copy(parentElement, location.origin + location.pathname + data.search + data.fragment);
+    return;
+  }
   if (read.has(parentElement)) return;
   read.add(parentElement);
   const said = location.hash.slice(1);
@@ -14,9 +22,16 @@ export default function (component) {
   setTriggerValue("fragment", said);
 }
 
-function copy(root, { search, fragment }) {
-  const [field, button, word] = ["input", "button", "span"].map((name) => root.querySelector(name));
-  const address = location.origin + location.pathname + search + fragment;
+/**
+ * Show an address in the field, and copy it at a press of the button.
+ * @param {ShadowRoot} root
+ * @param {string} address
+ */
+function copy(root, address) {
+  const field = root.querySelector("input");
+  const button = root.querySelector("button");
+  const word = root.querySelector("span");
+  if (!field || !button || !word) return;
   if (field.value !== address) word.textContent = "";
   field.value = address;
   field.onfocus = () => field.select();

@@ -1,4 +1,4 @@
-"""A check goes in; one line comes out that says whether it held, by how much, and what was allowed and why."""
+"""Say in one line whether a check holds, by how much, and what is allowed and why."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from inspector.verification.compare import Check
 
 
-def verdict(check: Check, what: str, *, control: bool = False) -> None:
-    """`what` names, in Markdown, what was compared with what. control: this one must not hold."""
+def show_verdict(check: Check, what: str, *, control: bool = False) -> None:
+    """Write one line about a check.
+
+    Args:
+        check: the comparison.
+        what: what was compared with what, in Markdown.
+        control: whether this one must not hold.
+    """
     if control:
         mark, words = ("✗", "differs, as it must") if not check.ok else ("✓", "does not differ: nothing to see yet")
         colour = "orange"

@@ -10,7 +10,7 @@ import streamlit as st
 
 from inspector.learn import four_ways
 from inspector.ui import state
-from inspector.ui.components.verdict import verdict
+from inspector.ui.components.verdict import show_verdict
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
@@ -182,7 +182,7 @@ def _library(shown: Current, layer: int, query: int) -> None:
     if found.why_not:
         st.info(plain(found.why_not), icon=":material/info:")
     else:
-        verdict(found.check, "Their sum against the library's own attention output")
+        show_verdict(found.check, "Their sum against the library's own attention output")
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script

@@ -13,7 +13,7 @@ from inspector.learn.unmasked import mask_on_off
 from inspector.ui import state
 from inspector.ui.components.heatmap import attention_map, matrix_map
 from inspector.ui.components.strips import Panel, aligned
-from inspector.ui.components.verdict import verdict
+from inspector.ui.components.verdict import show_verdict
 from inspector.ui.markdown import plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
@@ -76,7 +76,7 @@ def _mask(trace: Trace, chosen: state.Selection) -> None:
                 label=f"Attention weights of layer {chosen.layer}, head {chosen.head}. {title}",
                 key=key,
             )
-    verdict(found.check, "The map with the mask against the trace's own weights")
+    show_verdict(found.check, "The map with the mask against the trace's own weights")
     _forbidden(trace, chosen.layer, found)
 
 
@@ -165,7 +165,7 @@ def _heads(shown: Current, layer: int, head: int, query: int) -> None:
     st.markdown("**All shares, dimension by dimension**")
     matrix_map(rows, name="share", row_name="part", column_name="dimension", rows=parts, key="share_map")
     words = "The sum of all shares" if found.bias is None else "The sum of all shares and W_o's bias"
-    verdict(found.check, f"{words} against the library's own attention output")
+    show_verdict(found.check, f"{words} against the library's own attention output")
     _one_head(found, head)
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 from inspector.learn import shift as shifting
 from inspector.learn.shuffle import SHUFFLED_UP_TO
 from inspector.ui.components.strips import Panel, aligned
-from inspector.ui.components.verdict import verdict
+from inspector.ui.components.verdict import show_verdict
 from inspector.ui.markdown import plain, short
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens.common import label
@@ -56,9 +56,9 @@ def shift(trace: Trace, layer: int, head: int, query: int) -> None:
         key="shift_row",
     )
     st.caption("Scores before the mask; the checks compare every query token with every key token.")
-    verdict(found.both, f"All positions + {by}, in the model's own precision")
-    verdict(found.exact, f"All positions + {by}, in float64")
-    verdict(found.keys_only, f"Only the keys' positions + {by}", control=True)
+    show_verdict(found.both, f"All positions + {by}, in the model's own precision")
+    show_verdict(found.exact, f"All positions + {by}, in float64")
+    show_verdict(found.keys_only, f"Only the keys' positions + {by}", control=True)
 
 
 def shuffle(shown: Current, layer: int) -> None:

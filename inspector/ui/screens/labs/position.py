@@ -11,7 +11,7 @@ import streamlit as st
 
 from inspector.learn import position
 from inspector.ui.components.strips import rounded
-from inspector.ui.components.verdict import verdict
+from inspector.ui.components.verdict import show_verdict
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import attempt
 from inspector.ui.screens import common
@@ -155,7 +155,7 @@ def _distance(trace: Trace, layer: int, head: int, query: int, key: int) -> None
         st.info(plain(found.note), icon=":material/info:")
     st.altair_chart(_curve(found.frame, found.real), width="stretch", key="distance_curve")
     real = found.frame["score"][found.frame["distance"] == found.real].iloc[0]
-    verdict(
+    show_verdict(
         found.check, f"The curve at this pair's own distance of {found.real}, {number(real)}, against the trace's score"
     )
     with st.expander("Numbers: a row per distance"):

@@ -13,7 +13,7 @@ from inspector.learn import walkthrough
 from inspector.ui import state
 from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.components.strips import Panel, aligned
-from inspector.ui.components.verdict import verdict
+from inspector.ui.components.verdict import show_verdict
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import attempt
 from inspector.ui.screens.common import label, number, terms
@@ -148,7 +148,7 @@ def output(at: At) -> None:
     if found.why_not:
         st.info(plain(found.why_not), icon=":material/info:")
         return
-    verdict(found.check, "The shares add up to the library's own output, compared just now")
+    show_verdict(found.check, "The shares add up to the library's own output, compared just now")
     lengths = found.frame["length"][: len(found.shares)]
     heads_ = found.frame["part"][: len(found.shares)].to_list()
     aligned(

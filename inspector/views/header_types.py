@@ -1,0 +1,112 @@
+"""Declare the headers of the canvases' messages, as views/js/types.d.ts declares them (tests/test_scripts.py compares).
+
+map_headers.py, strips_headers.py and headers.py build them, for the app and for a saved page alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+Scale = Literal["linear", "sqrt", "log"]
+
+
+class MapHeader(TypedDict):
+    """What heatmap.js is told of one table of numbers.
+
+    rows, columns: labels (columns None: numbered). pool: how many labels one cell stands for. bare: labels say their
+    position themselves. cell: square, or free to fill the width. limit: the number at both ends of diverging colours.
+    top: the number of the strongest sequential colour (None: 1). threshold: smaller numbers are painted as zero. join:
+    from this row on the model wrote the tokens itself. packing: "lower" where only the lower triangle travels.
+    """
+
+    rows: list[str]
+    columns: list[str] | None
+    pool: list[int]
+    bare: bool
+    cell: Literal["square", "free"]
+    max_height: int
+    row_name: str
+    column_name: str
+    value_name: str
+    palette: Literal["sequential", "diverging"]
+    scale: Scale
+    limit: float
+    top: float | None
+    legend: str
+    masked: str
+    masked_reading: str
+    hint: str
+    label: str
+    selected: list[int] | None
+    picks: bool
+    threshold: float
+    strip: bool
+    join: float | None
+    shape: list[int]
+    packing: Literal["lower", "full"]
+    version: str
+
+
+class GridHeader(TypedDict):
+    """What grid.js is told of all heads' small pictures.
+
+    heads, groups: query and key/value heads of each layer. side: cells along one side of a picture. pictures: a name
+    of these pictures, which are painted once. order: (layer, head, reading) one after the other instead of by layer.
+    """
+
+    heads: list[int]
+    groups: list[int]
+    notes: list[str]
+    side: int
+    selected: list[int]
+    scale: Scale
+    pictures: str
+    label: str
+    order: list[list[Any]] | None
+    ordered_by: str
+
+
+class StripsPanel(TypedDict):
+    """One strip of colour, or one row of bars: `rows` of the numbers, two of them where `also` names the second.
+
+    limit: the number at full colour or height. scale: of shares from 0 to 1, else "". upward: nothing is below zero.
+    """
+
+    kind: Literal["strip", "bars"]
+    title: str
+    also: str
+    rows: list[int]
+    limit: float
+    scale: Literal["", "linear", "sqrt", "log"]
+    upward: bool
+
+
+class StripsHeader(TypedDict):
+    """What strips.js is told of numbers in line: panels over the same `count` columns, one name and label for each.
+
+    partner: the column marked beside each (-1: none). marked: the chosen one. picks: what a choice of each sends.
+    """
+
+    test_id: str
+    axis: list[str]
+    axis_name: str
+    turned: bool
+    names: list[str]
+    notes: list[str] | None
+    partner: list[int] | None
+    marked: int
+    picks: list[int] | None
+    panels: list[StripsPanel]
+    series: list[str]
+    hint: str
+    label: str
+    count: int
+    version: str
+
+
+class FrameHeader(TypedDict):
+    """What frame.js is told of a page in a frame."""
+
+    title: str
+    height: int
+    width: int

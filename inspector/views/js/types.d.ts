@@ -1,0 +1,239 @@
+// What travels between files: headers as Python writes them (inspector/views/header_types.py; a test compares the names), and
+// what the canvases keep. Types alone: no browser reads this file.
+
+/** Two numbers: layer and head, row and column, or x and y. */
+export type Pair = [number, number];
+export type RGB = [number, number, number];
+export type Scale = "linear" | "sqrt" | "log";
+
+// ---- headers, written by Python ----------------------------------------------------------------------
+
+/** One table of numbers: a head's map, vectors, any matrix. */
+export interface MapHeader {
+  rows: string[];
+  columns: string[] | null;
+  pool: Pair;
+  bare: boolean;
+  cell: "square" | "free";
+  max_height: number;
+  row_name: string;
+  column_name: string;
+  value_name: string;
+  palette: "sequential" | "diverging";
+  scale: Scale;
+  limit: number;
+  top: number | null;
+  legend: string;
+  masked: string;
+  masked_reading: string;
+  hint: string;
+  label: string;
+  selected: Pair | null;
+  picks: boolean;
+  threshold: number;
+  strip: boolean;
+  join: number | null;
+  shape: Pair;
+  packing: "lower" | "full";
+  version: string;
+}
+
+/** Every head's small picture. */
+export interface GridHeader {
+  heads: number[];
+  groups: number[];
+  notes: string[];
+  side: number;
+  selected: Pair;
+  scale: Scale;
+  pictures: string;
+  label: string;
+  order: [number, number, string][] | null;
+  ordered_by: string;
+}
+
+/** Numbers in line: panels of strips or bars over the same columns. */
+export interface StripsHeader {
+  test_id: string;
+  axis: string[];
+  axis_name: string;
+  turned: boolean;
+  names: string[];
+  notes: string[] | null;
+  partner: number[] | null;
+  marked: number;
+  picks: number[] | null;
+  panels: StripsPanel[];
+  series: string[];
+  hint: string;
+  label: string;
+  count: number;
+  version: string;
+}
+
+export interface StripsPanel {
+  kind: "strip" | "bars";
+  title: string;
+  also: string;
+  rows: number[];
+  limit: number;
+  scale: Scale | "";
+  upward: boolean;
+}
+
+/** A page in a frame of its own. */
+export interface FrameHeader {
+  title: string;
+  height: number;
+  width: number;
+}
+
+/** What a saved page knows beside its numbers. */
+export interface SavedPage {
+  title: string;
+  facts: Pair2<string>[];
+  footer: string[];
+  styles: Record<string, string>;
+  selected: Pair;
+  details: Details | null;
+}
+
+/** Every head's numbers in a saved page of all heads: one header, and packing, start and end by layer and head. */
+export interface Details {
+  header: MapHeader;
+  numbers: ["lower" | "full", number, number][][];
+}
+
+export type Pair2<T> = [T, T];
+
+/** What the softmax page opens with. */
+export interface SoftmaxPage {
+  numbers: number[];
+  scale: number;
+  added: number;
+  examples: number[][];
+  most: number;
+  largest: number;
+}
+
+// ---- what the canvases keep ----------------------------------------------------------------------------
+
+/** Where a canvas stands: an element, or the shadow root that a host gives it. */
+export type Root = ShadowRoot | HTMLElement;
+
+/** What a host tells a canvas beside its data; all of it may be left out. */
+export interface Host<Picked> {
+  onPick?: (picked: Picked) => void;
+  selected?: Pair;
+}
+
+export interface Theme {
+  dark: boolean;
+  text: string;
+  background: string;
+  accent: string;
+  border: string;
+  font: string;
+  sequential: string[];
+  diverging: string[];
+  masked: string;
+}
+
+/** What every canvas keeps from one message to the next. */
+export interface CanvasState {
+  host: HTMLElement;
+  canvas: HTMLCanvasElement;
+  tip: HTMLElement;
+  readout: HTMLElement;
+  width: number;
+  theme: Theme;
+  observer: ResizeObserver;
+}
+
+export interface GridLayout {
+  size: number;
+  gap: number;
+  left: number;
+  top: number;
+  split: number;
+  columns: number;
+  bandHeight: number;
+  width: number;
+  height: number;
+  shared: boolean;
+  alike: boolean;
+  rank: Map<string, number>;
+}
+
+export interface GridState extends CanvasState {
+  header: GridHeader;
+  body: Uint8Array;
+  layout: GridLayout;
+  look: string;
+  atlas: HTMLCanvasElement;
+  selected: Pair;
+  cursor: Pair | null;
+  hasFocus: boolean;
+  onPick: (picked: Pair) => void;
+}
+
+/** In device pixels where the name begins with plot or cell, else in CSS pixels. */
+export interface MapLayout {
+  dpr: number;
+  width: number;
+  height: number;
+  slanted: boolean;
+  left: number;
+  top: number;
+  x0: number;
+  y0: number;
+  room: number;
+  poolX: number;
+  poolY: number;
+  plotX: number;
+  plotY: number;
+  cellX: number;
+  cellY: number;
+  stepX: number;
+  stepY: number;
+}
+
+export interface MapState extends CanvasState {
+  header: MapHeader;
+  numbers: Float32Array;
+  layout: MapLayout;
+  base: HTMLCanvasElement;
+  legend: HTMLElement;
+  strip: HTMLElement;
+  token: number | null;
+  active: Pair | null;
+  locked: Pair | null;
+  onPick: (picked: Pair) => void;
+}
+
+export interface StripsLayout {
+  dpr: number;
+  width: number;
+  height: number;
+  left: number;
+  step: number;
+  places: { top: number; high: number }[];
+  axisTop: number;
+}
+
+export interface StripsState extends CanvasState {
+  header: StripsHeader;
+  numbers: Float32Array;
+  layout: StripsLayout;
+  base: HTMLCanvasElement;
+  active: number;
+  locked: number;
+  onPick: (picked: number) => void;
+}
+
+/** What Streamlit gives a component (st.components.v2). */
+export interface StreamlitComponent<Data = Uint8Array> {
+  parentElement: ShadowRoot;
+  data: Data;
+  setTriggerValue(name: string, value: unknown): void;
+}
