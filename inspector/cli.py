@@ -136,10 +136,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _app(options: argparse.Namespace) -> int:
-    from inspector.ui.server.launch import launch
+    from inspector.ui.server.launch import start_server
 
     offered = [name.strip() for name in options.models.split(",") if name.strip()] if options.models else None
-    return launch(
+    return start_server(
         model=options.model,
         port=options.port,
         models=offered,

@@ -20,7 +20,7 @@ from inspector.learn import position
 from inspector.learn.shift import shifted
 from inspector.learn.shuffle import shuffled
 from inspector.ui import state
-from inspector.ui.server import results
+from inspector.ui.server import traces
 from reimpl.attention import CausalSelfAttention
 
 N = 40
@@ -300,7 +300,7 @@ def test_a_trace_from_a_file_says_what_needs_the_model_and_keeps_what_does_not(t
     file = traced("grouped", tmp_path).save(tmp_path / "trace.safetensors")
     for page, left in (("Position", "Your own query and key"), ("Mask and heads", "The mask, on and off")):
         app = AppTest.from_file(str(MAIN), default_timeout=120)
-        app.session_state["opened_file"] = results.open_file(file.read_bytes(), "trace.safetensors")
+        app.session_state["uploaded_trace"] = traces.open_file(file.read_bytes(), "trace.safetensors")
         app.switch_page(SCREENS[page]).run()
         assert not app.exception
         assert not app.error

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from inspector import views
 from inspector.analysis import maps
 from inspector.ui import state
-from inspector.ui.server import results
+from inspector.ui.server import results, traces
 
 
 @pytest.mark.packaged
@@ -243,14 +243,14 @@ def test_verification_runs_once_and_is_then_shown_to_everybody(tiny_model, tmp_p
     stages = app.dataframe[0].value
     assert len(stages) == 8
     assert set(stages["ok"]) == {"✓ yes"}
-    assert len(app.dataframe[1].value) == len(results.trace(app.session_state["request"]).layers) * 8
+    assert len(app.dataframe[1].value) == len(traces.trace(app.session_state["request"]).layers) * 8
 
     assert come().success  # no second run, no button
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_a_prompt_too_long_to_keep_its_inputs_is_verified(tiny_model, tmp_path):
-    prompt = "w1 w2" + " " * results.KEEP_INPUT_UP_TO + "w3 w1"
+    prompt = "w1 w2" + " " * traces.KEEP_INPUT_UP_TO + "w3 w1"
     app = AppTest.from_file(str(MAIN), default_timeout=120)
     app.session_state["request"] = state.Request(str(tmp_path), prompt)
     app.switch_page(SCREENS["Verification"]).run()

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # streamlit puts t
 
 from inspector import Trace
 from inspector.model.model import Model
-from inspector.ui.main import main
+from inspector.ui.main import show_app
 from inspector.ui.screens import common
-from inspector.ui.server import results
+from inspector.ui.server import shared
 
 RUN, PAGE, PART, CLICK = "breaks while it runs", "breaks the page", "breaks a part of it", "breaks after a click"
 
@@ -28,14 +28,14 @@ RUN, PAGE, PART, CLICK = "breaks while it runs", "breaks the page", "breaks a pa
 @st.cache_resource(show_spinner=False)
 def watch() -> None:
     """Starts the one thread that writes."""
-    store, target = results.store(), Path(os.environ["WATCHED_STORE"])
+    store, target = shared.shared_store(), Path(os.environ["WATCHED_STORE"])
     alive: weakref.WeakValueDictionary[int, Trace] = weakref.WeakValueDictionary()
 
     def write() -> None:
         while True:
             with store.traces._lock:
                 found = {
-                    "kept": [repr(key) for key in store.traces._kept],
+                    "kept": [repr(key) for key in store.traces._stored],
                     "making": [repr(key) for key in store.traces._making],
                     "alive": [trace.prompt for trace in alive.values()],
                     "threads": sum(thread.name == "store" for thread in threading.enumerate()),
@@ -75,4 +75,4 @@ def watch() -> None:
 
 
 watch()
-main()
+show_app()

@@ -22,7 +22,7 @@ from inspector.trace.trace import STRIP_BYTES
 if TYPE_CHECKING:
     from inspector.trace.trace import Trace
 
-FARTHEST = 8  # "look back k" is measured for k up to this
+FARTHEST = 8  # tokens back: "k tokens back" is measured for k up to this
 
 
 @dataclass(frozen=True)
@@ -36,28 +36,30 @@ class Measure:
 
 
 MEASURES = (
-    Measure("first", "Look at the first token", "mean weight on the first token (the attention sink of many heads)"),
-    Measure("itself", "Look at themselves", "mean weight of each token on itself"),
+    Measure("first", "Attends to the first token", "mean weight on the first token (the attention sink of many heads)"),
+    Measure("itself", "Attends to itself", "mean weight of each token on itself"),
     *(
         Measure(
             f"back {k}",
-            "Look back 1: at the previous token" if k == 1 else f"Look back {k}",
+            "Previous token" if k == 1 else f"{k} tokens back",
             f"mean weight on the token {k} before",
         )
         for k in range(1, FARTHEST + 1)
     ),
     Measure(
         "repeated",
-        "Continue a repetition (induction)",
+        "Continues a repetition (induction)",
         "mean weight on the tokens that came after earlier occurrences of the same token, over tokens that occurred "
         "before (0 in a prompt without repetitions)",
     ),
-    Measure("same", "Look at the same token", "mean weight on earlier occurrences of the same token, where there are"),
-    Measure("entropy", "Look widely", "mean entropy of a row of weights, in bits: 3 bits are 8 tokens alike"),
     Measure(
-        "narrow", "Look at few tokens", "mean entropy of a row of weights, in bits, the smallest first", largest=False
+        "same", "Attends to the same token", "mean weight on earlier occurrences of the same token, where there are"
     ),
-    Measure("distance", "Look far back", "mean distance in tokens between a query token and what it looks at"),
+    Measure("entropy", "Attends broadly", "mean entropy of a row of weights, in bits: 3 bits are 8 tokens alike"),
+    Measure(
+        "narrow", "Attends narrowly", "mean entropy of a row of weights, in bits, the smallest first", largest=False
+    ),
+    Measure("distance", "Attends far back", "mean distance in tokens between a query token and what it looks at"),
 )  # fmt: skip
 BY_NAME = {measure.name: measure for measure in MEASURES}
 
@@ -73,8 +75,8 @@ def find(text: str) -> Measure | None:
     words = {
         "previous": "back 1", "induction": "repeated", "repeat": "repeated", "sink": "first", "first": "first",
         "itself": "itself", "themsel": "itself", "self": "itself", "diagonal": "itself", "same": "same",
-        "wide": "entropy", "entropy": "entropy", "few": "narrow", "narrow": "narrow", "sharp": "narrow",
-        "far": "distance", "distance": "distance",
+        "wide": "entropy", "broad": "entropy", "entropy": "entropy", "few": "narrow", "narrow": "narrow",
+        "sharp": "narrow", "far": "distance", "distance": "distance",
     }  # fmt: skip
     return next((BY_NAME[name] for word, name in words.items() if word in said), None)
 

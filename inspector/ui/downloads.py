@@ -17,7 +17,7 @@ import streamlit as st
 from inspector import views
 from inspector.ui import links, uploads
 from inspector.ui.markdown import plain
-from inspector.ui.server import results
+from inspector.ui.server import pictures, results, traces
 from inspector.views.figures import DRAWN_UP_TO, KINDS
 from inspector.views.provenance import model_name
 from inspector.views.tables import MOST_PAIRS
@@ -41,7 +41,7 @@ _TYPES = {
 
 def panel(shown: Current, chosen: Selection) -> None:
     """Draw the two buttons."""
-    with st.container(horizontal=True, key="take_away"):
+    with st.container(horizontal=True, key="downloads"):
         with st.popover("Save", icon=":material/download:"):
             _save(shown, chosen)
         links.panel(shown)
@@ -64,13 +64,13 @@ def _save(shown: Current, chosen: Selection) -> None:
 
     def figure() -> views.Figure:
         scale = chosen.scale
-        traced = results.trace(request)
+        traced = traces.trace(request)
         return views.head_figure(traced, layer, head, kind, scale, dark, without_first=without, verification=said)
 
     def every_head() -> bytes:
-        pictures = results.thumbnails(request)
-        at, traced = (layer, head), results.trace(request)
-        made = views.grid_figure(traced, chosen.scale, dark, selected=at, verification=said, pictures=pictures)
+        thumbnails = pictures.thumbnails(request)
+        at, traced = (layer, head), traces.trace(request)
+        made = views.grid_figure(traced, chosen.scale, dark, selected=at, verification=said, pictures=thumbnails)
         return made.html.encode()
 
     def one(what: str, suffix: str, make: Callable[[], bytes], label: str) -> None:
@@ -86,8 +86,8 @@ def _save(shown: Current, chosen: Selection) -> None:
             one(what, "html", lambda: figure().html.encode(), "HTML page")
     with st.container(horizontal=True):
         if drawn:
-            one("pairs", "csv", lambda: _pairs(results.trace(request), layer, head, "csv"), "CSV")
-            one("pairs", "parquet", lambda: _pairs(results.trace(request), layer, head, "parquet"), "Parquet")
+            one("pairs", "csv", lambda: _pairs(traces.trace(request), layer, head, "csv"), "CSV")
+            one("pairs", "parquet", lambda: _pairs(traces.trace(request), layer, head, "parquet"), "Parquet")
         one("vectors", "safetensors", lambda: _vectors(request, layer, head), "Vectors (safetensors)")
     st.caption("**All heads**")
     with st.container(horizontal=True):
@@ -97,7 +97,7 @@ def _save(shown: Current, chosen: Selection) -> None:
             size = f"{trace.nbytes / 2**20:,.1f} MB"
             _button(
                 file_name(trace, "trace", "safetensors"),
-                lambda: _whole(results.trace(request)),
+                lambda: _whole(traces.trace(request)),
                 f"Whole trace ({size})",
             )
     if not drawn:
@@ -142,13 +142,14 @@ def _button(name: str, make: Callable[[], bytes], label: str) -> None:
 def _pairs(trace: Trace, layer: int, head: int, suffix: str) -> bytes:
     frame = views.frame(trace, layer, head, most_pairs=MOST_PAIRS)
     if suffix == "csv":
-        return frame.to_csv(index=False).encode()
+        text: str = frame.to_csv(index=False)
+        return text.encode()
     written: bytes = frame.to_parquet(None, index=False)
     return written
 
 
 def _vectors(request: Request, layer: int, head: int) -> bytes:
-    return views.vectors(results.trace(request), layer, head).safetensors
+    return views.vectors(traces.trace(request), layer, head).safetensors
 
 
 def _whole(trace: Trace) -> bytes:

@@ -27,8 +27,7 @@ import streamlit as st
 
 from inspector.ui import state
 from inspector.ui.markdown import plain, short
-from inspector.ui.server.limits import limits
-from inspector.ui.server.offer import offer
+from inspector.ui.server.settings import limits, model_choice
 
 if TYPE_CHECKING:
     from inspector.ui.progress import Current
@@ -96,7 +95,7 @@ def prompt_in(fragment: object) -> str | None:
 def linkable(model: str) -> bool:
     """Whether a link may name this model: the server offers it by that name, and it is a name, not a place."""
     named = bool(_NAME.fullmatch(model)) and not model.endswith(".gguf")
-    return named and model in offer().models and not Path(model).exists()
+    return named and model in model_choice().models and not Path(model).exists()
 
 
 def _take() -> None:

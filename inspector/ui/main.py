@@ -32,7 +32,7 @@ PAGES = {
 }
 
 
-def main() -> None:
+def show_app() -> None:
     """One run of the script: sidebar, then the page."""
     streamlit_patches.ask_nobody()
     streamlit_patches.log_no_words()
@@ -51,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    show_app()

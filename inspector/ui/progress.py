@@ -22,8 +22,8 @@ from inspector.text import Progress
 from inspector.ui import state
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.markdown import plain, short
-from inspector.ui.server import results
-from inspector.ui.server.offer import offer
+from inspector.ui.server import traces
+from inspector.ui.server.settings import model_choice
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -48,20 +48,21 @@ class Current:
 
 def current() -> Current | None:
     """The prompt to show, computed now if need be; None (with the reason on screen) if there is none yet."""
-    uploaded = state.opened()
+    uploaded = state.uploaded()
     if uploaded is not None:
         return _file(uploaded)
     asked = state.request()
     if state.problem() is None:
         try:
-            if not offer().allows(asked.model):
-                raise InspectorError(f"'{asked.model}' is not among this server's models: {', '.join(offer().models)}.")
+            if not model_choice().allows(asked.model):
+                names = ", ".join(model_choice().models)
+                raise InspectorError(f"'{asked.model}' is not among this server's models: {names}; choose one of them.")
             if not asked.prompt.strip():
                 raise InspectorError(f'The prompt is empty: type some text, for example "{EXAMPLES[0].prompt}".')
             if not state.agreed() and _asks_first(asked):
                 return _last_one()
-            with progress(_cancel_prompt) as report:
-                traced = results.trace(asked, report)
+            with show_progress(_cancel_prompt) as report:
+                traced = traces.trace(asked, report)
         except Exception as error:
             state.fail(sentence(error))
         else:
@@ -74,8 +75,8 @@ def current() -> Current | None:
 
 def _asks_first(asked: state.Request) -> bool:
     """Of a long prompt what running it costs, and the buttons that run it; False where it can just be run."""
-    with progress(_cancel_prompt) as report:
-        found = results.costs(asked, report)
+    with show_progress(_cancel_prompt) as report:
+        found = traces.costs(asked, report)
     if found is None:
         return False
     with st.container(border=True):
@@ -95,9 +96,9 @@ def _file(uploaded: state.Request) -> Current | None:
     """A trace that the visitor opened from a file, and the line that says so."""
     with st.container(border=True):
         words, close = st.columns([6, 1], vertical_alignment="center")
-        close.button("Close the file", key="close_file", on_click=state.close_file, width="stretch")
+        close.button("Close the file", key="close_file", on_click=state.close_upload, width="stretch")
         try:
-            traced = results.trace(uploaded)
+            traced = traces.trace(uploaded)
         except InspectorError as error:
             words.error(plain(str(error)), icon=":material/warning:")
             return None
@@ -122,8 +123,8 @@ def _last_one() -> Current | None:
         st.info("Nothing to show yet: choose a model and a prompt in the sidebar, then press Run.")
         return None
     st.caption(f"Still showing “{plain(short(shown.prompt))}” in {plain(shown.model)}.")
-    with progress(_forget_shown) as report:
-        return Current(shown, results.trace(shown, report))
+    with show_progress(_forget_shown) as report:
+        return Current(shown, traces.trace(shown, report))
 
 
 def _cancel_prompt() -> None:
@@ -148,7 +149,7 @@ def sentence(error: Exception) -> str:
 
 
 @contextmanager
-def progress(cancel: Callable[..., None], *args: object) -> Iterator[Progress]:
+def show_progress(cancel: Callable[..., None], *args: object) -> Iterator[Progress]:
     """A progress bar that appears only when something takes long enough to be worth it, and then goes. Beside it a
     button: pressed, it ends this run of the script (and with it the wait; the store ends what nobody waits for), and
     `cancel(*args)` is called before the next run, to see to it that the same is not asked for again."""
@@ -182,13 +183,13 @@ def attempt(
     """`make` with progress; None, and the error's sentence on screen, where it fails or was cancelled. may_lack: a
     refusal is no failure there, but what this model or trace does not have. on_cancel: what puts a page back to before
     it was asked for; without it a line offers to start again."""
-    step = (make.__module__, make.__qualname__, state.opened() or state.request())
+    step = (make.__module__, make.__qualname__, state.uploaded() or state.request())
     if step in st.session_state.get(_CANCELLED, ()):
         st.info("Cancelled.", icon=":material/cancel:")
         st.button("Start it again", key=f"again_{step[0]}_{step[1]}", on_click=_start_again, args=(step,))
         return None
     try:
-        with progress(on_cancel or _cancel_step, *(() if on_cancel else (step,))) as report:
+        with show_progress(on_cancel or _cancel_step, *(() if on_cancel else (step,))) as report:
             return make(report)
     except Exception as error:
         if may_lack and isinstance(error, InspectorError):

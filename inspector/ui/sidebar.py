@@ -11,9 +11,8 @@ from inspector.trace import prompt_file
 from inspector.ui import state, uploads
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.markdown import plain
-from inspector.ui.server import results
-from inspector.ui.server.limits import limits
-from inspector.ui.server.offer import Offer, offer
+from inspector.ui.server import traces
+from inspector.ui.server.settings import ModelChoice, limits, model_choice
 
 if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -26,13 +25,13 @@ _TEXT, _TEXT_PROBLEM = "text_file", "text_file_problem"
 
 def show() -> None:
     """Draw the sidebar and take what was typed or chosen."""
-    offered, asked = offer(), state.request()
+    choice, asked = model_choice(), state.request()
     st.session_state.setdefault(_PROMPT, asked.prompt)
     st.session_state.setdefault(_GENERATE, asked.generate)
     written = limits().written
     with st.sidebar:
         st.markdown("## Attention Inspector")
-        _models(offered, asked.model)
+        _models(choice, asked.model)
         st.selectbox(
             "Example prompts",
             [example.title for example in EXAMPLES],
@@ -96,10 +95,10 @@ def _open_trace() -> None:
             on_change=_take_file,
             help='Made by "Save", then "Whole trace", by `trace.save(...)` or by `attention-inspector capture`.',
         )
-        shown, failed = state.opened(), st.session_state.get(_FILE_PROBLEM)
+        shown, failed = state.uploaded(), st.session_state.get(_FILE_PROBLEM)
         if failed and uploaded is not None:
             st.error(plain(failed), icon=":material/warning:")
-        if uploaded is not None and shown is not None and not results.keeps(shown):
+        if uploaded is not None and shown is not None and not traces.is_stored(shown):
             _read(uploaded)  # this server's memory was needed for something else meanwhile
         if uploaded is not None and shown is None and not failed:
             st.button("Show it again", key="show_file", on_click=_take_file)
@@ -107,7 +106,7 @@ def _open_trace() -> None:
 
 def _take_file() -> None:
     uploaded = st.session_state[_FILE]
-    state.close_file()
+    state.close_upload()
     st.session_state[_FILE_PROBLEM] = None
     if uploaded is not None:
         _read(uploaded)
@@ -115,23 +114,23 @@ def _take_file() -> None:
 
 def _read(uploaded: UploadedFile) -> None:
     try:
-        state.open_file(results.open_file(uploaded.getvalue(), uploaded.name))
+        state.show_upload(traces.open_file(uploaded.getvalue(), uploaded.name))
     except InspectorError as error:
         st.session_state[_FILE_PROBLEM] = str(error)
 
 
-def _models(offered: Offer, chosen: str) -> None:
-    names = list(dict.fromkeys([*offered.models, *([chosen] if offered.allows(chosen) else [])]))
+def _models(choice: ModelChoice, chosen: str) -> None:
+    names = list(dict.fromkeys([*choice.models, *([chosen] if choice.allows(chosen) else [])]))
     st.session_state[_MODEL] = chosen  # another field's failure or a new session never leaves it behind
     st.selectbox(
         "Model",
         names,
         key=_MODEL,
-        accept_new_options=offered.open,
+        accept_new_options=choice.any_other,
         on_change=_take_model,
         help=(
             "The packaged model, or type any hub id (owner/name), a folder or a .gguf file, then Enter."
-            if offered.open
+            if choice.any_other
             else "The models this server offers."
         ),
     )
@@ -139,7 +138,7 @@ def _models(offered: Offer, chosen: str) -> None:
 
 def _take_model() -> None:
     name = st.session_state[_MODEL]
-    if name and offer().allows(name.strip()):  # the browser may send anything
+    if name and model_choice().allows(name.strip()):  # the browser may send anything
         state.ask(model=name.strip())
 
 

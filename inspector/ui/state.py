@@ -16,7 +16,7 @@ import streamlit as st
 from inspector.analysis.head_scores import MEASURES
 from inspector.learn.stations import STATIONS
 from inspector.ui.examples import EXAMPLES
-from inspector.ui.server.offer import offer
+from inspector.ui.server.settings import model_choice
 
 if TYPE_CHECKING:
     from inspector.capture.records import LayerInfo
@@ -27,13 +27,13 @@ SHOWS = {
     "weighted_values": "Weight × value length",
 }
 SCALES = {"linear": "Linear", "sqrt": "Square root", "log": "Logarithm"}
-SINKS = {"with": "With the first token", "without": "Without it"}
+SINKS = {"with": "First token shown", "without": "First token hidden"}
 UNITS = {"tokens": "Tokens", "words": "Whole words"}
 VIEWS = {"head": "Head view", "model": "Model view", "neuron": "Neuron view"}  # BertViz's
 ORDERS = {"layers": "All, by layer and head", **{measure.name: measure.title for measure in MEASURES}}
 
 _REQUEST, _SELECTION, _WRITTEN, _PROBLEM = "request", "selection", "address_written", "problem"
-_OPENED, _AGREED = "opened_file", "agreed_request"
+_UPLOADED, _AGREED = "uploaded_trace", "agreed_request"
 NUMBER = re.compile(r"[0-9]{1,7}")  # in an address; whether there is such a layer or token is judged where it is used
 
 
@@ -92,7 +92,7 @@ class Problem:
 def request() -> Request:
     """What this visitor asked for last; on the first visit the first model with the first example."""
     if _REQUEST not in st.session_state:
-        st.session_state[_REQUEST] = Request(offer().models[0], EXAMPLES[0].prompt)
+        st.session_state[_REQUEST] = Request(model_choice().models[0], EXAMPLES[0].prompt)
     asked: Request = st.session_state[_REQUEST]
     return asked
 
@@ -115,7 +115,7 @@ def ask(
     )
     st.session_state[_REQUEST] = wanted
     st.session_state.pop(_PROBLEM, None)
-    close_file()
+    close_upload()
 
 
 def problem() -> Problem | None:
@@ -140,20 +140,20 @@ def agreed() -> bool:
     return bool(st.session_state.get(_AGREED) == request())
 
 
-def opened() -> Request | None:
+def uploaded() -> Request | None:
     """The uploaded trace that is shown instead of the request, if any."""
-    found: Request | None = st.session_state.get(_OPENED)
+    found: Request | None = st.session_state.get(_UPLOADED)
     return found
 
 
-def open_file(uploaded: Request) -> None:
+def show_upload(uploaded: Request) -> None:
     """Show an uploaded trace; the request stays as it is, for when the file is closed."""
-    st.session_state[_OPENED] = uploaded
+    st.session_state[_UPLOADED] = uploaded
 
 
-def close_file() -> None:
+def close_upload() -> None:
     """Back to what was asked for."""
-    st.session_state.pop(_OPENED, None)
+    st.session_state.pop(_UPLOADED, None)
 
 
 # -- the selection ---------------------------------------------------------------------------------------

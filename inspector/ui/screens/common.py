@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from inspector.trace.trace import Trace
 
 
-def opening(how_to_read: str) -> tuple[Current, state.Selection] | None:
+def begin_page(how_to_read: str) -> tuple[Current, state.Selection] | None:
     """How every page but the first begins: how to read it, the prompt on screen (None, with the reason on screen, if
     there is none yet), facts about it, and what is selected."""
     st.markdown(f"**How to read it.** {how_to_read}")

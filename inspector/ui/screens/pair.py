@@ -27,14 +27,14 @@ AFTER, BEFORE = "After RoPE", "Before RoPE"
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "One query token looks at one key token: multiply their query vector and key vector dimension by dimension and "
         "add up, and you have the score; times the scale, and compared by a softmax with the scores of all keys this "
         "query may look at, it is the attention weight."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace, layer, head = shown.trace, chosen.layer, chosen.head
     st.subheader(f"Layer {layer}, head {head}", anchor=False)
     query, key, row = common.pair_pickers(trace, chosen)

@@ -12,7 +12,7 @@ from inspector.ui import downloads
 from inspector.ui.components.heatmap import similarity_map, vector_map
 from inspector.ui.progress import attempt
 from inspector.ui.screens import common
-from inspector.ui.server import results
+from inspector.ui.server import pictures
 
 BETWEEN_UP_TO = 512  # tokens whose angles are drawn
 LABELS_UP_TO = 40  # tokens that are named on the plane; beyond, pointing names them
@@ -26,14 +26,14 @@ WHAT = {
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "Each row is a token, each column one of the vector's dimensions; blue is below zero, orange above. RoPE turns "
         "query and key by the token's position, so that their product depends on how far apart two tokens are; values "
         "are not turned."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace, layer = shown.trace, shown.trace.layers[chosen.layer]
     st.subheader(f"Layer {chosen.layer}, head {chosen.head}", anchor=False)
     with st.container(horizontal=True):
@@ -43,7 +43,7 @@ def show() -> None:
         st.info("This layer's rotation cannot be switched off: its vectors are shown after it.", icon=":material/info:")
     elif not layer.rope:
         st.info("This layer does not use RoPE: queries and keys are compared as they are.", icon=":material/info:")
-    found = attempt(lambda report: results.vectors(shown.request, chosen.layer, chosen.head, report))
+    found = attempt(lambda report: pictures.vectors(shown.request, chosen.layer, chosen.head, report))
     if found is None:
         return
     labels = list(trace.tokens.labels)

@@ -36,14 +36,14 @@ ORDER = list(STATIONS)
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "Follow one query token through one head, a step at a time, from its text to the next layer. Every number is "
         "the model's; formula, shapes and picture stand together. Words below a picture say what they mean when you "
         "point at them."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace, layer, head = shown.trace, chosen.layer, chosen.head
     query, key, row = common.pair_pickers(trace, chosen)
     _steps(chosen.station)

@@ -24,8 +24,14 @@ from typing import Any
 
 from inspector.errors import InspectorError
 from inspector.model.memory import MEMORY_VARIABLE, memory_budget, memory_bytes
-from inspector.ui.server.limits import TOKENS_VARIABLE, WRITTEN_VARIABLE, limits
-from inspector.ui.server.offer import LOOPBACK, MODEL_VARIABLE, MODELS_VARIABLE
+from inspector.ui.server.settings import (
+    LOOPBACK,
+    MODEL_VARIABLE,
+    MODELS_VARIABLE,
+    TOKENS_VARIABLE,
+    WRITTEN_VARIABLE,
+    limits,
+)
 
 DEFAULT_PORT = 8501
 START_SECONDS = 60.0
@@ -72,7 +78,7 @@ def arguments(host: str | None = None, allow_hosts: Sequence[str] = ()) -> list[
     ]
 
 
-def launch(
+def start_server(
     model: str | None = None,
     *,
     port: int | None = None,

@@ -13,7 +13,7 @@ from inspector.learn import costs
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
-from inspector.ui.server import results
+from inspector.ui.server import traces
 
 if TYPE_CHECKING:
     from inspector.text import Progress
@@ -35,13 +35,13 @@ USUAL = (8192, 4096)  # tokens and d_model of the well-known example
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "Each line is what one thing takes in memory as the prompt grows. Both axes are logarithmic: twice as steep "
         "means growing with n². Dots are real tensors, counted to the byte; lines are formulas."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace, layer = shown.trace, chosen.layer
     found = attempt(lambda _: costs.sizes(trace))
     if found is None:
@@ -78,11 +78,11 @@ def _count(shown: Current, layer: int) -> tuple[costs.Parameters | None, pd.Data
         return None, None, ""
 
     def make(trace: Trace, report: Progress) -> tuple[costs.Parameters, pd.DataFrame, str]:
-        model = results.model(shown.request)
+        model = traces.model(shown.request)
         counts, why = costs.measured(trace, layer, report)
         return costs.parameters(model), counts, why
 
-    made = attempt(lambda report: results.result(shown.request, ("costs", layer), make, progress=report))
+    made = attempt(lambda report: traces.from_trace(shown.request, ("costs", layer), make, progress=report))
     return made or (None, None, "")
 
 

@@ -16,7 +16,7 @@ from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, number
 from inspector.ui.screens.labs import four_ways_cross, four_ways_dropout
-from inspector.ui.server import results
+from inspector.ui.server import results, traces
 
 if TYPE_CHECKING:
     from inspector import Trace
@@ -28,14 +28,14 @@ NUMBERS_SHOWN = 5
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "One query token's context vector in one head, computed in four ways from the same queries, keys and values. "
         "Green: equal, but for rounding in another order. Red: ways that are spoilt on purpose, to show that a mistake "
         "would be seen."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace = shown.trace
     query = chosen.query if chosen.query >= 0 else trace.n - 1
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -64,7 +64,7 @@ def _four(shown: Current, chosen: state.Selection, query: int, block: int) -> No
     layer, head = chosen.layer, chosen.head
 
     def make(report: Progress) -> list[Way]:
-        return results.result(
+        return traces.from_trace(
             shown.request,
             ("four ways", layer, head, query, block),
             lambda trace, _: four_ways.four_ways(trace, layer, head, query, block=block),

@@ -14,7 +14,7 @@ from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens.common import label, number
-from inspector.ui.server import results
+from inspector.ui.server import traces
 
 if TYPE_CHECKING:
     from inspector import Trace
@@ -42,7 +42,7 @@ def draw(shown: Current, chosen: Selection) -> None:
     other = replace(shown.request, prompt=st.session_state[OTHER], generate=0)
 
     def make(report: Progress) -> tuple[Trace, cross.Crossed]:
-        theirs = results.trace(other, report)
+        theirs = traces.trace(other, report)
         report("Crossing both texts", None)
         return theirs, cross.crossed(shown.trace, theirs, chosen.layer, chosen.head)
 

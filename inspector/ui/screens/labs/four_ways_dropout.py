@@ -14,7 +14,7 @@ from inspector.learn import dropout
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens.common import label
-from inspector.ui.server import results
+from inspector.ui.server import traces
 
 if TYPE_CHECKING:
     from inspector import Trace
@@ -56,7 +56,7 @@ def _here(shown: Current, layer: int) -> None:
             return dropout.at_inference(trace, layer)
 
         try:
-            found = results.result(shown.request, ("at inference", layer), again, progress=report)
+            found = traces.from_trace(shown.request, ("at inference", layer), again, progress=report)
         except InspectorError as error:
             return str(error), False
         mode = "is in training mode" if found.training else "is not in training mode, so nothing is dropped"
@@ -103,7 +103,7 @@ def _row(trace: Trace, query: int, p: float, keys: list[int], weights: pd.DataFr
 
 def _chart(long: pd.DataFrame) -> alt.Chart:
     colour = alt.Scale(domain=list(KINDS), range=list(KINDS.values()))
-    return (
+    chart: alt.Chart = (
         alt.Chart(long)
         .mark_bar()
         .encode(
@@ -115,3 +115,4 @@ def _chart(long: pd.DataFrame) -> alt.Chart:
         )
         .properties(height=380)
     )
+    return chart

@@ -20,20 +20,20 @@ from inspector.ui.markdown import count, ordered, plain, short
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, number
-from inspector.ui.server import results
+from inspector.ui.server import traces
 
 _PAGES = Path(common.__file__).resolve().parent
 
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "In “The cat sat on the mat because it was tired.”, what does “it” look at? First as a toy of five numbers per "
         "vector, to change as you like; then in every head of the real model."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     _toy()
     _model(shown, chosen)
 
@@ -153,7 +153,7 @@ def _model(shown: Current, chosen: state.Selection) -> None:
     def rank(traced: Trace, say: Progress) -> pd.DataFrame:
         return toy.ranking(traced, query, key, on_layer=lambda done, total: say("Asking every head", done / total))
 
-    frame = attempt(lambda report: results.result(shown.request, ("ranking", query, key), rank, progress=report))
+    frame = attempt(lambda report: traces.from_trace(shown.request, ("ranking", query, key), rank, progress=report))
     if frame is not None:
         _ranked(trace, frame, chosen, query, key)
 

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "Above, one head's weights as the model computes them and as they would be if every query token could look at "
         "every key token. Below, what each head of the layer gives to one token's attention output: a share of its "
         "own, and the shares add up to the output."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace, layer, head = shown.trace, chosen.layer, chosen.head
     query = chosen.query if chosen.query >= 0 else trace.n - 1
     st.subheader(f"Layer {layer}, head {head}", anchor=False)

@@ -29,14 +29,14 @@ TYPED = ("1 0 0.5 0.5", "1 0 0.5 -0.5")  # shown until the visitor types
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "RoPE turns a query and a key two dimensions at a time, each plane at its own speed, by an angle of position "
         "times speed. What the two are then turned *against each other* depends on their distance alone, and so does "
         "their score. Dashed arrows are before rotation, solid ones after it."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace, layer, head = shown.trace, chosen.layer, chosen.head
     st.subheader(f"Layer {layer}, head {head}", anchor=False)
     query, key, _ = common.pair_pickers(trace, chosen)

@@ -25,14 +25,14 @@ FACTORS = (0.1, 1.0, 10.0, 100.0)
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "Softmax turns any numbers into positive shares that add up to 1: e to the power of each, divided by the sum "
         "of all of these. Move the scale and watch the shares sharpen or flatten; below, what that means for the real "
         "scores of this model."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     common.terms("softmax", "scale", "entropy")
     _try_it()
     softmax_scores.draw(shown, chosen)

@@ -13,7 +13,7 @@ from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import number
-from inspector.ui.server import results
+from inspector.ui.server import traces
 
 if TYPE_CHECKING:
     from inspector import Trace
@@ -30,7 +30,7 @@ def draw(shown: Current, chosen: Selection) -> None:
     st.markdown("#### Why scores are divided by √d_head: this model's real scores")
 
     def make(report: Progress) -> tuple[pd.DataFrame, spread.Variance]:
-        frame = results.result(
+        frame = traces.from_trace(
             shown.request,
             ("softmax spreads",),
             lambda traced, say: spread.spreads(
@@ -38,7 +38,7 @@ def draw(shown: Current, chosen: Selection) -> None:
             ),
             progress=report,
         )
-        found = results.result(
+        found = traces.from_trace(
             shown.request,
             ("softmax variance", layer, head),
             lambda traced, _: spread.variance(traced, layer, head),

@@ -17,7 +17,7 @@ from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.markdown import count, plain, short
 from inspector.ui.progress import attempt
 from inspector.ui.screens import common
-from inspector.ui.server import results
+from inspector.ui.server import traces
 
 if TYPE_CHECKING:
     from inspector.text import Progress
@@ -48,13 +48,13 @@ class Pair:
 
 def show() -> None:
     """Draw the screen for two prompts of its own; the prompt on screen stays as it is."""
-    opened = common.opening(
+    page = common.begin_page(
         "The same word in two prompts, through the sidebar's model. The line is how far apart its two vectors are when "
         "they enter each layer: 0 is the same vector, and the word begins as the same embedding."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     if shown.request.file:
         st.info("This page runs the model on two prompts of its own: close the file to use it.", icon=":material/info:")
         return
@@ -102,7 +102,7 @@ def _pair(model: str, texts: tuple[str, str], word: str, report: Progress) -> Pa
     if empty := [name for name, text in zip(("first", "second"), texts, strict=True) if not text.strip()]:
         raise InspectorError(f'The {empty[0]} prompt is empty: type some text with the word in it, such as "we have".')
     requests = [state.Request(model, text) for text in texts]
-    first, second = (results.trace(request, report) for request in requests)
+    first, second = (traces.trace(request, report) for request in requests)
     at, other = contexts.find(first.tokens, word), contexts.find(second.tokens, word)
 
     def make(_: Trace, say: Progress) -> Pair:
@@ -128,7 +128,7 @@ def _pair(model: str, texts: tuple[str, str], word: str, report: Progress) -> Pa
         )
 
     name = ("contexts", texts[1], at, other)
-    return results.result(requests[0], name, make, size=lambda _: first.nbytes + second.nbytes, progress=report)
+    return traces.from_trace(requests[0], name, make, size=lambda _: first.nbytes + second.nbytes, progress=report)
 
 
 def _where(pair: Pair) -> None:
