@@ -126,7 +126,7 @@ def test_examples_run_at_once():
     box.set_value(EXAMPLES[1].title).run()
     assert not app.exception
     assert app.sidebar.text_area[0].value == EXAMPLES[1].prompt
-    assert any("To see here" in text.value for text in app.caption)
+    assert any("Look for" in text.value for text in app.caption)
 
 
 @pytest.mark.packaged
@@ -269,7 +269,7 @@ def test_heads_in_order_of_what_they_do():
     readings = [float(reading.split()[-1]) for _, _, reading in header["order"]]
     assert readings == sorted(readings, reverse=True)
     assert header["order"][0][:2] == [16, 0]  # the head of the first example: one token back
-    app.selectbox(key="order_field").set_value("Look back 3").run()
+    app.selectbox(key="order_field").set_value("3 tokens back").run()
     assert address_of(app)["order"] == "back 3"
     app.selectbox(key="order_field").set_value("All, by layer and head").run()
     assert payloads(app, "grid", "uint8")[0]["order"] is None

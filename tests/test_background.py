@@ -81,6 +81,24 @@ def test_it_pauses_while_somebody_waits():
     assert work.over.wait(20)
 
 
+def test_it_rests_as_long_as_each_step_took():
+    done, clock = [], Clock()
+
+    def steps() -> Iterator[None]:
+        for number in range(2):
+            done.append(number)
+            clock.advance(3)
+            yield
+
+    background = Background(lambda: False, now=clock.now, sleep=clock.sleep)
+    background.run("a", steps)
+    clock.wait_for_sleeper()
+    clock.advance(2.5)
+    assert done == [0]
+    clock.advance(0.5)
+    until(lambda: done == [0, 1])
+
+
 def test_what_nobody_asks_for_again_is_dropped_with_what_it_refers_to():
     class Large:
         pass
@@ -107,7 +125,7 @@ def test_what_nobody_asks_for_again_is_dropped_with_what_it_refers_to():
 def test_asking_again_keeps_it_and_the_last_asked_for_comes_first():
     one, other = Steps(10**9), Steps(10**9)
     clock = Clock()
-    background = Background(lambda: False, now=clock.now, sleep=clock.sleep)
+    background = Background(lambda: False, now=clock.now, sleep=lambda _: None)
     for _ in range(10):
         background.run("a", one)
         before = one.done

@@ -154,7 +154,7 @@ def test_a_copied_link_holds_the_selection_and_never_a_path(tmp_path):
     assert "model" not in search
     assert search.endswith("&prompt=in-fragment&generate=2")
     assert tmp_path.name not in search + fragment
-    assert any("a link holds no path" in caption.value for caption in app.caption)
+    assert any("a link contains no path" in caption.value for caption in app.caption)
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
@@ -361,7 +361,7 @@ def test_a_file_that_does_not_fit_together_is_one_sentence(file, tmp_path, facts
 @pytest.mark.packaged
 @pytest.mark.parametrize("facts", [_tokens(labels=["\ud800", "b", "c"]), lambda facts: {**facts, "prompt": "\ud800"}])
 def test_half_a_surrogate_pair_is_no_text(file, tmp_path, facts):
-    with pytest.raises(InspectorError, match="hold half of a surrogate pair"):
+    with pytest.raises(InspectorError, match="contain half of a surrogate pair"):
         uploads.read(changed(file, tmp_path, facts), "made up.safetensors")
 
 

@@ -240,7 +240,7 @@ def test_some_layers_alone(tmp_path):
     assert (maps.thumbnails(part).pixels[:8] == maps.MASKED).all()
     saved = part.save(tmp_path / "part.safetensors")
     assert torch.equal(inspector.open_trace(saved).weights(2, 1), whole.weights(2, 1))
-    with pytest.raises(InspectorError, match="keeps 1 of 3 layers"):
+    with pytest.raises(InspectorError, match="contains 1 of 3 layers"):
         uploads.read(saved.read_bytes(), "part")
     with pytest.raises(InspectorError, match=r"layers=\[3\] cannot be kept: .* has layers 0 to 2"):
         model.trace("w1", layers=[3])

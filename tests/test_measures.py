@@ -51,13 +51,14 @@ def test_one_token_has_no_choice(trace):
 def test_ordering_puts_the_telling_end_first(trace):
     frame = head_scores.measures(trace)
     assert ordered(frame, find("back 1"))["back 1"].is_monotonic_decreasing
-    assert ordered(frame, find("Look at few tokens"))["narrow"].is_monotonic_increasing
+    assert ordered(frame, find("Attends narrowly"))["narrow"].is_monotonic_increasing
 
 
 @pytest.mark.parametrize(
     ("words", "name"),
-    [("heads that look back 1", "back 1"), ("look back 3", "back 3"), ("previous token", "back 1"),
-     ("induction", "repeated"), ("Look widely", "entropy"), ("attention sink", "first"), ("far away", "distance")],
+    [("heads that look back 1", "back 1"), ("look back 3", "back 3"), ("3 tokens back", "back 3"),
+     ("previous token", "back 1"),
+     ("induction", "repeated"), ("Attends broadly", "entropy"), ("attention sink", "first"), ("far away", "distance")],
 )  # fmt: skip
 def test_words_find_a_measure(words, name):
     assert find(words).name == name

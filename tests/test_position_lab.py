@@ -239,7 +239,7 @@ def test_the_page_shows_these_numbers(houston):
     shown = {metric.label: metric.value.replace("−", "-") for metric in app.metric}
     first = planes.loc[planes["position"].abs().idxmax()]
     assert shown["share of the score"] == f"{first['share']:.5g}"
-    assert shown["made by position"] == f"{first['position']:.5g}"
+    assert shown["from position"] == f"{first['position']:.5g}"
     app.select_slider(key="position_plane").set_value(20).run()
     shown = {metric.label: metric.value.replace("−", "-") for metric in app.metric}
     assert shown["share of the score"] == f"{planes['share'][20]:.5g}"

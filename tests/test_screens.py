@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from screen_app import MAIN, SCREENS, address_of, open_app, payloads, press, whole
+from screen_app import MAIN, READS, SCREENS, address_of, open_app, payloads, press, whole
 from streamlit.testing.v1 import AppTest
 
 from inspector import views
@@ -20,7 +20,7 @@ from inspector.ui.server import results, traces
 def test_every_screen_opens_with_a_prompt_already_on_it(screen):
     app = open_app(screen)
     assert not app.error
-    assert any("How to read it" in text.value for text in app.markdown)
+    assert any(READS[screen] in text.value for text in [*app.markdown, *app.caption])
     assert any("8 tokens" in text.value for text in app.caption)
 
 

@@ -111,7 +111,7 @@ def test_where_a_word_stands(smollm):
     assert houston.last > houston.first  # several tokens: the last has seen the whole word
     assert contexts.find(tokens, "日本").last == len(tokens) - 1
     for word in ("lightn", "moon", "ight"):
-        with pytest.raises(InspectorError, match=f"“{word}” is no word of"):
+        with pytest.raises(InspectorError, match=f"“{word}” does not occur in"):
             contexts.find(tokens, word)
     with pytest.raises(InspectorError, match="No word is given"):
         contexts.find(tokens, "  ")
@@ -159,7 +159,7 @@ def test_the_page_takes_examples_and_typed_words_and_refuses_in_a_sentence():
     compare(app, first="Have *fun* <b>", second="we have", word="have")
     assert any("Two different tokens of the vocabulary" in text.value for text in app.markdown)
     compare(app, word="[moon](x)")
-    assert "is no word of" in app.error[0].value
+    assert "does not occur in" in app.error[0].value
     assert r"\[moon\]" in app.error[0].value
     compare(app, first=" ")
     assert "first prompt is empty" in app.error[0].value

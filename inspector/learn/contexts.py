@@ -66,7 +66,7 @@ def find(tokens: Tokens, word: str) -> Place:
     pattern = rf"(?<!\w){re.escape(wanted)}(?!\w)"
     found = list(re.finditer(pattern, text)) or list(re.finditer(pattern, text, re.IGNORECASE))
     if not found:
-        raise InspectorError(f"“{wanted}” is no word of “{text.strip()}”; type a word that stands in both prompts.")
+        raise InspectorError(f"“{wanted}” does not occur in “{text.strip()}”: type a word that stands in both prompts.")
     start, end = found[-1].span()
     owners: list[int] = []  # of each character, the token it belongs to
     for position, piece in enumerate(tokens.texts):

@@ -15,14 +15,14 @@ TERMS = {
     "W_q": "Learned matrix that makes query vectors. One layer's is [heads × d_head, d_model]; each head owns a slice.",
     "W_k": "Learned matrix that makes key vectors. Several query heads may share one key/value head's slice.",
     "W_v": "Learned matrix that makes value vectors. Several query heads may share one key/value head's slice.",
-    "W_o": "Learned matrix that blends the context vectors of all heads into the attention output, "
+    "W_o": "Learned matrix that projects the context vectors of all heads to the attention output, "
     "[d_model, heads × d_head].",
     "d_model": "How many numbers a token's vector has on its way through the layers.",
     "d_head": "How many numbers a query or key vector has in one head.",
     "head": "One of several attentions that a layer computes side by side, each with its own slices of W_q and W_o; "
     "those of W_k and W_v may be shared.",
     "query vector": "What a token looks for, [d_head]: the attention input times W_q.",
-    "key vector": "What a token offers to be found by, [d_head]: the attention input times W_k.",
+    "key vector": "What a token advertises, [d_head]: the attention input times W_k.",
     "value vector": "What a token passes on when it is looked at: the attention input times W_v.",
     "RoPE": "Rotary position embedding: each pair of a query's or key's dimensions is turned by an angle that grows "
     "with the token's position. A product of two turned vectors depends on positions only by their distance.",
@@ -39,7 +39,8 @@ TERMS = {
     "in some models after a norm or a factor.",
     "query token": "The token that looks: a row of the attention grid.",
     "key token": "A token that is looked at: a column of the attention grid.",
-    "entropy": "How widely a row of weights is spread, in bits: 0 bits: one token; 3 bits: as wide as 8 tokens alike.",
-    "key/value cache": "While a model writes, the keys and values of all tokens so far, kept so that each new token "
+    "entropy": "How broadly a row of weights is spread, in bits: 0 bits: one token; 3 bits: like 8 equally likely "
+    "tokens.",
+    "key/value cache": "While a model writes, the keys and values of all tokens so far, stored so that each new token "
     "needs only its own.",
 }

@@ -1,4 +1,4 @@
-"""The sidebar every page shares: model, prompt with examples, Run. What is asked for goes to `state.ask`."""
+"""Draw the sidebar that every page shares: model, prompt with examples, Run."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def show() -> None:
             [example.title for example in EXAMPLES],
             index=None,
             key=_EXAMPLE,
-            placeholder="Try one with something to see",
+            placeholder="Choose an example",
             on_change=_take_example,
         )
         with st.form("prompt_form", border=False):
             st.text_area("Prompt", key=_PROMPT, height=130, placeholder=EXAMPLES[0].prompt)
             if written:  # a server for many may leave writing out
                 st.number_input(
-                    "Let the model go on by tokens", 0, written, key=_GENERATE,
+                    "Write n more tokens", 0, written, key=_GENERATE,
                     help="The model writes this many tokens, the most probable each time; prompt and continuation are "
                     "then run as one text and looked at together.",
                 )  # fmt: skip
@@ -57,7 +57,7 @@ def show() -> None:
 
 
 def _open_text() -> None:
-    """A long prompt from a text file, which becomes the prompt of the field above."""
+    """Draw the upload of a text file, which becomes the prompt of the field above."""
     with st.expander("Prompt from a file"):
         st.file_uploader(
             "Text file (UTF-8)",
@@ -71,6 +71,7 @@ def _open_text() -> None:
 
 
 def _take_text() -> None:
+    """Take the uploaded text as the prompt."""
     uploaded = st.session_state[_TEXT]
     st.session_state[_TEXT_PROBLEM] = None
     if uploaded is None:
@@ -85,7 +86,7 @@ def _take_text() -> None:
 
 
 def _open_trace() -> None:
-    """A trace saved earlier, here or elsewhere: uploaded by the visitor, never read from a path of this machine."""
+    """Draw the upload of a trace saved earlier, here or elsewhere; never read from a path of this machine."""
     with st.expander("Open a saved trace"):
         uploaded = st.file_uploader(
             "Trace file",
@@ -105,6 +106,7 @@ def _open_trace() -> None:
 
 
 def _take_file() -> None:
+    """Show the uploaded trace."""
     uploaded = st.session_state[_FILE]
     state.close_upload()
     st.session_state[_FILE_PROBLEM] = None
@@ -113,6 +115,7 @@ def _take_file() -> None:
 
 
 def _read(uploaded: UploadedFile) -> None:
+    """Read an uploaded trace; remember the sentence where that fails."""
     try:
         state.show_upload(traces.open_file(uploaded.getvalue(), uploaded.name))
     except InspectorError as error:
@@ -120,8 +123,9 @@ def _read(uploaded: UploadedFile) -> None:
 
 
 def _models(choice: ModelChoice, chosen: str) -> None:
+    """Draw the field that chooses the model."""
     names = list(dict.fromkeys([*choice.models, *([chosen] if choice.allows(chosen) else [])]))
-    st.session_state[_MODEL] = chosen  # another field's failure or a new session never leaves it behind
+    st.session_state[_MODEL] = chosen  # whatever happened to another field or session
     st.selectbox(
         "Model",
         names,
@@ -131,22 +135,25 @@ def _models(choice: ModelChoice, chosen: str) -> None:
         help=(
             "The packaged model, or type any hub id (owner/name), a folder or a .gguf file, then Enter."
             if choice.any_other
-            else "The models this server offers."
+            else "The models that this server was started with."
         ),
     )
 
 
 def _take_model() -> None:
+    """Ask for the chosen model."""
     name = st.session_state[_MODEL]
     if name and model_choice().allows(name.strip()):  # the browser may send anything
         state.ask(model=name.strip())
 
 
 def _take_prompt() -> None:
+    """Ask for the typed prompt."""
     state.ask(prompt=st.session_state[_PROMPT] or "", generate=int(st.session_state.get(_GENERATE) or 0))
 
 
 def _take_example() -> None:
+    """Ask for the chosen example."""
     title = st.session_state[_EXAMPLE]
     for example in EXAMPLES:
         if example.title == title:

@@ -64,7 +64,7 @@ function draw() {
   const bits = weights.reduce((sum, weight) => sum - (weight > 0 ? weight * Math.log2(weight) : 0), 0);
   field("summary").textContent =
     `The shares add up to ${shown(weights.reduce((sum, weight) => sum + weight, 0))}. ` +
-    `Entropy ${bits.toFixed(3)} bits: as wide as ${shown(2 ** bits)} numbers alike, of ${numbers.length}.`;
+    `Entropy ${bits.toFixed(3)} bits: like ${shown(2 ** bits)} equally likely options, of ${numbers.length}.`;
 }
 
 /** A slider beside a field: each moves the other. */

@@ -126,7 +126,7 @@ def vector_map(picture: Picture, tokens: Sequence[str], *, name: str, limit: flo
         "value_name": name if k == 1 else f"{name}, farthest from zero",
         "legend": "",
         "masked_reading": "",
-        "hint": "Point at a cell: its exact number appears here.",
+        "hint": "Hover for exact values.",
         "label": f"{name} of each token, a column per dimension",
     }
     _show(header, picture, key)

@@ -94,7 +94,7 @@ def aligned(
             for at, panel in enumerate(panels)
         ],
         "series": [{"name": panel.series} for panel in panels],
-        "hint": "Point at a column, or focus the picture and use the arrow keys: its exact numbers appear here"
+        "hint": "Hover, or use the arrow keys, for exact values"
         + ("; a click or Enter chooses it." if on_pick else "."),
         "label": label,
     }
@@ -137,7 +137,7 @@ def product_strips(frame: pd.DataFrame, *, query: str, key: str, total: str, whe
                 for at, (title, limit) in enumerate(zip(titles, limits, strict=True))
             ],
             "series": [{"name": name} for name in kinds],
-            "hint": "Point at a dimension, or focus the picture and use the arrow keys: its exact numbers appear here.",
+            "hint": "Hover, or use the arrow keys, for exact values.",
             "label": "Query vector, key vector and their elementwise product, a column per dimension",
         },
         values,
@@ -185,7 +185,7 @@ def weight_row(
             "marked": positions.index(chosen) if chosen in positions else -1,
             "panels": panels,
             "series": [{"name": "attention weight"}, {"name": "scaled score"}],
-            "hint": "Point at a key token to read its numbers; click it, or press Enter, to choose it.",
+            "hint": "Hover over a key token for its numbers; click it, or press Enter, to choose it.",
             "label": "Attention weights of this query token, a column per key token: arrow keys move, Enter chooses.",
         },
         np.stack([weights, scores]),
@@ -223,7 +223,7 @@ def plane_bars(frame: pd.DataFrame, name: str) -> None:
                 },
             ],
             "series": [{"name": kind} for kind in ("share", "content", "position")],
-            "hint": "Point at a plane, or focus the picture and use the arrow keys: its exact numbers appear here.",
+            "hint": "Hover, or use the arrow keys, for exact values.",
             "label": "Share of the score of each plane, from short to long wavelengths, and its content and position",
         },
         values,

@@ -1,4 +1,4 @@
-"""The screen Vectors: query and key before and after RoPE and the value of one head, as pictures and numbers."""
+"""Show query and key before and after RoPE and the value of one head, as pictures and numbers: the screen Vectors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from inspector.ui.screens import common
 from inspector.ui.server import pictures
 
 BETWEEN_UP_TO = 512  # tokens whose angles are drawn
-LABELS_UP_TO = 40  # tokens that are named on the plane; beyond, pointing names them
+LABELS_UP_TO = 40  # tokens that are named on the plane; beyond, hovering names them
 
 WHAT = {
     "query": "what each token looks for",
-    "key": "what each token offers to be found by",
+    "key": "what each token advertises",
     "value": "what each token passes on when it is looked at",
 }
 
@@ -66,7 +66,7 @@ def show() -> None:
 
 
 def _between(found: dict[str, np.ndarray], labels: list[str]) -> None:
-    """How the tokens' vectors lie to each other: angles, and a plane to look at."""
+    """Show how the tokens' vectors lie to each other: angles, and a plane to look at."""
     st.markdown("#### Between tokens: which vectors point the same way")
     if len(labels) > BETWEEN_UP_TO:
         st.caption(f"Drawn for prompts of up to {BETWEEN_UP_TO} tokens; this one has {len(labels):,}.")
@@ -91,7 +91,7 @@ def _between(found: dict[str, np.ndarray], labels: list[str]) -> None:
 
 
 def _scatter(frame: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
-    """Points in two shapes and colours, each with its token."""
+    """Draw points in two shapes and colours, each with its token."""
     base = alt.Chart(frame).encode(
         x=alt.X("x", title="first component"),
         y=alt.Y("y", title="second component"),
@@ -106,6 +106,7 @@ def _scatter(frame: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
 
 
 def _numbers(found: dict[str, np.ndarray], labels: list[str]) -> None:
+    """Draw the vectors as a table."""
     st.markdown("#### Numbers: a row per token, a column per dimension")
     names = list(found)
     which = st.segmented_control("Vectors", names, default=names[0], required=True, key="numbers")
@@ -115,9 +116,14 @@ def _numbers(found: dict[str, np.ndarray], labels: list[str]) -> None:
 
 
 def _lengths(found: dict[str, np.ndarray], labels: list[str]) -> None:
+    """List each vector's length."""
     st.markdown("**How long each vector is**")
     before = {name: values for name, values in found.items() if "before" in name}
-    st.caption("RoPE turns query and key vectors and keeps their lengths." if before else "Euclidean length.")
+    st.caption(
+        "Rotation preserves length: query and key vectors are as long after RoPE as before."
+        if before
+        else "Euclidean length."
+    )
     frame = maps.lengths({name: v for name, v in found.items() if name not in before}, labels).rename_axis("position")
     numbers = {name: st.column_config.NumberColumn(format="%.3f", width=105) for name in frame.columns[1:]}
     config = {"token": st.column_config.TextColumn(pinned=True), **numbers}
