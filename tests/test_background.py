@@ -97,6 +97,9 @@ def test_it_rests_as_long_as_each_step_took():
     assert done == [0]
     clock.advance(0.5)
     until(lambda: done == [0, 1])
+    clock.wait_for_sleeper()
+    clock.advance(3)
+    until(lambda: not background.running)
 
 
 def test_what_nobody_asks_for_again_is_dropped_with_what_it_refers_to():
@@ -112,7 +115,7 @@ def test_what_nobody_asks_for_again_is_dropped_with_what_it_refers_to():
             assert used
             yield
 
-    background = Background(lambda: False, now=clock.now, sleep=clock.sleep)
+    background = Background(lambda: False, now=clock.now, sleep=lambda _: None)
     background.run("a", steps)
     del large, steps
     until(lambda: work.done > 10)
