@@ -18,7 +18,8 @@ from inspector.ui.markdown import plain
 from inspector.ui.server import results, shared, traces
 from inspector.ui.server.sessions import EVERY_SECONDS, GRACE_SECONDS, Sessions
 from inspector.ui.server.store import GRACE_SECONDS as LEAVING_SECONDS
-from inspector.ui.server.store import Abandoned, Cache, Store, WorkingMemory
+from inspector.ui.server.store import Abandoned, Cache, Store
+from inspector.ui.server.working_memory import WorkingMemory
 from inspector.ui.state import Request
 
 

@@ -2,8 +2,7 @@
 
 Several people look at one process at the same time. A store keeps what was made most recently within a memory budget,
 lets the least recently used go first, and never makes one thing twice: a second person asking for what is being made
-waits for the first one's. What needs much memory while it is made waits until there is enough. It knows nothing of
-Streamlit, torch or models.
+waits for the first one's. It knows nothing of Streamlit, torch or models.
 """
 
 from __future__ import annotations
@@ -11,18 +10,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from inspector.model.memory import memory_budget
 from inspector.text import Progress
+from inspector.ui.server.working_memory import WorkingMemory
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.1  # how often somebody who waits is told how far it is
-SMALL_PART = 32  # what needs less than this part of the memory is not counted
 GRACE_SECONDS = 2.0  # a click while waiting makes a visitor leave and come back at once
 
 
@@ -227,54 +225,6 @@ class Cache:
         """Bytes of all that is stored, by their sizes when they were last measured."""
         with self._lock:
             return sum(cost for _, cost in self._stored.values())
-
-
-class WorkingMemory:
-    """Memory for what is being made: all that is reserved at once stays within a budget.
-
-    What needs less than a part in SMALL_PART of it is not counted, so that it never waits; the others come in the order
-    in which they ask.
-    """
-
-    def __init__(self, budget: int) -> None:
-        """Start with nothing reserved.
-
-        Args:
-            budget: bytes that may be reserved at once.
-        """
-        self.budget = budget
-        self._reserved = 0
-        self._queue: list[object] = []  # who waits, the first to ask first
-        self._freed = threading.Condition()
-
-    @contextmanager
-    def reserve(self, needed: int, waiting: Callable[[], None]) -> Iterator[None]:
-        """Reserve memory while the with-block runs; wait for it first where others leave too little.
-
-        Args:
-            needed: bytes; more than the budget counts as all of it, for which nothing else may be reserved.
-            waiting: called again and again while waiting; what it raises ends the wait.
-        """
-        if needed * SMALL_PART < self.budget:
-            yield
-            return
-        needed, me = min(needed, self.budget), object()
-        with self._freed:
-            self._queue.append(me)
-            try:
-                while self._queue[0] is not me or self._reserved + needed > self.budget:
-                    waiting()
-                    self._freed.wait(POLL_SECONDS)
-                self._reserved += needed
-            finally:
-                self._queue.remove(me)
-                self._freed.notify_all()
-        try:
-            yield
-        finally:
-            with self._freed:
-                self._reserved -= needed
-                self._freed.notify_all()
 
 
 class Store:
