@@ -102,7 +102,8 @@ def _ranked(trace: Trace, frame: pd.DataFrame, chosen: state.Selection, query: i
     st.markdown(
         f"Of all {count(len(frame), 'head')}, layer {first['layer']:.0f}, head {first['head']:.0f} gives the largest "
         f"attention weight from {here} to {there}: **{first['weight']:.3f}**. "
-        f"Token {there} is the top token in {count(most, 'head')}; the mean over all heads is {frame['weight'].mean():.3f}."
+        f"Token {there} is the top token in {count(most, 'head')}; the mean over "
+        f"all heads is {frame['weight'].mean():.3f}."
     )
     matrix_map(
         toy.head_map(trace, frame).T,
