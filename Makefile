@@ -16,7 +16,7 @@ SCRIPTS := $(wildcard inspector/*/*/*.js inspector/*/*/*.ts inspector/*/*/*.css 
 ON_NODE = PATH="$(CURDIR)/$(NODE):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup app test slow fuzz check check-python check-scripts fix bench coverage screenshots notebook wheel browser clean
+.PHONY: help setup app unit test slow fuzz check check-python check-scripts fix bench coverage screenshots notebook wheel browser clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,11 @@ $(READY): pyproject.toml constraints.txt
 
 app: setup ## open the app on this machine (MODEL=name, folder or .gguf file to start with)
 	$(BIN)/attention-inspector app $(MODEL)
+
+# Mathematics, the server's parts, the plan of the code: files whose quick tests end within a second or two each.
+UNIT := attention background checkpoint docstrings hooked imports mask measures metrics pairs rope store tokens trace
+unit: setup ## run what ends in seconds, without a browser and the packaged model: for use while writing
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not browser and not packaged" $(UNIT:%=tests/test_%.py)
 
 TESTS := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: setup browser ## run the tests

@@ -1,5 +1,5 @@
 """`streamlit run app.py` starts the app, as `attention-inspector app` does."""
 
-from inspector.ui.main import main
+from inspector.ui.main import show_app
 
-main()
+show_app()

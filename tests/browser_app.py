@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +63,15 @@ def require() -> None:
         pytest.skip(reason)
 
 
+def until(condition: Callable[[], bool], seconds: float) -> float:
+    """Wait until it is true; how long that took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, f"not within {seconds:g} s"
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
 @contextmanager
 def running_app(
     *extra: str, environment: dict[str, str] | None = None, script: str = "app.py", says: Path | None = None
@@ -77,15 +86,16 @@ def running_app(
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=log, stderr=log)
     try:
         address = f"http://localhost:{port}"
-        until = time.monotonic() + 60
-        while True:
+
+        def answers() -> bool:
+            assert process.poll() is None, "the app ended at once"
             try:
                 urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()  # noqa: S310
-                break
             except OSError:
-                assert process.poll() is None, "the app ended at once"
-                assert time.monotonic() < until, "the app did not answer within 60 s"
-                time.sleep(0.1)
+                return False
+            return True
+
+        until(answers, 60)
         yield address
     finally:
         process.terminate()
@@ -129,11 +139,11 @@ class Visitor:
         """Wait until the canvas has painted (something other than `unlike`); returns what."""
         canvas = self.page.locator(f'canvas[data-testid="{test_id}"]').first
         canvas.wait_for(timeout=60_000)
-        until = time.monotonic() + 30
-        while (now := canvas.get_attribute("data-painted")) in (None, unlike):
-            assert time.monotonic() < until, "the canvas did not paint anew within 30 s"
-            time.sleep(0.02)
-        return str(now)
+        from playwright.sync_api import expect
+
+        other = "" if unlike is None else f"(?!{re.escape(unlike)}$)"
+        expect(canvas).to_have_attribute("data-painted", re.compile(f"^{other}.+", re.DOTALL), timeout=30_000)
+        return str(canvas.get_attribute("data-painted"))
 
     def run_prompt(self, prompt: str) -> None:
         before = self.painted()

@@ -21,7 +21,7 @@ from browser_app import Visitor
 
 import inspector
 from inspector.model.model import Model
-from inspector.ui.server import offer
+from inspector.ui.server import settings
 
 HOUSTON = "Houston, we have a problem"
 
@@ -46,8 +46,8 @@ def tiny_model(request: pytest.FixtureRequest, tmp_path: Path) -> Model:
 @pytest.fixture(autouse=True)
 def _no_offer_of_this_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     """What this shell's own app was told to offer is no matter of tests."""
-    monkeypatch.delenv(offer.MODEL_VARIABLE, raising=False)
-    monkeypatch.delenv(offer.MODELS_VARIABLE, raising=False)
+    monkeypatch.delenv(settings.MODEL_VARIABLE, raising=False)
+    monkeypatch.delenv(settings.MODELS_VARIABLE, raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,22 @@ from inspector.views.payload import decode
 
 MAIN = Path(inspector.__file__).parent / "ui" / "main.py"
 SCREENS = {title: f"screens/{file}" for pages in PAGES.values() for file, title in pages}
+# Screen -> words of its sentence on how to read it.
+READS = {
+    "Heads": "Each row is a query token, each column a key token",
+    "Vectors": "Each row is a token, each column one of the vector's dimensions",
+    "Pair": "One query token looks at one key token",
+    "BertViz": "Lines run from each query token on the left",
+    "Verification": "A second, independent implementation of attention",
+    "Walkthrough": "Follow one query token through one head",
+    "Softmax": "Softmax turns any numbers into positive shares",
+    "Position": "RoPE turns a query and a key two dimensions at a time",
+    "Mask and heads": "one head's weights as the model computes them",
+    "Context": "Each line is what one thing takes in memory",
+    "Two contexts": "The same word in two prompts",
+    "it → cat": "what does “it” look at?",
+    "Same numbers, four ways": "computed in four ways from the same queries",
+}
 
 
 def open_app(screen: str = "Heads", **address: str) -> AppTest:

@@ -19,7 +19,7 @@ import inspector
 from inspector.ui import state, uploads
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.markdown import plain
-from inspector.ui.server import offer, results
+from inspector.ui.server import pictures, settings, traces
 from inspector.views import canvases
 from inspector.views.payload import decode, encode, pack
 
@@ -71,7 +71,7 @@ def test_a_path_or_prompt_in_the_address_is_not_taken():
 @pytest.mark.packaged
 def test_small_pictures_are_drawn_only_where_they_are_shown(monkeypatch):
     made: list[state.Request] = []
-    monkeypatch.setattr(results, "thumbnails", lambda request, report=None: made.append(request))
+    monkeypatch.setattr(pictures, "thumbnails", lambda request, report=None: made.append(request))
     app = AppTest.from_file(str(MAIN), default_timeout=120)
     app.switch_page(SCREENS["Vectors"]).run()
     assert not app.exception
@@ -128,7 +128,7 @@ def test_examples_run_at_once():
     box.set_value(EXAMPLES[1].title).run()
     assert not app.exception
     assert app.sidebar.text_area[0].value == EXAMPLES[1].prompt
-    assert any("To see here" in text.value for text in app.caption)
+    assert any("Look for" in text.value for text in app.caption)
 
 
 @pytest.mark.packaged
@@ -161,14 +161,14 @@ def test_show_it_goes_to_the_head_that_shows_it():
 
 
 def test_only_the_listed_models_are_offered(monkeypatch):
-    monkeypatch.setenv(offer.MODELS_VARIABLE, json.dumps(["owner/one", "owner/two"]))
-    monkeypatch.setenv(offer.MODEL_VARIABLE, "owner/two")
-    offered = offer.offer()
-    assert offered == offer.Offer(("owner/two", "owner/one"), open=False)
+    monkeypatch.setenv(settings.MODELS_VARIABLE, json.dumps(["owner/one", "owner/two"]))
+    monkeypatch.setenv(settings.MODEL_VARIABLE, "owner/two")
+    offered = settings.model_choice()
+    assert offered == settings.ModelChoice(("owner/two", "owner/one"), any_other=False)
     assert offered.allows("owner/one")
     assert not offered.allows("/etc")
-    monkeypatch.setenv(offer.MODELS_VARIABLE, "a, b")
-    assert offer.offer().models == ("owner/two", "a", "b")
+    monkeypatch.setenv(settings.MODELS_VARIABLE, "a, b")
+    assert settings.model_choice().models == ("owner/two", "a", "b")
 
 
 @pytest.mark.parametrize(
@@ -183,12 +183,12 @@ def test_only_the_listed_models_are_offered(monkeypatch):
     ],
 )
 def test_any_model_only_where_this_machine_alone_listens(monkeypatch, address, hosts, is_open):
-    monkeypatch.setattr(offer.st, "get_option", {"server.address": address, "server.allowedHosts": hosts}.get)
-    assert offer.offer() == offer.Offer((inspector.loading.source.PACKAGED,), open=is_open)
+    monkeypatch.setattr(settings.st, "get_option", {"server.address": address, "server.allowedHosts": hosts}.get)
+    assert settings.model_choice() == settings.ModelChoice((inspector.loading.source.PACKAGED,), any_other=is_open)
 
 
 def test_a_model_outside_the_list_is_refused(monkeypatch):
-    monkeypatch.setenv(offer.MODELS_VARIABLE, json.dumps(["owner/one"]))
+    monkeypatch.setenv(settings.MODELS_VARIABLE, json.dumps(["owner/one"]))
     app = AppTest.from_file(str(MAIN), default_timeout=60)
     app.session_state["request"] = state.Request("/etc", "hello")
     app.run()
@@ -201,27 +201,27 @@ def test_a_model_outside_the_list_is_refused(monkeypatch):
 def test_a_checkpoint_written_anew_is_another_model(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"1")
     request = state.Request(str(tmp_path), "x")
-    before = results._model_key(request)
+    before = traces.model_key(request)
     (tmp_path / "model.safetensors").write_bytes(b"22")
-    assert results._model_key(request) != before
+    assert traces.model_key(request) != before
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_another_dtype_or_revision_is_another_model_and_trace(tiny_model, monkeypatch):
     request = state.Request(str(tiny_model.source.folder), "w1 w2 w3")
-    first, trace = results.model(request), results.trace(request)
-    monkeypatch.setattr(results, "DTYPE", "bfloat16")
-    half = results.trace(request)
+    first, trace = traces.model(request), traces.trace(request)
+    monkeypatch.setattr(traces, "DTYPE", "bfloat16")
+    half = traces.trace(request)
     assert (half.query(0, 0).dtype, trace.query(0, 0).dtype) == (torch.bfloat16, torch.float32)
-    monkeypatch.setattr(results, "REVISION", "another")
-    revised = results._model_key(request)
+    monkeypatch.setattr(traces, "REVISION", "another")
+    revised = traces.model_key(request)
     monkeypatch.undo()
-    assert revised != results._model_key(request)
-    assert results.model(request) is first  # both are kept side by side
-    assert results.trace(request) is trace
-    keys = {results._trace_key(request, first)}
+    assert revised != traces.model_key(request)
+    assert traces.model(request) is first  # both are kept side by side
+    assert traces.trace(request) is trace
+    keys = {traces.key_of_run(request, first)}
     first.source = dataclasses.replace(first.source, revision="moved on")  # a hub's model of the same name
-    assert results._trace_key(request, first) not in keys
+    assert traces.key_of_run(request, first) not in keys
 
 
 def test_plain_text_has_no_markdown_left():

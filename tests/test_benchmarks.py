@@ -14,7 +14,7 @@ from benchmarks.bounds import Size, yardsticks
 from benchmarks.process import ROOT, available, measured
 from benchmarks.ways import TITLES, assert_equal, ids_of, kept_bytes, make, missing, needs
 from inspector.analysis import maps, thumbnails
-from inspector.ui.server import results
+from inspector.ui.server.pictures import SAMPLE
 
 pytestmark = pytest.mark.packaged
 HERE = [way for way in TITLES if not missing(way)]
@@ -120,7 +120,7 @@ def test_pictures_are_compared_with_eager_attention(runs, ids):
 
 
 def test_a_long_prompts_grid_is_drawn_from_a_sample_as_in_the_app(runs, ids, monkeypatch):
-    assert pictures.SAMPLE == results.SAMPLE
+    assert pictures.SAMPLE == SAMPLE
     monkeypatch.setattr(maps, "EXACT_UP_TO", 8)
     monkeypatch.setattr(pictures, "SAMPLE", 4)
     asked = []

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from browser_app import Visitor, same
+from screen_app import READS
+from screen_app import SCREENS as FILES
 
 from inspector import views
 from inspector.analysis import rope_planes
@@ -339,7 +342,7 @@ def test_a_prompt_is_verified_on_its_page(visit):
 def test_heads_are_found_by_words_and_a_clicked_pair_is_kept(visit):
     visitor = visit("/?layer=13&head=8")
     visitor.painted()
-    field = visitor.page.get_by_role("combobox", name=re.compile("Which heads"))
+    field = visitor.page.get_by_role("combobox", name=re.compile("Sort heads by"))
     field.fill("heads that look back 1")
     field.press("Enter")
     grid = visitor.page.locator('canvas[data-testid="heads"][data-order="back 1"]')
@@ -354,10 +357,10 @@ def test_heads_are_found_by_words_and_a_clicked_pair_is_kept(visit):
     visitor.hover_cell(5, 2)
     visitor.page.mouse.down()
     visitor.page.mouse.up()
-    visitor.page.get_by_text("See how this pair's score comes about").wait_for()
+    visitor.page.get_by_text("Explain this score").wait_for()
     assert {"query=5", "key=2"} <= set(visitor.page.url.split("?")[1].split("&"))
     visitor.page.reload()
-    visitor.page.get_by_text("See how this pair's score comes about").wait_for()
+    visitor.page.get_by_text("Explain this score").wait_for()
     visitor.page.get_by_text("(locked)").wait_for()
 
 
@@ -373,7 +376,9 @@ SCREENS += [(path, (("light", "dark")[number % 2],)) for number, path in enumera
 @pytest.mark.parametrize(("path", "schemes"), SCREENS)
 def test_no_serious_accessibility_findings(visit, path, schemes):
     visitor = visit(path, scheme=schemes[0])
-    visitor.page.get_by_text("How to read it").first.wait_for()
+    name = path.split("?")[0].strip("/") or "heads"
+    title = next(title for title, file in FILES.items() if Path(file).stem == name)
+    visitor.page.get_by_text(READS[title]).first.wait_for()
     visitor.page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
     for scheme in schemes:
         visitor.page.emulate_media(color_scheme=scheme)

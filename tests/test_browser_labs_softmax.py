@@ -120,7 +120,7 @@ def test_a_head_is_chosen_by_what_it_looks_at(visit, smollm):
     box = table.bounding_box()
     page.mouse.click(box["x"] + 15, box["y"] + 52)  # the first row's box
     page.get_by_text(re.compile(r"Chosen: layer 13, head 8, weight .*, rank 1 of 270")).wait_for()
-    link = page.get_by_role("link", name="How this pair's weight comes about")
+    link = page.get_by_role("link", name="Explain this score")
     link.click()
     visitor.painted("row")
     page.get_by_text("Layer 13, head 8", exact=True).wait_for()
@@ -131,7 +131,7 @@ def test_a_head_is_chosen_by_what_it_looks_at(visit, smollm):
 def test_four_ways_for_another_token_and_text(visit):
     visitor = visit("/four_ways?layer=16&head=0&query=3")
     page = visitor.page
-    expect(page.get_by_text("4 ways, one vector; 2 spoilt ways caught.")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("4 ways, one vector; 2 planted mistakes caught.")).to_be_visible(timeout=20_000)
     before = visitor.painted("map")
     field = page.get_by_role("textbox", name="The other text")
     field.fill("One two three")

@@ -182,7 +182,7 @@ def test_dtype_and_device_are_judged_before_a_model_is_downloaded(run, monkeypat
 
 
 def test_a_path_that_leads_nowhere_is_said_before_the_app_starts(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("inspector.ui.server.launch.launch", lambda **_: pytest.fail("the app was started first"))
+    monkeypatch.setattr("inspector.ui.server.launch.start_server", lambda **_: pytest.fail("the app was started first"))
     for arguments in ([tmp_path / "nothing"], ["--models", f"owner/name, {tmp_path / 'nothing'}"]):
         assert f"There is no file or folder '{tmp_path / 'nothing'}': check" in run("app", *arguments).refused()
     assert "There is no file or folder 'nothing.gguf': check" in run("app", "nothing.gguf").refused()

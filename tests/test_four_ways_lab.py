@@ -185,7 +185,7 @@ def test_the_page_shows_the_functions_numbers(houston, smollm):
     assert table["largest difference"].to_list() == [way.check.max_abs for way in ways]
     assert table["[1]"].to_list() == [way.context[1] for way in ways]
     assert table["result"].to_list() == ["✓ equal"] * 4 + ["✗ not equal"] * 2
-    assert app.success[0].value == "4 ways, one vector; 2 spoilt ways caught."
+    assert app.success[0].value == "4 ways, one vector; 2 planted mistakes caught."
     header, numbers = payloads(app, "crossed")
     made = cross.crossed(houston, smollm.trace(OTHER), 16, 0)
     assert np.array_equal(whole(header, numbers), made.weights)

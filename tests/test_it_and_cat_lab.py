@@ -116,7 +116,7 @@ def test_the_toy_on_the_page_is_computed_and_follows_what_is_typed():
     app.text_input(key="k_cat").set_value("1 2").run()
     assert "k\\_cat has 2 numbers" in app.error[0].value
     assert len(app.dataframe) == 1  # the real model is still there
-    press(app, "The documents' numbers again")
+    press(app, "Reset")
     assert not app.error
 
 
@@ -143,7 +143,7 @@ def test_the_page_ranks_the_heads_of_the_real_model(cat):
 
 def test_the_token_that_is_meant_is_said():
     app = open_app("it → cat", query="4", key="1")
-    assert any("is 3 tokens, at 0, 1 and 2; meant is the token 1 ou" in text.value for text in app.caption)
+    assert any("is 3 tokens, at 0, 1 and 2; using the token 1 “ou” alone" in text.value for text in app.caption)
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)

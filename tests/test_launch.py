@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 from inspector.errors import InspectorError
 from inspector.loading.source import PACKAGED
 from inspector.ui import state
-from inspector.ui.server import launch, limits, streamlit_patches
+from inspector.ui.server import launch, settings, streamlit_patches
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -68,9 +68,9 @@ def test_a_taken_port_is_one_sentence():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(InspectorError, match=rf"Port {port} cannot be used .* --port {port % 65535 + 1}\.$"):
-            launch.launch(port=port, open_browser=False)
+            launch.start_server(port=port, open_browser=False)
     with pytest.raises(InspectorError, match="between 1 and 65535"):
-        launch.launch(port=70000, open_browser=False)
+        launch.start_server(port=70000, open_browser=False)
 
 
 def handshake(port: int, host: str, *, origin: str = "") -> int:
@@ -113,7 +113,8 @@ def test_the_command_prints_the_address_and_takes_the_app_with_it(tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     code = (
-        f"import sys; from inspector.ui.server.launch import launch; sys.exit(launch(port={port}, open_browser=False))"
+        "import sys; from inspector.ui.server.launch import start_server; "
+        f"sys.exit(start_server(port={port}, open_browser=False))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
@@ -180,21 +181,21 @@ def test_another_address_is_allowed_by_its_own_name_and_loopbacks_alone():
 )
 def test_what_cannot_be_served_is_one_sentence(given, sentence):
     with pytest.raises(InspectorError, match=sentence):
-        launch.launch(open_browser=False, **given)
+        launch.start_server(open_browser=False, **given)
 
 
 def test_a_mistyped_limit_is_not_silently_none(monkeypatch):
-    monkeypatch.setenv(limits.TOKENS_VARIABLE, "lots")
+    monkeypatch.setenv(settings.TOKENS_VARIABLE, "lots")
     with pytest.raises(InspectorError, match="ATTENTION_INSPECTOR_MOST_TOKENS is 'lots': set it to a whole number"):
-        launch.launch(open_browser=False)
+        launch.start_server(open_browser=False)
 
 
 @pytest.mark.packaged
 def test_limits_refuse_with_value_limit_and_next_step(smollm, monkeypatch):
-    assert limits.limits() == limits.Limits(None, 200)
-    monkeypatch.setenv(limits.TOKENS_VARIABLE, "8")
-    monkeypatch.setenv(limits.WRITTEN_VARIABLE, "5")
-    told = limits.limits()
+    assert settings.limits() == settings.Limits(None, 200)
+    monkeypatch.setenv(settings.TOKENS_VARIABLE, "8")
+    monkeypatch.setenv(settings.WRITTEN_VARIABLE, "5")
+    told = settings.limits()
     told.check(smollm, "Houston, we have a problem", 5)  # 8 tokens
     with pytest.raises(InspectorError, match=r"The prompt has 9 tokens, and this server allows 8: shorten it"):
         told.check(smollm, "Houston, we have a problem.", 0)
@@ -204,8 +205,8 @@ def test_limits_refuse_with_value_limit_and_next_step(smollm, monkeypatch):
 
 @pytest.mark.packaged
 def test_the_app_keeps_to_the_limits(monkeypatch):
-    monkeypatch.setenv(limits.TOKENS_VARIABLE, "8")
-    monkeypatch.setenv(limits.WRITTEN_VARIABLE, "0")
+    monkeypatch.setenv(settings.TOKENS_VARIABLE, "8")
+    monkeypatch.setenv(settings.WRITTEN_VARIABLE, "0")
     app = AppTest.from_file(str(Path(launch.__file__).parents[1] / "main.py"), default_timeout=60)
     app.session_state["request"] = state.Request(PACKAGED, "one two three four five six seven eight nine ten")
     app.run()

@@ -24,7 +24,7 @@ from inspector.errors import InspectorError
 from inspector.loading.source import PACKAGED
 from inspector.ui import downloads, links, state, uploads
 from inspector.ui.examples import EXAMPLES
-from inspector.ui.server import limits, offer, results
+from inspector.ui.server import settings, shared, traces
 
 DEFAULT = state.Request(PACKAGED, EXAMPLES[0].prompt)
 PROMPT = 'Red lion, 日本 🙂 שלום\n</script> "quoted" %41 & #?='
@@ -62,15 +62,15 @@ def test_only_an_offered_name_can_stand_in_a_link(monkeypatch, tmp_path):
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
     names = ["owner/one", "two", "/srv/model", "folder", "C:\\model", "a.gguf", "../up", "~/model"]
-    monkeypatch.setenv(offer.MODELS_VARIABLE, json.dumps(names))
+    monkeypatch.setenv(settings.MODELS_VARIABLE, json.dumps(names))
     assert [name for name in names if links.linkable(name)] == ["owner/one", "two"]
     assert not links.linkable("owner/three")
 
 
 def test_an_open_server_does_not_let_a_link_choose(monkeypatch):
     told = {"server.address": "localhost", "server.allowedHosts": ["localhost"]}
-    monkeypatch.setattr(offer.st, "get_option", told.get)
-    assert offer.offer().allows("owner/any")  # typed by whoever sits here
+    monkeypatch.setattr(settings.st, "get_option", told.get)
+    assert settings.model_choice().allows("owner/any")  # typed by whoever sits here
     assert not links.linkable("owner/any")
     assert links.linkable(PACKAGED)
 
@@ -81,7 +81,7 @@ def test_a_link_loads_no_model_that_is_not_offered(monkeypatch, name):
     loaded = []
     monkeypatch.setattr(inspector, "load", lambda model, **_: loaded.append(model))
     monkeypatch.setattr(
-        results, "trace", lambda request, report=None: pytest.fail("ran") if request != DEFAULT else None
+        traces, "trace", lambda request, report=None: pytest.fail("ran") if request != DEFAULT else None
     )
     app = AppTest.from_file(str(MAIN), default_timeout=60)
     app.query_params["model"] = name
@@ -95,7 +95,7 @@ def test_a_link_loads_no_model_that_is_not_offered(monkeypatch, name):
 
 @pytest.mark.packaged
 def test_a_link_opens_the_model_it_names(monkeypatch):
-    monkeypatch.setenv(offer.MODELS_VARIABLE, json.dumps(["owner/never-loaded", PACKAGED]))
+    monkeypatch.setenv(settings.MODELS_VARIABLE, json.dumps(["owner/never-loaded", PACKAGED]))
     app = open_app(model=PACKAGED, layer="5", head="3")
     assert app.session_state["request"] == DEFAULT
     assert not app.warning
@@ -104,7 +104,7 @@ def test_a_link_opens_the_model_it_names(monkeypatch):
 
 
 def test_nothing_is_shown_or_run_before_the_links_prompt_has_come(monkeypatch):
-    monkeypatch.setattr(results, "model", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(traces, "model", lambda *_: pytest.fail("loaded"))
     app = open_app(prompt=links.IN_FRAGMENT, layer="5", head="3")
     assert "Reading the prompt from the link" in app.caption[0].value
     assert not app.sidebar.text_area
@@ -128,7 +128,7 @@ def test_a_link_lets_the_model_write_no_more_than_the_sidebar_does(monkeypatch, 
 @pytest.mark.parametrize(("most", "taken"), [("2000", 1500), ("1000", 1000)])
 def test_a_link_takes_as_many_written_tokens_as_this_server_allows(monkeypatch, most, taken):
     asked: list[dict] = []
-    monkeypatch.setenv(limits.WRITTEN_VARIABLE, most)
+    monkeypatch.setenv(settings.WRITTEN_VARIABLE, most)
     monkeypatch.setattr(links.st, "query_params", {"generate": "1500"})  # as `address` writes it
     monkeypatch.setattr(links.state, "ask", lambda **wanted: asked.append(wanted))
     links._ask(None, "w1 w2")
@@ -154,7 +154,7 @@ def test_a_copied_link_holds_the_selection_and_never_a_path(tmp_path):
     assert "model" not in search
     assert search.endswith("&prompt=in-fragment&generate=2")
     assert tmp_path.name not in search + fragment
-    assert any("a link holds no path" in caption.value for caption in app.caption)
+    assert any("a link contains no path" in caption.value for caption in app.caption)
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
@@ -187,7 +187,7 @@ def test_weights_that_cannot_be_shown_cannot_be_saved(tiny_model, tmp_path):
     app.switch_page(SCREENS["Vectors"]).run()
     whole = {"SVG", "PNG", "HTML page", "CSV", "Parquet", "Vectors (safetensors)", "HTML page of all heads"}
     assert {button.label for button in app.get("download_button")} >= whole
-    results.trace(request).stored[1].unexplained = "a part of it is not modelled"
+    traces.trace(request).stored[1].unexplained = "a part of it is not modelled"
     app.run()
     assert not app.exception
     labels = {button.label for button in app.get("download_button")}
@@ -291,7 +291,7 @@ def test_what_a_file_says_loads_no_model(file, tmp_path, monkeypatch):
 @pytest.mark.packaged
 def test_a_trace_that_went_from_memory_is_read_again(file, monkeypatch):
     app = upload(open_app(), file)
-    monkeypatch.setattr(results.store().traces, "_kept", type(results.store().traces._kept)())
+    monkeypatch.setattr(shared.shared_store().traces, "_stored", type(shared.shared_store().traces._stored)())
     app.run()
     assert not app.exception
     assert not app.error
@@ -361,7 +361,7 @@ def test_a_file_that_does_not_fit_together_is_one_sentence(file, tmp_path, facts
 @pytest.mark.packaged
 @pytest.mark.parametrize("facts", [_tokens(labels=["\ud800", "b", "c"]), lambda facts: {**facts, "prompt": "\ud800"}])
 def test_half_a_surrogate_pair_is_no_text(file, tmp_path, facts):
-    with pytest.raises(InspectorError, match="hold half of a surrogate pair"):
+    with pytest.raises(InspectorError, match="contain half of a surrogate pair"):
         uploads.read(changed(file, tmp_path, facts), "made up.safetensors")
 
 

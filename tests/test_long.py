@@ -7,7 +7,6 @@ import dataclasses
 import inspect
 import json
 import re
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from clock import Clock, until
 from safetensors import safe_open
 from safetensors.torch import save_file
 from screen_app import payloads
@@ -32,9 +32,9 @@ from inspector.model.model import Model
 from inspector.trace.prompt_file import MOST_BYTES, read_prompt
 from inspector.trace.trace import Trace
 from inspector.ui import state, uploads
-from inspector.ui.server import results
-from inspector.ui.server.limits import TOKENS_VARIABLE, WRITTEN_VARIABLE
-from inspector.ui.server.sessions import Holds
+from inspector.ui.server import shared, traces
+from inspector.ui.server.sessions import GRACE_SECONDS, Sessions
+from inspector.ui.server.settings import TOKENS_VARIABLE, WRITTEN_VARIABLE
 from reimpl.blockwise import blockwise_context, strips
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
@@ -241,7 +241,7 @@ def test_some_layers_alone(tmp_path):
     assert (thumbnails.draw_thumbnails(part).pixels[:8] == thumbnails.MASKED).all()
     saved = part.save(tmp_path / "part.safetensors")
     assert torch.equal(inspector.open_trace(saved).weights(2, 1), whole.weights(2, 1))
-    with pytest.raises(InspectorError, match="keeps 1 of 3 layers"):
+    with pytest.raises(InspectorError, match="contains 1 of 3 layers"):
         uploads.read(saved.read_bytes(), "part")
     with pytest.raises(InspectorError, match=r"layers=\[3\] cannot be stored: .* has layers 0 to 2"):
         model.trace("w1", layers=[3])
@@ -340,9 +340,9 @@ def test_the_app_estimates_the_run_that_it_makes(tokens, tmp_path, monkeypatch):
     monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 4200)
     tiny.save("grouped", tmp_path)
     request = state.Request(str(tmp_path), " ".join(["w7"] * tokens), generate=3)
-    found = results.costs(request)
-    assert found.exact.kept_bytes == results.trace(request).nbytes
-    assert found.half.kept_bytes == results.trace(dataclasses.replace(request, precision="float16")).nbytes
+    found = traces.costs(request)
+    assert found.exact.kept_bytes == traces.trace(request).nbytes
+    assert found.half.kept_bytes == traces.trace(dataclasses.replace(request, precision="float16")).nbytes
 
 
 @pytest.mark.parametrize("name", ["doge", "deepseek_v32", "bloom", "gpt_oss", "inkling2_text", "qwen4_exp_text"])
@@ -388,11 +388,7 @@ def test_the_app_says_what_a_long_prompt_costs_before_it_runs(tmp_path, monkeypa
     said = [text.value for text in app.caption]
     assert any("vectors rounded to float16" in words for words in said)
     assert any(re.search("drawn from 64 of 2,100 query tokens; [0-9]+ of 12 heads from all", words) for words in said)
-    for _ in range(100):  # the others follow behind
-        if not any("drawn from 64" in caption.value for caption in app.run().caption):
-            return
-        time.sleep(0.1)
-    raise AssertionError("not all heads have been drawn from all their rows")
+    until(lambda: not any("drawn from 64" in caption.value for caption in app.run().caption))  # by the background
 
 
 def test_exact_cells_are_of_the_picture_above_them(tmp_path, monkeypatch):
@@ -407,7 +403,7 @@ def test_exact_cells_are_of_the_picture_above_them(tmp_path, monkeypatch):
     assert any("**Exact cells**" in text.value and "without the first token" in text.value for text in app.markdown)
     header, numbers = payloads(app, "exact")
     rows, columns = slice(676, 724), slice(0, 48)
-    trace = results.trace(request)
+    trace = traces.trace(request)
     expected = maps.window(trace, 1, 2, rows, columns, without_first=True)
     assert np.allclose(numbers.reshape(header["shape"]), expected, equal_nan=True)
     assert not np.allclose(expected, maps.window(trace, 1, 2, rows, columns), equal_nan=True)
@@ -453,7 +449,7 @@ def test_visitors_read_what_they_can_do(long_request, monkeypatch):
         (half.kept_bytes / 1e9, set(), "shorten the prompt."),
     ):
         monkeypatch.setenv(MEMORY_VARIABLE, str(limit))
-        results.store().results.drop("costs")
+        shared.shared_store().results.drop("costs")
         words, offered = said(long_request)
         assert offered == buttons
         refused = [sentence for sentence in words if "of memory, and this run may use" in sentence]
@@ -469,17 +465,17 @@ def test_visitors_read_what_they_can_do(long_request, monkeypatch):
 
 def test_a_prompt_that_nobody_ran_goes_with_its_tab(long_request, monkeypatch):
     here = {"tab"}
-    holds = Holds(results.store().forget, here.__contains__, grace=0.0, every=0.05)
-    monkeypatch.setattr(results, "get_script_run_ctx", lambda **_: SimpleNamespace(session_id="tab"))
-    monkeypatch.setattr(results, "_holds", lambda: holds)
-    stored = results.store().results
+    clock = Clock()
+    sessions = Sessions(shared.shared_store().forget, here.__contains__, now=clock.now, sleep=clock.sleep)
+    monkeypatch.setattr(shared, "get_script_run_ctx", lambda **_: SimpleNamespace(session_id="tab"))
+    monkeypatch.setattr(shared, "shared_sessions", lambda: sessions)
+    stored = shared.shared_store().results
     before = len(stored), stored.used
-    results.costs(long_request)
+    traces.costs(long_request)
     assert len(stored) == before[0] + 1
     assert stored.used - before[1] > len(long_request.prompt)
     here.clear()
-    for _ in range(100):
-        if len(stored) == before[0]:
-            return
-        time.sleep(0.05)
-    raise AssertionError("the prompt is still in the store")
+    clock.wait_for_sleeper()
+    clock.advance(GRACE_SECONDS)
+    until(lambda: not sessions.watching)
+    assert len(stored) == before[0]

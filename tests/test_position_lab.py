@@ -20,7 +20,7 @@ from inspector.learn import position
 from inspector.learn.shift import shifted
 from inspector.learn.shuffle import shuffled
 from inspector.ui import state
-from inspector.ui.server import results
+from inspector.ui.server import traces
 from reimpl.attention import CausalSelfAttention
 
 N = 40
@@ -239,7 +239,7 @@ def test_the_page_shows_these_numbers(houston):
     shown = {metric.label: metric.value.replace("−", "-") for metric in app.metric}
     first = planes.loc[planes["position"].abs().idxmax()]
     assert shown["share of the score"] == f"{first['share']:.5g}"
-    assert shown["made by position"] == f"{first['position']:.5g}"
+    assert shown["from position"] == f"{first['position']:.5g}"
     app.select_slider(key="position_plane").set_value(20).run()
     shown = {metric.label: metric.value.replace("−", "-") for metric in app.metric}
     assert shown["share of the score"] == f"{planes['share'][20]:.5g}"
@@ -300,7 +300,7 @@ def test_a_trace_from_a_file_says_what_needs_the_model_and_keeps_what_does_not(t
     file = traced("grouped", tmp_path).save(tmp_path / "trace.safetensors")
     for page, left in (("Position", "Your own query and key"), ("Mask and heads", "The mask, on and off")):
         app = AppTest.from_file(str(MAIN), default_timeout=120)
-        app.session_state["opened_file"] = results.open_file(file.read_bytes(), "trace.safetensors")
+        app.session_state["uploaded_trace"] = traces.open_file(file.read_bytes(), "trace.safetensors")
         app.switch_page(SCREENS[page]).run()
         assert not app.exception
         assert not app.error

@@ -6,13 +6,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from screen_app import MAIN, SCREENS, address_of, open_app, payloads, press, whole
+from screen_app import MAIN, READS, SCREENS, address_of, open_app, payloads, press, whole
 from streamlit.testing.v1 import AppTest
 
 from inspector import views
 from inspector.analysis import thumbnails
 from inspector.ui import state
-from inspector.ui.server import results
+from inspector.ui.server import results, traces
 
 
 @pytest.mark.packaged
@@ -20,7 +20,7 @@ from inspector.ui.server import results
 def test_every_screen_opens_with_a_prompt_already_on_it(screen):
     app = open_app(screen)
     assert not app.error
-    assert any("How to read it" in text.value for text in app.markdown)
+    assert any(READS[screen] in text.value for text in [*app.markdown, *app.caption])
     assert any("8 tokens" in text.value for text in app.caption)
 
 
@@ -243,14 +243,14 @@ def test_verification_runs_once_and_is_then_shown_to_everybody(tiny_model, tmp_p
     stages = app.dataframe[0].value
     assert len(stages) == 8
     assert set(stages["ok"]) == {"✓ yes"}
-    assert len(app.dataframe[1].value) == len(results.trace(app.session_state["request"]).layers) * 8
+    assert len(app.dataframe[1].value) == len(traces.trace(app.session_state["request"]).layers) * 8
 
     assert come().success  # no second run, no button
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_a_prompt_too_long_to_keep_its_inputs_is_verified(tiny_model, tmp_path):
-    prompt = "w1 w2" + " " * results.KEEP_INPUT_UP_TO + "w3 w1"
+    prompt = "w1 w2" + " " * traces.KEEP_INPUT_UP_TO + "w3 w1"
     app = AppTest.from_file(str(MAIN), default_timeout=120)
     app.session_state["request"] = state.Request(str(tmp_path), prompt)
     app.switch_page(SCREENS["Verification"]).run()

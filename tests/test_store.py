@@ -2,23 +2,24 @@
 
 import os
 import threading
-import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from clock import Clock, until
 from streamlit.testing.v1 import AppTest
 
 from inspector import cli
 from inspector.errors import InspectorError
 from inspector.model.memory import MEMORY_VARIABLE, memory_budget, set_memory_budget
 from inspector.ui.markdown import plain
-from inspector.ui.server import results
-from inspector.ui.server import store as store_module
-from inspector.ui.server.sessions import Holds
-from inspector.ui.server.store import Abandoned, Room, Shelf, Store
+from inspector.ui.server import results, shared, traces
+from inspector.ui.server.sessions import EVERY_SECONDS, GRACE_SECONDS, Sessions
+from inspector.ui.server.store import GRACE_SECONDS as LEAVING_SECONDS
+from inspector.ui.server.store import Abandoned, Cache, Store
+from inspector.ui.server.working_memory import WorkingMemory
 from inspector.ui.state import Request
 
 
@@ -27,34 +28,34 @@ def size_one(_value):
 
 
 def test_a_value_is_made_once_and_then_kept():
-    shelf, made = Shelf(10), []
+    cache, made = Cache(10), []
     for _ in range(3):
-        assert shelf.get("k", lambda report: made.append(1) or "v", size=size_one) == "v"
+        assert cache.get("k", lambda report: made.append(1) or "v", size=size_one) == "v"
     assert made == [1]
-    assert shelf.peek("k") == "v"
-    assert "k" in shelf
-    assert shelf.peek("other") is None
+    assert cache.peek("k") == "v"
+    assert "k" in cache
+    assert cache.peek("other") is None
 
 
 def test_the_least_recently_used_goes_first():
-    shelf = Shelf(10)
+    cache = Cache(10)
     for key in "abc":
-        shelf.get(key, lambda report, key=key: key, size=lambda _: 3)
-    shelf.get("a", lambda report: pytest.fail("a is kept"), size=size_one)  # a is now more recent than b
-    shelf.get("d", lambda report: "d", size=lambda _: 3)
-    assert [key in shelf for key in "abcd"] == [True, False, True, True]
-    assert shelf.used == 9
+        cache.get(key, lambda report, key=key: key, size=lambda _: 3)
+    cache.get("a", lambda report: pytest.fail("a is kept"), size=size_one)  # a is now more recent than b
+    cache.get("d", lambda report: "d", size=lambda _: 3)
+    assert [key in cache for key in "abcd"] == [True, False, True, True]
+    assert cache.used == 9
 
 
 def test_the_newest_stays_even_when_it_alone_is_larger_than_the_budget():
-    shelf = Shelf(10)
-    shelf.get("small", lambda report: 1, size=lambda _: 5)
-    shelf.get("huge", lambda report: 2, size=lambda _: 100)
-    assert ("small" in shelf, "huge" in shelf, len(shelf)) == (False, True, 1)
+    cache = Cache(10)
+    cache.get("small", lambda report: 1, size=lambda _: 5)
+    cache.get("huge", lambda report: 2, size=lambda _: 100)
+    assert ("small" in cache, "huge" in cache, len(cache)) == (False, True, 1)
 
 
 def test_two_people_asking_for_the_same_thing_make_it_once_and_both_see_progress():
-    shelf, made, answers, seen = Shelf(10), [], [], [[], []]
+    cache, made, answers, seen = Cache(10), [], [], [[], []]
     started, go = threading.Event(), threading.Event()
 
     def make(report):
@@ -66,14 +67,13 @@ def test_two_people_asking_for_the_same_thing_make_it_once_and_both_see_progress
 
     def ask(number):
         progress = lambda message, fraction: seen[number].append((message, fraction))  # noqa: E731
-        answers.append(shelf.get("k", make, size=size_one, progress=progress))
+        answers.append(cache.get("k", make, size=size_one, progress=progress))
 
     people = [threading.Thread(target=ask, args=(number,)) for number in range(2)]
     people[0].start()
     started.wait(10)
     people[1].start()
-    while not (seen[0] and seen[1]):
-        time.sleep(0.01)
+    until(lambda: seen[0] and seen[1])
     go.set()
     for person in people:
         person.join(10)
@@ -82,23 +82,23 @@ def test_two_people_asking_for_the_same_thing_make_it_once_and_both_see_progress
 
 
 def test_different_keys_do_not_wait_for_each_other():
-    shelf, go = Shelf(10), threading.Event()
-    slow = threading.Thread(target=lambda: shelf.get("slow", lambda report: go.wait(10), size=size_one))
+    cache, go = Cache(10), threading.Event()
+    slow = threading.Thread(target=lambda: cache.get("slow", lambda report: go.wait(10), size=size_one))
     slow.start()
-    assert shelf.get("fast", lambda report: "done", size=size_one) == "done"
+    assert cache.get("fast", lambda report: "done", size=size_one) == "done"
     go.set()
     slow.join(10)
 
 
 def test_an_error_is_told_and_the_next_one_to_ask_tries_again():
-    shelf = Shelf(10)
+    cache = Cache(10)
 
     def fail(report):
         raise ValueError("no such model")
 
     with pytest.raises(ValueError, match="no such model"):
-        shelf.get("k", fail, size=size_one)
-    assert shelf.get("k", lambda report: "v", size=size_one) == "v"
+        cache.get("k", fail, size=size_one)
+    assert cache.get("k", lambda report: "v", size=size_one) == "v"
 
 
 class Left(BaseException):
@@ -110,30 +110,42 @@ def leave(message, fraction):
 
 
 def test_who_leaves_does_not_take_it_from_the_others():
-    shelf, go = Shelf(10), threading.Event()
+    cache, go = Cache(10), threading.Event()
     with pytest.raises(Left):
-        shelf.get("k", lambda report: go.wait(10) and "v", size=size_one, progress=leave)
+        cache.get("k", lambda report: go.wait(10) and "v", size=size_one, progress=leave)
     go.set()  # the same person is back: it is still being made
-    assert shelf.get("k", lambda report: pytest.fail("made twice"), size=size_one) == "v"
+    assert cache.get("k", lambda report: pytest.fail("made twice"), size=size_one) == "v"
 
 
-def test_what_nobody_waits_for_stops_at_its_next_report(monkeypatch):
-    monkeypatch.setattr(store_module, "GRACE_SECONDS", 0.0)
-    shelf, go, stopped = Shelf(10), threading.Event(), threading.Event()
+def test_what_nobody_waits_for_stops_at_its_next_report():
+    clock = Clock()
+    cache, go, stopped, said = (
+        Cache(10, now=clock.now),
+        threading.Semaphore(0),
+        threading.Event(),
+        threading.Semaphore(0),
+    )
 
     def make(report):
-        go.wait(10)
         try:
-            report("layer 1", 0.1)
+            for layer in range(3):
+                go.acquire(timeout=10)
+                report(f"layer {layer}", 0.1)
+                said.release()
         except Abandoned:
             stopped.set()
             raise
 
     with pytest.raises(Left):
-        shelf.get("k", make, size=size_one, progress=leave)
-    go.set()
+        cache.get("k", make, size=size_one, progress=leave)
+    clock.advance(LEAVING_SECONDS - 0.1)  # who left may be back at once
+    go.release()
+    assert said.acquire(timeout=10)
+    assert not stopped.is_set()
+    clock.advance(0.1)
+    go.release()
     assert stopped.wait(10)
-    assert shelf.get("k", lambda report: "afresh", size=size_one) == "afresh"
+    assert cache.get("k", lambda report: "afresh", size=size_one) == "afresh"
 
 
 def test_budgets(monkeypatch, tmp_path):
@@ -174,13 +186,13 @@ def test_what_is_no_amount_of_memory_is_refused(said, monkeypatch, capsys):
 
 def test_the_app_says_that_its_memory_is_no_amount(monkeypatch):
     monkeypatch.setenv(MEMORY_VARIABLE, "12GB")
-    results.store.clear()
+    shared.shared_store.clear()
     app = AppTest.from_file(str(Path(results.__file__).parents[1] / "main.py"), default_timeout=60).run()
     assert not app.exception
     assert app.error[0].value == plain(f"{MEMORY_VARIABLE} is '12GB': give a number of gigabytes above 0, such as 8.")
 
 
-# -- who holds what --------------------------------------------------------------------------------------
+# -- who uses what ---------------------------------------------------------------------------------------
 
 
 def filled(*keys):
@@ -191,71 +203,88 @@ def filled(*keys):
     return store
 
 
-def until(holds):
-    started = time.monotonic()
-    while not holds():
-        assert time.monotonic() - started < 10
-        time.sleep(0.005)
+class Tabs:
+    """Sessions with a clock of their own, and which of them are connected."""
+
+    def __init__(self, store, *connected):
+        self.connected, self.clock = set(connected), Clock()
+        self.sessions = Sessions(
+            store.forget, lambda name: name in self.connected, now=self.clock.now, sleep=self.clock.sleep
+        )
+
+    def pass_by(self, seconds):
+        """Let so many seconds go by, look after look, until all is done that was to do in them."""
+        for _ in range(round(seconds / EVERY_SECONDS)):
+            self.clock.advance(EVERY_SECONDS)
+            until(lambda: not self.sessions.watching or self.clock.asleep)  # it has looked
 
 
-def test_what_nobody_holds_any_longer_is_let_go_of_with_all_that_was_made_from_it():
+def test_what_nobody_uses_any_longer_is_let_go_of_with_all_that_was_made_from_it():
     mine, shared = ("prompt", "mine"), ("prompt", "shared")
     store = filled(mine, shared)
     store.models.get("model", lambda report: "model", size=size_one)
-    here = {"first", "second"}
-    holds = Holds(store.forget, here.__contains__, grace=0.0, every=0.02)
-    for visitor, key in (("first", mine), ("first", shared), ("second", shared)):
-        holds.hold(visitor, key)
-    here.remove("first")
-    until(lambda: mine not in store.traces)
-    until(lambda: ("thumbnails", mine) not in store.results)
+    tabs = Tabs(store, "first", "second")
+    for session, key in (("first", mine), ("first", shared), ("second", shared)):
+        tabs.sessions.use(session, key)
+    tabs.connected.remove("first")
+    tabs.pass_by(GRACE_SECONDS - 1)
+    assert mine in store.traces
+    tabs.pass_by(2)
+    assert mine not in store.traces
+    assert ("thumbnails", mine) not in store.results
     assert shared in store.traces
     assert ("thumbnails", shared) in store.results
-    here.remove("second")
-    until(lambda: not len(store.traces) and not len(store.results))
+    tabs.connected.remove("second")
+    tabs.pass_by(GRACE_SECONDS + 1)
+    assert (len(store.traces), len(store.results)) == (0, 0)
     assert "model" in store.models
+    assert not tabs.sessions.watching
 
 
 def test_who_comes_back_within_the_grace_loses_nothing():
-    store, here = filled("a"), {"tab"}
-    holds = Holds(store.forget, here.__contains__, grace=0.3, every=0.02)
-    holds.hold("tab", "a")
-    here.clear()
-    time.sleep(0.1)
-    here.add("tab")  # connected again, and at rest: nothing is asked for anew
-    time.sleep(0.5)
+    store = filled("a")
+    tabs = Tabs(store, "tab")
+    tabs.sessions.use("tab", "a")
+    tabs.connected.clear()
+    tabs.pass_by(GRACE_SECONDS - 1)
+    tabs.connected.add("tab")  # connected again, and at rest: nothing is asked for anew
+    tabs.pass_by(2 * GRACE_SECONDS)
     assert "a" in store.traces
-    here.clear()
-    until(lambda: "a" not in store.traces)
-    until(lambda: not holds._watching)
+    tabs.connected.clear()
+    tabs.pass_by(GRACE_SECONDS - 1)
+    assert "a" in store.traces
+    tabs.pass_by(2)
+    assert "a" not in store.traces
+    assert not tabs.sessions.watching
 
 
 def test_what_is_asked_for_after_the_connection_was_lost_is_let_go_of_too():
     store = filled("a")
-    holds = Holds(store.forget, lambda _: False, grace=0.1, every=0.02)
-    holds.hold("tab", "a")  # by a script that was still running
-    until(lambda: "a" not in store.traces)
+    tabs = Tabs(store)
+    tabs.sessions.use("tab", "a")  # by a script that was still running
+    tabs.pass_by(GRACE_SECONDS + 1)
+    assert "a" not in store.traces
 
 
 def test_what_is_being_made_is_left_alone():
     store, go, made = Store(800), threading.Event(), []
-    here = {"leaving"}
-    holds = Holds(store.forget, here.__contains__, grace=0.0, every=0.02)
-    holds.hold("leaving", "a")
+    tabs = Tabs(store, "leaving")
+    tabs.sessions.use("leaving", "a")
     asking = threading.Thread(
         target=lambda: made.append(store.traces.get("a", lambda report: go.wait(10), size=size_one))
     )
     asking.start()
-    until(lambda: store.traces._making)
-    here.clear()
-    until(lambda: not holds._watching)
+    until(lambda: store.traces.making)
+    tabs.connected.clear()
+    tabs.pass_by(GRACE_SECONDS + 1)
+    assert not tabs.sessions.watching
     go.set()
     asking.join(10)
     assert made == [True]
 
 
 def test_a_thread_that_cannot_start_leaves_nothing_to_wait_for(monkeypatch):
-    shelf = Shelf(10)
+    cache = Cache(10)
 
     def full(_):
         raise RuntimeError("can't start new thread")
@@ -263,21 +292,21 @@ def test_a_thread_that_cannot_start_leaves_nothing_to_wait_for(monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", full)
         with pytest.raises(RuntimeError):
-            shelf.get("k", lambda report: 1, size=size_one)
-    assert not shelf.making
-    assert shelf.get("k", lambda report: 2, size=size_one) == 2
+            cache.get("k", lambda report: 1, size=size_one)
+    assert not cache.making
+    assert cache.get("k", lambda report: 2, size=size_one) == 2
 
 
-def test_what_has_grown_is_weighed_anew():
+def test_what_has_grown_is_measured_again():
     gone = []
-    shelf = Shelf(10, on_gone=gone.append)
+    cache = Cache(10, on_evict=gone.append)
     for key in ("a", "b"):
-        shelf.get(key, lambda report: [1, 2, 3], size=len)
-    shelf.peek("b").extend([4] * 5)
-    assert shelf.used == 6
-    shelf.weigh("b", len)
-    assert (shelf.used, gone) == (8, ["a"])
-    shelf.weigh("not kept", len)
+        cache.get(key, lambda report: [1, 2, 3], size=len)
+    cache.peek("b").extend([4] * 5)
+    assert cache.used == 6
+    cache.measure_again("b", len)
+    assert (cache.used, gone) == (8, ["a"])
+    cache.measure_again("not stored", len)
 
 
 def test_a_model_that_has_to_go_takes_its_traces_along():
@@ -297,11 +326,11 @@ def test_a_model_that_has_to_go_takes_its_traces_along():
 
 
 def test_what_needs_much_memory_waits_for_its_turn():
-    room, order, told, taken, go = Room(64), [], [], [], threading.Event()
+    memory, order, told, taken, go = WorkingMemory(64), [], [], [], threading.Event()
 
     def make(name, needed):
-        with room.take(needed, lambda: told.append(name)):
-            taken.append(room._taken)
+        with memory.reserve(needed, lambda: told.append(name)):
+            taken.append(memory._reserved)
             order.append(name)
             go.wait(10)
 
@@ -311,7 +340,7 @@ def test_what_needs_much_memory_waits_for_its_turn():
         people[-1].start()
         until(lambda: name in told or name in order)  # noqa: B023
         assert order == list(here)  # "late" would fit, but then "all" might wait for ever
-    with room.take(1, lambda: pytest.fail("too little to be counted")):
+    with memory.reserve(1, lambda: pytest.fail("too little to be counted")):
         pass
     go.set()
     for person in people:
@@ -321,30 +350,30 @@ def test_what_needs_much_memory_waits_for_its_turn():
     assert set(told) == {"all", "late"}
 
 
-def test_who_gives_up_or_fails_leaves_the_room_as_it_was():
-    room = Room(10)
+def test_who_gives_up_or_fails_leaves_the_memory_as_it_was():
+    memory = WorkingMemory(10)
 
     def make():
-        with room.take(10, pytest.fail):
-            with pytest.raises(Left), room.take(1, lambda: leave("", None)):
-                pytest.fail("there was no room")
+        with memory.reserve(10, pytest.fail):
+            with pytest.raises(Left), memory.reserve(1, lambda: leave("", None)):
+                pytest.fail("there was no memory")
             raise ValueError("it broke")
 
     with pytest.raises(ValueError, match="broke"):
         make()
-    with room.take(10, lambda: pytest.fail("something was left behind")):
+    with memory.reserve(10, lambda: pytest.fail("something stayed reserved")):
         pass
 
 
 @pytest.fixture
 def short_of_memory(monkeypatch):
     """The app's store with room for one run of a tiny model, and somebody in it until told; what they are told by."""
-    store = results.store()
-    monkeypatch.setattr(store, "room", Room(100))
+    store = shared.shared_store()
+    monkeypatch.setattr(store, "working_memory", WorkingMemory(100))
     taken, free = threading.Event(), threading.Event()
 
     def other():
-        with store.room.take(100, pytest.fail):
+        with store.working_memory.reserve(100, pytest.fail):
             taken.set()
             free.wait(20)
 
@@ -356,12 +385,12 @@ def short_of_memory(monkeypatch):
     thread.join(10)
 
 
-@pytest.mark.parametrize("run", [results.trace, results.report])
+@pytest.mark.parametrize("run", [traces.trace, results.report])
 def test_runs_in_the_app_wait_for_each_other_where_memory_is_short(run, tmp_path, request):
     tiny.save("grouped", tmp_path)
     asked, told = Request(str(tmp_path), "w1 w2 w3"), []
     if run is results.report:
-        results.trace(asked)
+        traces.trace(asked)
     free = request.getfixturevalue("short_of_memory")
 
     def progress(message, _):
@@ -374,30 +403,30 @@ def test_runs_in_the_app_wait_for_each_other_where_memory_is_short(run, tmp_path
 
 
 def test_who_waits_for_memory_can_leave(tmp_path, monkeypatch, short_of_memory):
-    monkeypatch.setattr(store_module, "GRACE_SECONDS", 0.0)
     tiny.save("grouped", tmp_path)
-    store, asked = results.store(), Request(str(tmp_path), "w4 w5 w6")
+    store, asked = shared.shared_store(), Request(str(tmp_path), "w4 w5 w6")
+    monkeypatch.setattr(store.traces, "grace", 0.0)
 
     def give_up(message, _):
         if message.startswith("Waiting"):
             raise Left
 
     with pytest.raises(Left):
-        results.trace(asked, give_up)
+        traces.trace(asked, give_up)
     until(lambda: not store.traces.making)
-    assert store.room._queue == []
+    assert store.working_memory._queue == []
     short_of_memory.set()
-    assert results.trace(asked).n == 3
+    assert traces.trace(asked).n == 3
 
 
 def test_what_will_be_refused_does_not_wait_first(tmp_path, monkeypatch, short_of_memory):
     tiny.save("grouped", tmp_path)
-    model = results.model(Request(str(tmp_path), "w1"))
+    model = traces.model(Request(str(tmp_path), "w1"))
     asked = Request(str(tmp_path), "w1 " * 600)
     monkeypatch.setattr(type(model), "positions", None)
     monkeypatch.setenv(MEMORY_VARIABLE, "0.000001")
     with pytest.raises(InspectorError, match=r"this run may use 0\.0 MB: shorten the prompt"):
-        results.trace(asked, lambda message, _: message.startswith("Waiting") and pytest.fail(message))
+        traces.trace(asked, lambda message, _: message.startswith("Waiting") and pytest.fail(message))
 
 
 # -- ten at once -----------------------------------------------------------------------------------------
@@ -418,8 +447,8 @@ def test_ten_threads_get_bit_for_bit_what_each_gets_alone(kind, request, tmp_pat
         prompts = [[number, *tiny.ids(6 + 5 * number)] for number in range(12)]
     alone = [model.trace(prompt) for prompt in prompts]
     largest = max(trace.nbytes for trace in alone)
-    shelf, wrong, most = Store(8 * largest).traces, [], []  # room for three of the largest
-    assert shelf.budget == 3 * largest
+    cache, wrong, most = Store(8 * largest).traces, [], []  # room for three of the largest
+    assert cache.budget == 3 * largest
     together, rounds = threading.Barrier(10), 3 if kind == "packaged" else 6
 
     def run(wanted, report):
@@ -429,8 +458,8 @@ def test_ten_threads_get_bit_for_bit_what_each_gets_alone(kind, request, tmp_pat
         together.wait(30)
         for turn in range(rounds):
             wanted = (number * 5 + turn * 7) % len(prompts)
-            found = shelf.get(wanted, partial(run, wanted), size=lambda made: made.nbytes)
-            most.append(shelf.used)
+            found = cache.get(wanted, partial(run, wanted), size=lambda made: made.nbytes)
+            most.append(cache.used)
             pairs = zip(numbers(found), numbers(alone[wanted]), strict=True)
             if not all(torch.equal(one, other) for one, other in pairs):
                 wrong.append((number, wanted))
@@ -442,8 +471,8 @@ def test_ten_threads_get_bit_for_bit_what_each_gets_alone(kind, request, tmp_pat
         person.join(200)
     assert len(most) == 10 * rounds
     assert wrong == []
-    assert max(most) <= shelf.budget
-    assert len(shelf) >= 2  # and it was in use
+    assert max(most) <= cache.budget
+    assert len(cache) >= 2  # and it was in use
     other = numbers(alone[1])[0]  # the comparison can fail: another prompt's numbers differ
     assert not torch.equal(other[:, :6], numbers(alone[0])[0][:, :6])
 

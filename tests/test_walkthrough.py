@@ -16,7 +16,7 @@ from inspector.learn import token_vectors, walkthrough
 from inspector.learn.glossary import TERMS
 from inspector.learn.stations import STATIONS
 from inspector.ui.screens.walkthrough import DRAW
-from inspector.ui.server import results
+from inspector.ui.server import shared
 
 LAYER, HEAD, QUERY, KEY = 13, 8, 7, 4
 ROW = slice(QUERY, QUERY + 1)  # one row is computed, as the page does: all at once, sums run in another order
@@ -236,13 +236,13 @@ def test_around_shows_one_token_of_one_layer(tmp_path):
 def test_where_nothing_receives_the_sum_no_sum_is_drawn(monkeypatch, houston):
     found = token_vectors.residual_stream(houston, LAYER, QUERY)
     monkeypatch.setattr(token_vectors, "residual_stream", lambda *_: replace(found, added_to=""))
-    results.store.clear()
+    shared.shared_store.clear()
     app = station("residual")
     assert list(strips(app, "residual")) == ["residual of 7 ␣problem before layer 13", "attention output"]
     assert "No part of this block was called with" in said(app)
     between = list(strips(station("next"), "next residual").values())
     assert np.allclose(between[0] + between[1], between[2], atol=1e-4)
-    results.store.clear()
+    shared.shared_store.clear()
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gpt_neox", "cohere"])

@@ -1,4 +1,6 @@
-"""app.py, and beside it a file that says what the store keeps and makes: test_browser_serving.py reads it.
+"""app.py, and beside it a file that says what the server stores and makes: test_browser_serving.py reads it.
+
+Its clock for who has left is read from a file, too: so many seconds later than the real one.
 
 Mistakes are planted, whose words quote the prompt as a careless library's might: one while it runs, one in a page, one
 in a part of a page that runs by itself, one after a click.
@@ -18,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # streamlit puts t
 
 from inspector import Trace
 from inspector.model.model import Model
-from inspector.ui.main import main
+from inspector.ui.main import show_app
 from inspector.ui.screens import common
-from inspector.ui.server import results
+from inspector.ui.server import shared
 
 RUN, PAGE, PART, CLICK = "breaks while it runs", "breaks the page", "breaks a part of it", "breaks after a click"
 
@@ -28,16 +30,31 @@ RUN, PAGE, PART, CLICK = "breaks while it runs", "breaks the page", "breaks a pa
 @st.cache_resource(show_spinner=False)
 def watch() -> None:
     """Starts the one thread that writes."""
-    store, target = results.store(), Path(os.environ["WATCHED_STORE"])
+    store, target = shared.shared_store(), Path(os.environ["WATCHED_STORE"])
     alive: weakref.WeakValueDictionary[int, Trace] = weakref.WeakValueDictionary()
+
+    path, looks, known = Path(os.environ["CLOCK"]), [0], set()
+    sessions, connected = shared.shared_sessions(), shared._connected
+
+    def now():
+        looks[0] += 1
+        return time.monotonic() + float(path.read_text(encoding="utf-8") if path.exists() else 0)
+
+    def is_connected(session):
+        (known.add if connected(session) else known.discard)(session)
+        return session in known
+
+    sessions._now, sessions._connected, sessions._every = now, is_connected, 0.1
 
     def write() -> None:
         while True:
             with store.traces._lock:
                 found = {
-                    "kept": [repr(key) for key in store.traces._kept],
+                    "kept": [repr(key) for key in store.traces._stored],
                     "making": [repr(key) for key in store.traces._making],
                     "alive": [trace.prompt for trace in alive.values()],
+                    "connected": list(known),
+                    "looks": looks[0],
                     "threads": sum(thread.name == "store" for thread in threading.enumerate()),
                 }
             part = target.with_suffix(".part")
@@ -75,4 +92,4 @@ def watch() -> None:
 
 
 watch()
-main()
+show_app()

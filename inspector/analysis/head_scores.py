@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BY_NAME", "FARTHEST", "MEASURES", "Measure", "find", "measures", "ordered"]
 
-FARTHEST = 8  # "k tokens back" is measured for k up to this
+FARTHEST = 8  # tokens back: "k tokens back" is measured for k up to this
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Measure:
 
 
 MEASURES = (
-    Measure("first", "First token", "mean weight on the first token (the attention sink of many heads)"),
+    Measure("first", "Attends to the first token", "mean weight on the first token (the attention sink of many heads)"),
     Measure("itself", "Attends to itself", "mean weight of each token on itself"),
     *(
         Measure(
@@ -63,15 +63,13 @@ MEASURES = (
         "before (0 in a prompt without repetitions)",
     ),
     Measure(
-        "same",
-        "Same token",
-        "mean weight on earlier occurrences of the same token, over tokens that occurred before",
+        "same", "Attends to the same token", "mean weight on earlier occurrences of the same token, where there are"
     ),
-    Measure("entropy", "Attends broadly", "mean entropy of a row of weights in bits (3 bits: like 8 equal weights)"),
+    Measure("entropy", "Attends broadly", "mean entropy of a row of weights, in bits: 3 bits are 8 tokens alike"),
     Measure(
-        "narrow", "Attends narrowly", "mean entropy of a row of weights in bits, the smallest first", largest=False
+        "narrow", "Attends narrowly", "mean entropy of a row of weights, in bits, the smallest first", largest=False
     ),
-    Measure("distance", "Attends far back", "mean distance in tokens from a query token to its key tokens, by weight"),
+    Measure("distance", "Attends far back", "mean distance in tokens between a query token and what it looks at"),
 )  # fmt: skip
 BY_NAME = {measure.name: measure for measure in MEASURES}
 

@@ -40,9 +40,9 @@ def run(options: argparse.Namespace) -> int:
     for name in (options.model, *(offered or ())):
         if name is not None:
             refuse_missing(name)
-    from inspector.ui.server.launch import launch
+    from inspector.ui.server.launch import start_server
 
-    return launch(
+    return start_server(
         model=options.model,
         port=options.port,
         models=offered,

@@ -1,0 +1,1 @@
+"""Show traces in a browser: the Streamlit app."""

@@ -1,7 +1,7 @@
-"""The head on screen goes in; the buttons "Save" and "Copy link" come out. Each file is made when it is asked for.
+"""Draw the buttons "Save" and "Copy link" for the head on screen; each file is made when it is asked for.
 
-A file's maker runs on a thread without a visitor. Streamlit keeps it longer than the page: it holds the request, and
-asks for the trace when it runs.
+A file's maker runs on a thread without a visitor. Streamlit keeps it longer than the page: it refers to the
+request, and asks for the trace when it runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import streamlit as st
 from inspector import views
 from inspector.ui import links, uploads
 from inspector.ui.markdown import plain
-from inspector.ui.server import results
+from inspector.ui.server import pictures, results, traces
 from inspector.views.figures import DRAWN_UP_TO, KINDS
 from inspector.views.provenance import model_name
 from inspector.views.tables import MOST_PAIRS
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from inspector.ui.progress import Current
     from inspector.ui.state import Request, Selection
 
-MOST_TRACE_BYTES = 500 * 2**20  # the server holds a file in memory while it is fetched
+MOST_TRACE_BYTES = 500 * 2**20  # a file lies in the server's memory while it is downloaded
 _TYPES = {
     "svg": "image/svg+xml",
     "pdf": "application/pdf",
@@ -41,21 +41,38 @@ _TYPES = {
 
 
 def panel(shown: Current, chosen: Selection) -> None:
-    """Draw the two buttons."""
-    with st.container(horizontal=True, key="take_away"):
+    """Draw the two buttons.
+
+    Args:
+        shown: the prompt on screen.
+        chosen: the selection.
+    """
+    with st.container(horizontal=True, key="downloads"):
         with st.popover("Save", icon=":material/download:"):
             _save(shown, chosen)
         links.panel(shown)
 
 
 def file_name(trace: Trace, what: str, suffix: str, layer: int | None = None, head: int | None = None) -> str:
-    """Which model, layer and head a file is of: smollm2-135m-instruct-layer3-head5-weights.svg."""
+    """Return a file's name: smollm2-135m-instruct-layer3-head5-weights.svg.
+
+    Args:
+        trace: the trace that it is made from.
+        what: what it shows.
+        suffix: the format.
+        layer: its layer, if it is of one head.
+        head: its head, if it is of one.
+
+    Returns:
+        The name, of letters that every system takes.
+    """
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", model_name(trace)).strip("-.")[-60:] or "model"
     place = "" if layer is None else f"-layer{layer}-head{head}"
     return f"{model}{place}-{what}.{suffix}"
 
 
 def _save(shown: Current, chosen: Selection) -> None:
+    """Draw a button for each kind of file."""
     trace, request, layer, head = shown.trace, shown.request, chosen.layer, chosen.head
     kind: Kind = next((known for known in KINDS if known == chosen.show), "weights")
     without = chosen.sink == "without"
@@ -65,12 +82,12 @@ def _save(shown: Current, chosen: Selection) -> None:
 
     def figure() -> views.Figure:
         look: dict[str, Any] = {"kind": kind, "scale": chosen.scale, "dark": dark, "without_first": without}
-        return views.head_figure(results.trace(request), layer, head, **look, verification=said)
+        return views.head_figure(traces.trace(request), layer, head, **look, verification=said)
 
     def every_head() -> bytes:
-        pictures = results.thumbnails(request)
+        thumbnails = pictures.thumbnails(request)
         look: dict[str, Any] = {"scale": chosen.scale, "dark": dark, "selected": (layer, head)}
-        made = views.grid_figure(results.trace(request), **look, verification=said, pictures=pictures)
+        made = views.grid_figure(traces.trace(request), **look, verification=said, pictures=thumbnails)
         return made.html.encode()
 
     def one(what: str, suffix: str, make: Callable[[], bytes], label: str) -> None:
@@ -87,18 +104,18 @@ def _save(shown: Current, chosen: Selection) -> None:
             one(what, "html", lambda: figure().html.encode(), "HTML page")
     with st.container(horizontal=True):
         if drawn:
-            one("pairs", "csv", lambda: _pairs(results.trace(request), layer, head, "csv"), "CSV")
-            one("pairs", "parquet", lambda: _pairs(results.trace(request), layer, head, "parquet"), "Parquet")
+            one("pairs", "csv", lambda: _pairs(traces.trace(request), layer, head, "csv"), "CSV")
+            one("pairs", "parquet", lambda: _pairs(traces.trace(request), layer, head, "parquet"), "Parquet")
         one("vectors", "safetensors", lambda: _vectors(request, layer, head), "Vectors (safetensors)")
     st.caption("**All heads**")
     with st.container(horizontal=True):
-        if not any(kept.unexplained for kept in trace.stored):
+        if not any(stored.unexplained for stored in trace.stored):
             _button(file_name(trace, "all-heads", "html"), every_head, "HTML page of all heads")
         if trace.nbytes <= MOST_TRACE_BYTES:
             size = f"{trace.nbytes / 2**20:,.1f} MB"
             _button(
                 file_name(trace, "trace", "safetensors"),
-                lambda: _whole(results.trace(request)),
+                lambda: _whole(traces.trace(request)),
                 f"Whole trace ({size})",
             )
     if not drawn:
@@ -107,16 +124,16 @@ def _save(shown: Current, chosen: Selection) -> None:
 
 
 def _limits(trace: Trace, *, words: bool) -> list[str]:
-    """What a visitor should know before choosing."""
+    """Return what a visitor should know before choosing."""
     said = ["An HTML page opens in any browser, without a network, and reads exact numbers like this one."]
     if words:
-        said.append("Files hold single tokens, also while whole words are shown.")
+        said.append("Files contain single tokens, also while whole words are shown.")
     if trace.n > DRAWN_UP_TO:
         said.append(f"SVG, PDF and PNG are pooled to {DRAWN_UP_TO} × {DRAWN_UP_TO} cells at most.")
     if trace.n * (trace.n + 1) // 2 > MOST_PAIRS:
         said.append(
-            f"This head has up to {trace.n * (trace.n + 1) // 2:,} pairs: CSV and Parquet hold whole query tokens from "
-            f"the first on, {MOST_PAIRS:,} pairs at most; `inspector.views.frame` in Python gives all."
+            f"This head has up to {trace.n * (trace.n + 1) // 2:,} pairs: CSV and Parquet contain whole query tokens "
+            f"from the first on, {MOST_PAIRS:,} pairs at most; `inspector.views.frame` in Python gives all."
         )
     if trace.nbytes > MOST_TRACE_BYTES:
         said.append(
@@ -129,6 +146,7 @@ def _limits(trace: Trace, *, words: bool) -> list[str]:
 
 
 def _button(name: str, make: Callable[[], bytes], label: str) -> None:
+    """Draw one download button."""
     suffix = name.rpartition(".")[2]
     st.download_button(
         label,
@@ -141,17 +159,21 @@ def _button(name: str, make: Callable[[], bytes], label: str) -> None:
 
 
 def _pairs(trace: Trace, layer: int, head: int, suffix: str) -> bytes:
+    """Write one head's weights as a table."""
     frame = views.frame(trace, layer, head, most_pairs=MOST_PAIRS)
     if suffix == "csv":
-        return frame.to_csv(index=False).encode()
+        text: str = frame.to_csv(index=False)
+        return text.encode()
     written: bytes = frame.to_parquet(None, index=False)
     return written
 
 
 def _vectors(request: Request, layer: int, head: int) -> bytes:
-    return views.vectors(results.trace(request), layer, head).safetensors
+    """Write one head's vectors."""
+    return views.vectors(traces.trace(request), layer, head).safetensors
 
 
 def _whole(trace: Trace) -> bytes:
+    """Write the whole trace."""
     with tempfile.TemporaryDirectory() as folder:
         return trace.save(Path(folder) / "trace.safetensors").read_bytes()

@@ -1,4 +1,4 @@
-"""Prompts with something to see in each, and the sentence that says what."""
+"""List example prompts, each with a sentence that says what to look for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Example:
-    """`title` stands in the list, `see` above the picture while this prompt is shown; in the packaged model
-    the head (layer, head) in `where` shows it best (a test measures each)."""
+    """A prompt with something to see.
+
+    Attributes:
+        title: stands in the list.
+        prompt: the prompt's text.
+        see: what to look for; stands above the picture while this prompt is shown.
+        where: (layer, head) that shows it best in the packaged model (a test measures each).
+    """
 
     title: str
     prompt: str

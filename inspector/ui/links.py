@@ -1,7 +1,7 @@
-"""What is on screen goes in; an address that reopens it comes out, and the reverse when such an address is opened.
+"""Make links that reopen what is on screen, and take what such a link asks for.
 
 The address bar holds layer, head and options (state.py). A copied link adds the model, where this server was started
-with it by name, and, when ticked, the prompt. The prompt stands behind the #:
+with it by name, and, when ticked, the prompt. The prompt stands after the #:
 
     http://localhost:8501/?model=owner%2Fname&layer=3&head=5&prompt=in-fragment#prompt=Houston%2C%20we%20have
 
@@ -11,7 +11,7 @@ way. So a small component reads it in the browser, takes it out of the address b
 a typed prompt travels. `prompt=in-fragment` announces it: Streamlit drops the fragment as soon as the script writes
 to the address (measured, too), so nothing is written or run until the component has answered.
 
-A link loads nothing the server was not told to offer: a model only by a name among those, never a path.
+A link loads nothing but the models that this server was started with: one of their names, never a path.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ import streamlit as st
 
 from inspector.ui import state
 from inspector.ui.markdown import plain, short
-from inspector.ui.server.limits import limits
-from inspector.ui.server.offer import offer
+from inspector.ui.server.settings import limits, model_choice
 
 if TYPE_CHECKING:
     from inspector.ui.progress import Current
@@ -54,7 +53,7 @@ _read = st.components.v2.component(
 
 @dataclass(frozen=True)
 class Note:
-    """What a link could not do, said as long as its request is on screen."""
+    """A sentence about what a link could not do, shown as long as its request is on screen."""
 
     request: state.Request
     sentence: str
@@ -64,8 +63,12 @@ class Note:
 
 
 def arrive() -> bool:
-    """Take what the address asks for beyond the selection. False: the link's prompt is still to come from the
-    browser, and nothing else is to be shown or computed until it has."""
+    """Take what the address asks for beyond the selection.
+
+    Returns:
+        False where the link's prompt is still to come from the browser: nothing else is to be shown or computed until
+        it has.
+    """
     if any(name in st.query_params for name in _ONCE):
         if state.has_asked():  # a link is taken once, when it is opened
             _forget()
@@ -83,7 +86,14 @@ def arrive() -> bool:
 
 
 def prompt_in(fragment: object) -> str | None:
-    """The prompt behind the #, or None where there is none, or one that this app would not have written."""
+    """Read the prompt after the # of an address.
+
+    Args:
+        fragment: what the browser sent of it.
+
+    Returns:
+        The prompt; None where there is none, or one that this app would not have written.
+    """
     if not isinstance(fragment, str) or not fragment.startswith("prompt="):
         return None
     encoded = fragment.removeprefix("prompt=")
@@ -94,19 +104,27 @@ def prompt_in(fragment: object) -> str | None:
 
 
 def linkable(model: str) -> bool:
-    """Whether a link may name this model: the server offers it by that name, and it is a name, not a place."""
+    """Return whether a link may name this model.
+
+    Args:
+        model: the model's name.
+
+    Returns:
+        True where it is in this server's choice of models, and is a name, not a place.
+    """
     named = bool(_NAME.fullmatch(model)) and not model.endswith(".gguf")
-    return named and model in offer().models and not Path(model).exists()
+    return named and model in model_choice().models and not Path(model).exists()
 
 
 def _take() -> None:
-    """What the component has read, before the run that it starts."""
+    """Take what the component has read, before the run that it starts."""
     prompt = prompt_in(st.session_state[_READER].get("fragment"))
     missing = "" if prompt else "The link's prompt did not arrive whole; ask for the link again, or type the prompt."
     _ask(st.query_params.get(_MODEL), prompt, missing)
 
 
 def _ask(model: str | None, prompt: str | None, note: str = "") -> None:
+    """Ask for the link's model and prompt, as far as a link may."""
     if model is not None and not linkable(model):
         note += (" " if note else "") + (
             f"The link names the model “{short(model, 80)}”. This server was not started with it, and a link cannot "
@@ -121,6 +139,7 @@ def _ask(model: str | None, prompt: str | None, note: str = "") -> None:
 
 
 def _forget() -> None:
+    """Take out of the address what was taken once."""
     for name in _ONCE:
         if name in st.query_params:
             del st.query_params[name]
@@ -130,7 +149,15 @@ def _forget() -> None:
 
 
 def address(request: state.Request, *, prompt: bool) -> tuple[str, str]:
-    """Query and fragment of what is on screen, to be put behind the page's own address; with the prompt if asked."""
+    """Return what follows the page's own address in a link to what is on screen.
+
+    Args:
+        request: what is on screen.
+        prompt: whether the link contains the prompt.
+
+    Returns:
+        Query and fragment, with "?" and "#", or empty.
+    """
     said = {name: value for name, value in st.query_params.to_dict().items() if name not in _ONCE}
     if linkable(request.model):
         said = {_MODEL: request.model, **said}
@@ -143,29 +170,40 @@ def address(request: state.Request, *, prompt: bool) -> tuple[str, str]:
 
 
 def fits(prompt: str) -> bool:
-    """Whether a link can carry this prompt."""
+    """Return whether this prompt is short enough for a link.
+
+    Args:
+        prompt: the prompt's text.
+
+    Returns:
+        True where its encoded form has at most MOST characters.
+    """
     return len(_encoded(prompt)) <= MOST
 
 
 def panel(shown: Current) -> None:
-    """The button "Copy link" and what opens below it."""
+    """Draw the button "Copy link" and what opens below it.
+
+    Args:
+        shown: the prompt on screen.
+    """
     with st.popover("Copy link", icon=":material/link:"):
         if shown.request.file:
-            st.caption("An opened file does not travel in a link: pass the file on, and open it in the sidebar.")
+            st.caption("A link cannot contain an uploaded trace: pass the file on, and open it in the sidebar.")
             return
         if linkable(shown.request.model):
             st.caption("Opens this model, layer, head and these options.")
         else:
             st.caption(
                 "Opens this layer, head and these options, in the model that the other server starts with: "
-                "this server was not started with the present model by name, and a link holds no path."
+                "this server was not started with the present model by name, and a link contains no path."
             )
         can = fits(shown.request.prompt)
         wanted = st.toggle(
             "With the prompt",
             key="link_with_prompt",
             disabled=not can,
-            help="It stands behind the # of the address, the part that a browser never sends to a server. Whoever "
+            help="It stands after the # of the address, the part that a browser never sends to a server. Whoever "
             "gets the link can read it.",
         )
         if not can:
@@ -179,4 +217,5 @@ def panel(shown: Current) -> None:
 
 
 def _encoded(prompt: str) -> str:
+    """Write a prompt as it stands in an address."""
     return quote(prompt, safe="", errors="replace")

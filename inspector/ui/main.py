@@ -1,4 +1,4 @@
-"""The app's entry: the table of pages and the sidebar they share. `streamlit run` starts here, or in app.py."""
+"""Start the app: the table of pages and the sidebar they share. `streamlit run` starts here, or in app.py."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ PAGES = {
 }
 
 
-def main() -> None:
-    """One run of the script: sidebar, then the page."""
+def show_app() -> None:
+    """Run the script once: the sidebar, then the page."""
     streamlit_patches.ask_nobody()
     streamlit_patches.log_no_words()
     # An emoji, not a :material: icon: that one would be fetched from a font host.
@@ -51,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    show_app()

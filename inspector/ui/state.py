@@ -1,4 +1,4 @@
-"""The one place for what a visitor has asked for and chosen: the request, and layer, head, what to show and scale.
+"""Remember what a visitor has asked for and chosen: the request, and layer, head, what to show and scale.
 
 The selection also stands in the address bar, so that a link reopens it. Everything read from there is
 checked, and what does not fit falls back to the default. A prompt or a path never stands there.
@@ -16,7 +16,7 @@ import streamlit as st
 from inspector.analysis.head_scores import MEASURES
 from inspector.learn.stations import STATIONS
 from inspector.ui.examples import EXAMPLES
-from inspector.ui.server.offer import offer
+from inspector.ui.server.settings import model_choice
 
 if TYPE_CHECKING:
     from inspector.capture.records import LayerInfo
@@ -27,24 +27,28 @@ SHOWS = {
     "weighted_values": "Weight × value length",
 }
 SCALES = {"linear": "Linear", "sqrt": "Square root", "log": "Logarithm"}
-SINKS = {"with": "With the first token", "without": "Without it"}
+SINKS = {"with": "First token shown", "without": "First token hidden"}
 UNITS = {"tokens": "Tokens", "words": "Whole words"}
 VIEWS = {"head": "Head view", "model": "Model view", "neuron": "Neuron view"}  # BertViz's
 ORDERS = {"layers": "All, by layer and head", **{measure.name: measure.title for measure in MEASURES}}
 
 _REQUEST, _SELECTION, _WRITTEN, _PROBLEM = "request", "selection", "address_written", "problem"
-_OPENED, _AGREED = "opened_file", "agreed_request"
+_UPLOADED, _AGREED = "uploaded_trace", "agreed_request"
 NUMBER = re.compile(r"[0-9]{1,7}")  # in an address; whether there is such a layer or token is judged where it is used
 
 
 @dataclass(frozen=True)
 class Request:
-    """One model and one prompt: what is computed, and the key under which it is kept.
+    """One model and one prompt: what is computed, and part of the key under which it is stored.
 
-    Of a trace that a visitor uploaded, `file` is the hash of the file's bytes and `file_name` what it was called, a
-    word for the screen and never a path; nothing is run then, model and prompt only say what the file says.
-    generate: how many tokens the model goes on to write after the prompt, which are then looked at with it.
-    precision: vectors are kept rounded to this dtype; empty: as the model made them.
+    Attributes:
+        model: a model's name, folder or file.
+        prompt: the prompt's text.
+        file: of a trace that a visitor uploaded, the hash of the file's bytes; nothing is run then, model and prompt
+            only say what the file says.
+        file_name: what that file was called, a word for the screen and never a path.
+        generate: how many tokens the model goes on to write after the prompt, which are then looked at with it.
+        precision: vectors are stored rounded to this dtype; empty: as the model made them.
     """
 
     model: str
@@ -59,10 +63,18 @@ class Request:
 class Selection:
     """What is looked at. Field names are the names in the address; what is at its default is left out there.
 
-    query, key: positions of the query token and the key token that were chosen; -1: none.
-    sink: whether the first token's column is left out and the rest scaled up. unit: cells of tokens or of words.
-    order: a measure of head_scores by which the heads are ordered, or "layers". view: which of BertViz's.
-    station: how far the Walkthrough has come.
+    Attributes:
+        layer: counts attention layers from 0.
+        head: the query head, from 0.
+        show: which numbers.
+        scale: the colour scale.
+        query: position of the query token that was chosen; -1: none.
+        key: position of the key token that was chosen; -1: none.
+        sink: whether the first token's column is left out and the rest scaled up.
+        unit: cells of tokens or of words.
+        order: a measure of head_scores by which the heads are sorted, or "layers".
+        view: which of BertViz's.
+        station: how far the Walkthrough has come.
     """
 
     layer: int
@@ -90,22 +102,29 @@ class Problem:
 
 
 def request() -> Request:
-    """What this visitor asked for last; on the first visit the first model with the first example."""
+    """Return what this visitor asked for last; on the first visit the first model with the first example."""
     if _REQUEST not in st.session_state:
-        st.session_state[_REQUEST] = Request(offer().models[0], EXAMPLES[0].prompt)
+        st.session_state[_REQUEST] = Request(model_choice().models[0], EXAMPLES[0].prompt)
     asked: Request = st.session_state[_REQUEST]
     return asked
 
 
 def has_asked() -> bool:
-    """Whether this visitor's request stands already, their own or the first visit's."""
+    """Return whether this visitor has a request already, their own or the first visit's."""
     return _REQUEST in st.session_state
 
 
 def ask(
     *, model: str | None = None, prompt: str | None = None, generate: int | None = None, precision: str = ""
 ) -> None:
-    """Ask for another model, prompt, or more tokens; an earlier failure is forgotten, an opened file closed."""
+    """Ask for another model, prompt, or more tokens; forget an earlier failure, and close an uploaded trace.
+
+    Args:
+        model: the model; None: as it is.
+        prompt: the prompt; None: as it is.
+        generate: how many tokens the model shall write; None: as many as before.
+        precision: what vectors are rounded to; empty: they are not.
+    """
     before = request()
     wanted = Request(
         before.model if model is None else model,
@@ -115,45 +134,57 @@ def ask(
     )
     st.session_state[_REQUEST] = wanted
     st.session_state.pop(_PROBLEM, None)
-    close_file()
+    close_upload()
 
 
 def problem() -> Problem | None:
-    """Why the present request failed, if it did."""
+    """Return why the present request failed, if it did."""
     found: Problem | None = st.session_state.get(_PROBLEM)
     return found if found is not None and found.request == request() else None
 
 
 def fail(sentence: str) -> None:
-    """Remember that the present request failed."""
+    """Remember that the present request failed.
+
+    Args:
+        sentence: why.
+    """
     st.session_state[_PROBLEM] = Problem(request(), sentence)
 
 
 def agree(precision: str = "") -> None:
-    """Run the present long prompt, whose cost was shown; perhaps keeping rounded vectors."""
+    """Run the present long prompt, whose cost was shown.
+
+    Args:
+        precision: what vectors are rounded to; empty: they are not.
+    """
     ask(precision=precision)
     st.session_state[_AGREED] = request()
 
 
 def agreed() -> bool:
-    """Whether the present request was agreed to, its cost known."""
+    """Return whether the visitor agreed to the present request, its cost known."""
     return bool(st.session_state.get(_AGREED) == request())
 
 
-def opened() -> Request | None:
-    """The uploaded trace that is shown instead of the request, if any."""
-    found: Request | None = st.session_state.get(_OPENED)
+def uploaded() -> Request | None:
+    """Return the uploaded trace that is shown instead of the request, if any."""
+    found: Request | None = st.session_state.get(_UPLOADED)
     return found
 
 
-def open_file(uploaded: Request) -> None:
-    """Show an uploaded trace; the request stays as it is, for when the file is closed."""
-    st.session_state[_OPENED] = uploaded
+def show_upload(uploaded: Request) -> None:
+    """Show an uploaded trace; the request stays as it is, for when the file is closed.
+
+    Args:
+        uploaded: the request that shows it.
+    """
+    st.session_state[_UPLOADED] = uploaded
 
 
-def close_file() -> None:
-    """Back to what was asked for."""
-    st.session_state.pop(_OPENED, None)
+def close_upload() -> None:
+    """Go back to what was asked for."""
+    st.session_state.pop(_UPLOADED, None)
 
 
 # -- the selection ---------------------------------------------------------------------------------------
@@ -172,9 +203,15 @@ CHOICES: dict[str, dict[str, str]] = {
 
 
 def selection(layers: Sequence[LayerInfo], tokens: int, default: Callable[[], tuple[int, int]]) -> Selection:
-    """The present selection, fitted to this model's layers and the prompt's tokens, written to the address.
+    """Return the present selection, fitted to this model and prompt, and write it to the address.
 
-    `default` gives the (layer, head) to show where neither the visitor nor the address says one that exists.
+    Args:
+        layers: the model's layers.
+        tokens: how many tokens the prompt has.
+        default: gives the (layer, head) to show where neither the visitor nor the address says one that exists.
+
+    Returns:
+        The selection.
     """
     chosen: dict[str, Any] = dict(st.session_state.get(_SELECTION, {}))
     chosen |= _from_address()
@@ -196,12 +233,16 @@ def selection(layers: Sequence[LayerInfo], tokens: int, default: Callable[[], tu
 
 
 def select(**changes: int | str) -> None:
-    """Change part of the selection; it is fitted to the model when it is read next."""
+    """Change part of the selection; it is fitted to the model when it is read next.
+
+    Args:
+        changes: fields of Selection with their new values.
+    """
     st.session_state[_SELECTION] = {**st.session_state.get(_SELECTION, {}), **changes}
 
 
 def _from_address() -> dict[str, Any]:
-    """What the address says, where it is not what this app itself wrote there: a link, or the Back button."""
+    """Read the address, where it is not what this app itself wrote there: a link, or the Back button."""
     found: dict[str, Any] = {}
     written = st.session_state.get(_WRITTEN, {})
     for name in (field.name for field in fields(Selection)):
@@ -218,6 +259,7 @@ def _from_address() -> dict[str, Any]:
 
 
 def _to_address(chosen: Selection) -> None:
+    """Write what is not at its default to the address."""
     usual = asdict(Selection(-1, -1))
     said = {name: str(value) for name, value in asdict(chosen).items() if value != usual[name]}
     for name in usual:

@@ -1,7 +1,7 @@
-"""An uploaded trace file's bytes go in; a Trace that every screen can show comes out, or one sentence why not.
+"""Read an uploaded trace file, and refuse what no screen could show.
 
 A visitor may upload anything. Reading it runs no code (safetensors holds numbers and text), and what the file says of
-itself is compared with what it holds before a screen believes it.
+itself is compared with what is in it before a screen believes it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,23 @@ if TYPE_CHECKING:
     from inspector import Trace
     from inspector.capture.records import Layer
 
-MOST_MB = 200  # Streamlit holds an upload in memory
+MOST_MB = 200  # an upload lies in the server's memory
 MOST_TOKENS = 32_768  # a picture of more takes minutes
 
 
 def read(content: bytes, name: str) -> Trace:
-    """The trace in these bytes; `name` is what the file was called, for sentences."""
+    """Read the trace in these bytes.
+
+    Args:
+        content: the file's bytes.
+        name: what the file was called, for sentences.
+
+    Returns:
+        The trace.
+
+    Raises:
+        InspectorError: where it is no trace that can be shown, or cannot be read now.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "uploaded.safetensors"
         try:
@@ -48,7 +59,7 @@ def read(content: bytes, name: str) -> Trace:
 
 
 def _wrong(trace: Trace, name: str) -> str:
-    """What does not fit together in this trace; empty: nothing was found."""
+    """Say what does not fit together in this trace; empty: nothing was found."""
     tokens = trace.tokens
     texts = [*tokens.labels, *tokens.texts, trace.model_name]
     if not trace.stored or not 1 <= trace.n <= MOST_TOKENS:
@@ -58,31 +69,32 @@ def _wrong(trace: Trace, name: str) -> str:
     try:
         json.dumps(trace.facts(), ensure_ascii=False, default=str).encode("utf-8")
     except UnicodeEncodeError:
-        return "its words hold half of a surrogate pair, which is no text"
+        return "its words contain half of a surrogate pair, which is no text"
     if not len(tokens.ids) == len(tokens.labels) == len(tokens.texts):
         return "its tokens' ids and labels differ in number"
     if not isinstance(trace.source, dict) or not 0 <= trace.prompt_length <= trace.n:
         return "it does not say where its numbers come from"
     if len(trace.stored_layers) < len(trace.stored):
         raise InspectorError(
-            f"{name} keeps {len(trace.stored_layers)} of {len(trace.stored)} layers, and this app shows whole traces: "
-            "open it in Python, or capture the prompt again without --layers."
+            f"{name} contains {len(trace.stored_layers)} of {len(trace.stored)} layers, and this app shows whole "
+            "traces: open it in Python, or capture the prompt again without --layers."
         )
     if trace.precision is not None and trace.precision not in HALVES:
         return "it does not say how its vectors were rounded"
-    for index, kept in enumerate(trace.stored):
-        if wrong := _layer_wrong(trace, index, kept):
+    for index, stored in enumerate(trace.stored):
+        if wrong := _layer_wrong(trace, index, stored):
             return f"layer {index}: {wrong}"
     return ""
 
 
-def _layer_wrong(trace: Trace, index: int, kept: Layer) -> str:
-    info, n = kept.info, trace.n
-    if info.index != index or not isinstance(info.name, str) or not isinstance(kept.unexplained, str):
+def _layer_wrong(trace: Trace, index: int, stored: Layer) -> str:
+    """Say what does not fit together in one layer; empty: nothing was found."""
+    info, n = stored.info, trace.n
+    if info.index != index or not isinstance(info.name, str) or not isinstance(stored.unexplained, str):
         return "it is numbered or named wrongly"
     if not (info.kv_heads >= 1 and info.heads % info.kv_heads == 0 and info.d_head >= 1):
         return f"{info.heads} heads cannot share {info.kv_heads}"
-    vectors = {"query": kept.query, "key": kept.key, "value": kept.value}
+    vectors = {"query": stored.query, "key": stored.key, "value": stored.value}
     shapes = {name: tuple(tensor.shape) for name, tensor in vectors.items()}
     expected = {
         "query": (info.heads, n, info.d_head),
@@ -92,11 +104,11 @@ def _layer_wrong(trace: Trace, index: int, kept: Layer) -> str:
     if shapes != expected or not all(tensor.is_floating_point() for tensor in vectors.values()):
         return f"its vectors are {shapes}, not {expected}"
     if broken := [name for name, tensor in vectors.items() if not all_finite(tensor)]:
-        return f"its {broken[0]} vectors hold infinite numbers or NaN"
-    if not kept.unexplained:
+        return f"its {broken[0]} vectors contain infinite numbers or NaN"
+    if not stored.unexplained:
         last = slice(n - 1, n)  # one row tells whether mask, sinks and biases fit; all of them could take minutes
-        row, may = trace.weights(index, queries=last), trace.allowed(index, queries=last)
-        square = isinstance(kept.mask, MaskRule) or tuple(kept.mask.shape[-2:]) == (n, n)
-        if tuple(row.shape) != (info.heads, 1, n) or tuple(may.shape) != (info.heads, 1, n) or not square:
+        row, allowed = trace.weights(index, queries=last), trace.allowed(index, queries=last)
+        square = isinstance(stored.mask, MaskRule) or tuple(stored.mask.shape[-2:]) == (n, n)
+        if tuple(row.shape) != (info.heads, 1, n) or tuple(allowed.shape) != (info.heads, 1, n) or not square:
             return "its mask or its sinks do not fit its vectors"
     return ""

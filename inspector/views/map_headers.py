@@ -167,7 +167,7 @@ def vector_header(picture: Picture, tokens: Sequence[str], *, name: str, limit: 
         limit=limit,
     )
     header["pool"], header["bare"] = [k, 1], False
-    header["hint"] = "Point at a cell: its exact number appears here."
+    header["hint"] = "Hover for exact values."
     return header
 
 

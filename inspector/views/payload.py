@@ -19,7 +19,7 @@ WEIGHT, WEIGHTED = "weight", "weight × value length"
 SCALE_NOTES = {"linear": "", "sqrt": " (square root)", "log": " (log)"}
 MASKED_NOTE = "masked: cannot look there"
 MASKED_READING = "masked: this query token cannot look at this key token"
-HINT = "Point at a cell, or focus the picture and use the arrow keys: its exact number appears here."
+HINT = "Hover, or use the arrow keys, for exact values; click to lock."
 STRIP_UP_TO = 400  # tokens that are also written out below the picture
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _mount = mounted_canvas("strips")
 
 SINK = "sink"
-_READ = "focus the picture and use the arrow keys: its exact numbers appear here"
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def aligned(
         notes=notes,
         marked=marked,
         series=[each.series for each in panels],
-        hint=f"Point at a column, or {_READ}" + ("; a click or Enter chooses it." if on_pick else "."),
+        hint="Hover, or use the arrow keys, for exact values" + ("; a click or Enter chooses it." if on_pick else "."),
         label=label,
         picks=range(len(names)) if on_pick else None,
     )
@@ -129,7 +128,7 @@ def product_strips(frame: pd.DataFrame, *, query: str, key: str, total: str, whe
         notes=notes,
         partner=partner,
         series=kinds,
-        hint=f"Point at a dimension, or {_READ}.",
+        hint="Hover, or use the arrow keys, for exact values.",
         label="Query vector, key vector and their elementwise product, a column per dimension",
     )
     _mount(data=strips_payload(header, values), key=name)
@@ -175,7 +174,7 @@ def weight_row(
         picks=positions,
         marked=positions.index(chosen) if chosen in positions else -1,
         series=["attention weight", "scaled score"],
-        hint="Point at a key token to read its numbers; click it, or press Enter, to choose it.",
+        hint="Hover over a key token for its numbers; click it, or press Enter, to choose it.",
         label="Attention weights of this query token, a column per key token: arrow keys move, Enter chooses.",
     )
     _mount(data=strips_payload(header, values), key=name, on_pick_change=picked)
@@ -209,7 +208,7 @@ def plane_bars(frame: pd.DataFrame, name: str) -> None:
         names=names,
         notes=notes,
         series=series,
-        hint=f"Point at a plane, or {_READ}.",
+        hint="Hover, or use the arrow keys, for exact values.",
         label="Share of the score of each plane, from short to long wavelengths, and its content and position",
     )
     _mount(data=strips_payload(header, values), key=name)

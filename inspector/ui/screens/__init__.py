@@ -1,0 +1,1 @@
+"""Draw the app's pages, a file each, and what they share."""

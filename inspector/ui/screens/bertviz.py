@@ -1,4 +1,4 @@
-"""The screen BertViz: the head, model and neuron view that many know from papers, of the same weights, offline."""
+"""Show the head, model and neuron view that many know from papers, of the same weights, offline: the screen BertViz."""
 
 from __future__ import annotations
 
@@ -20,27 +20,24 @@ if TYPE_CHECKING:
 
 HOW = {
     "head": "Lines run from each query token on the left to the key tokens it looks at on the right. The "
-    "stronger a line, the larger its attention weight; colours tell heads apart. Point at a token to see only its "
+    "stronger a line, the larger its attention weight; colours tell heads apart. Hover over a token to see only its "
     "lines; click a coloured square to hide its head, double-click it to see that head alone.",
     "model": "Each small picture is one head: a row per layer, a column per head, query tokens at its left edge, "
     "key tokens at its right. The stronger a line, the larger the attention weight. Click a picture to enlarge it.",
     "neuron": "From left to right as in the formula: the chosen token's query, every key, their product element by "
     "element, and its sum q·k; blue is above zero, orange below. The stronger the line and the token on the "
-    "right, the larger the attention weight. Point at a token on the left to choose it.",
+    "right, the larger the attention weight. Hover over a token on the left to choose it.",
 }
-AROUND = 2  # layers on both sides of the selected one in the model view
+NEIGHBOURS = 2  # layers on both sides of the selected one in the model view
 
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    intro = st.empty()
-    intro.markdown(f"**How to read it.** {HOW['head']}")
     shown = current()
     if shown is None:
         return
     common.facts(shown)
     chosen = common.selection(shown)
-    intro.markdown(f"**How to read it.** {HOW[chosen.view]}")
     with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
         common.choice("View", "view", state.VIEWS, chosen.view)
         make = {"head": _head, "model": _model, "neuron": _neuron}[chosen.view](shown, chosen)
@@ -48,6 +45,7 @@ def show() -> None:
     if view is None:
         return
     page_frame(view, key="bertviz")
+    st.caption(HOW[chosen.view])
     st.download_button(
         "Save this view as one HTML file",
         data=view.html,
@@ -59,6 +57,7 @@ def show() -> None:
 
 
 def _head(shown: Current, chosen: state.Selection) -> Callable[[], View]:
+    """Draw the head view's fields, and return what makes the view."""
     layers = shown.trace.layers
     st.session_state["layer_field"] = chosen.layer
     st.number_input(
@@ -75,20 +74,22 @@ def _head(shown: Current, chosen: state.Selection) -> Callable[[], View]:
 
 
 def _model(shown: Current, chosen: state.Selection) -> Callable[[], View]:
+    """Draw the model view's fields, and return what makes the view."""
     layers = shown.trace.layers
-    around = [layer.index for layer in layers if abs(layer.index - chosen.layer) <= AROUND]
-    named = _picked("Layers", len(layers), f"{around[0]} to {around[-1]}") or around
+    near = [layer.index for layer in layers if abs(layer.index - chosen.layer) <= NEIGHBOURS]
+    named = _picked("Layers", len(layers), f"{near[0]} to {near[-1]}") or near
     heads = _heads(layers[chosen.layer], chosen.head, most_heads("model", shown.trace.n) // len(named))
     return lambda: model_view(shown.trace, named, heads)
 
 
 def _neuron(shown: Current, chosen: state.Selection) -> Callable[[], View]:
+    """Draw the neuron view's fields, and return what makes the view."""
     common.head_pickers(shown.trace.layers, chosen)
     return lambda: neuron_view(shown.trace, chosen.layer, chosen.head)
 
 
 def _heads(layer: LayerInfo, head: int, fit: int) -> list[int]:
-    """The heads that were picked; where none were, all, or as many around the selected one as a page can hold."""
+    """Return the heads that were picked; without any, all, or as many near the selected one as a page can show."""
     first = max(0, min(head - fit // 2, layer.heads - fit))
     usual = list(range(layer.heads))[first : first + max(fit, 1)]
     words = f"all {layer.heads}"
@@ -98,7 +99,7 @@ def _heads(layer: LayerInfo, head: int, fit: int) -> list[int]:
 
 
 def _picked(label: str, options: int, nothing: str) -> list[int]:
-    """Numbers below `options` that the visitor picked; `nothing` says what is drawn where none are."""
+    """Return the numbers below `options` that the visitor picked; `nothing` says what is drawn without any."""
     key = f"bertviz_{label.lower()}"
     # Those picked for another model may not exist in this one.
     st.session_state[key] = [number for number in st.session_state.get(key, []) if number < options]

@@ -1,4 +1,4 @@
-"""What screens share: the pickers of layer and head, and sentences about a head."""
+"""Share what several screens draw: the fields for layer, head and tokens, and sentences about a head."""
 
 from __future__ import annotations
 
@@ -27,10 +27,16 @@ if TYPE_CHECKING:
     from inspector.trace.trace import Trace
 
 
-def opening(how_to_read: str) -> tuple[Current, state.Selection] | None:
-    """How every page but the first begins: how to read it, the prompt on screen (None, with the reason on screen, if
-    there is none yet), facts about it, and what is selected."""
-    st.markdown(f"**How to read it.** {how_to_read}")
+def begin_page(how_to_read: str) -> tuple[Current, state.Selection] | None:
+    """Begin a page: how to read it, and facts about the prompt on screen.
+
+    Args:
+        how_to_read: a sentence or two, as Markdown.
+
+    Returns:
+        The prompt on screen and what is selected; None, with the reason on screen, if there is no prompt yet.
+    """
+    st.markdown(how_to_read)
     shown = current()
     if shown is None:
         return None
@@ -39,8 +45,16 @@ def opening(how_to_read: str) -> tuple[Current, state.Selection] | None:
 
 
 def selection(current: Current, pictures: Thumbnails | None = None) -> state.Selection:
-    """The selection, fitted to the model on screen. Where nothing is chosen yet: a telling head, if the small
-    pictures are at hand to tell it from; else the first head of a layer in the middle."""
+    """Return the selection, fitted to the model on screen.
+
+    Args:
+        current: the prompt on screen.
+        pictures: every head's small picture, if they are at hand.
+
+    Returns:
+        The selection. Where nothing is chosen yet: a telling head, judged by the small pictures; without them the
+        first head of a layer in the middle.
+    """
     layers = current.trace.layers
     return state.selection(
         layers, current.trace.n, lambda: pictures.telling(layers) if pictures else (len(layers) // 2, 0)
@@ -48,7 +62,12 @@ def selection(current: Current, pictures: Thumbnails | None = None) -> state.Sel
 
 
 def facts(current: Current, *, badge: bool = True) -> None:
-    """One quiet line: which model, how large, how many tokens; below it whether the numbers have been verified."""
+    """Draw one line about the prompt: which model, how large, how many tokens.
+
+    Args:
+        current: the prompt on screen.
+        badge: whether a second line says if the numbers have been verified.
+    """
     layers = current.trace.layers
     heads, groups = layers[0].heads, layers[0].kv_heads
     alike = all((layer.heads, layer.kv_heads) == (heads, groups) for layer in layers)
@@ -67,7 +86,7 @@ def facts(current: Current, *, badge: bool = True) -> None:
 
 
 def _badge(current: Current) -> None:
-    """Whether these numbers have been verified for this prompt, and the way there."""
+    """Say whether these numbers have been verified for this prompt, with the way there."""
     if current.request.file:
         return  # numbers from a file, and no model to compare them with
     report = results.finished_report(current.request)
@@ -79,7 +98,12 @@ def _badge(current: Current) -> None:
 
 
 def head_pickers(layers: Sequence[LayerInfo], chosen: state.Selection) -> None:
-    """Two number fields, for those who know where they want to go, and for the keyboard."""
+    """Draw two number fields, for those who know where they want to go, and for the keyboard.
+
+    Args:
+        layers: the model's layers.
+        chosen: the selection.
+    """
     st.session_state["layer_field"], st.session_state["head_field"] = chosen.layer, chosen.head
 
     def take() -> None:
@@ -91,34 +115,54 @@ def head_pickers(layers: Sequence[LayerInfo], chosen: state.Selection) -> None:
 
 
 def pair_pickers(trace: Trace, chosen: state.Selection) -> tuple[int, int, pd.DataFrame]:
-    """Fields for layer, head, query token and key token; the query and key position to show, and the query's row
-    (score_breakdown.row). Where none is chosen: the last token, and the key it looks at most but for the first."""
+    """Draw fields for layer, head, query token and key token.
+
+    Args:
+        trace: the trace on screen.
+        chosen: the selection.
+
+    Returns:
+        The query position and the key position to show, and the query's row (score_breakdown.row). Where none is
+        chosen: the last token, and the key it looks at most but for the first.
+    """
     query = chosen.query if chosen.query >= 0 else trace.n - 1
     row = score_breakdown.row(trace, chosen.layer, chosen.head, query)
     seen = row["position"][row["allowed"]].to_list()
     key = chosen.key if chosen.key in seen else score_breakdown.strongest_key(row)
 
-    kept = weakref.ref(trace)  # Streamlit keeps what it calls, and what that holds, longer than the page
+    reference = weakref.ref(trace)  # Streamlit keeps what it calls, and what that refers to, longer than the page
 
-    def take_query(position: int) -> None:  # a key that was chosen is kept where this query may look at it too
-        found, may = kept(), False
+    def take_query(position: int) -> None:  # a key that was chosen stays where this query may look at it too
+        found, allowed = reference(), False
         if found is not None and chosen.key >= 0:
-            may = bool(score_breakdown.row(found, chosen.layer, chosen.head, position)["allowed"][chosen.key])
-        state.select(query=position, key=chosen.key if may else -1)
+            allowed = bool(score_breakdown.row(found, chosen.layer, chosen.head, position)["allowed"][chosen.key])
+        state.select(query=position, key=chosen.key if allowed else -1)
 
     with st.container(horizontal=True):
         head_pickers(trace.layers, chosen)
         token_picker("Query token", "query_field", range(trace.n), query, trace, take_query)
         token_picker("Key token", "key_field", seen, key, trace, lambda position: state.select(key=position))
     if 0 <= chosen.key != key:
-        st.caption(f"Query token {query} cannot look at key token {chosen.key}: shown with its strongest other key.")
+        st.caption(
+            f"Query token {query} “{plain(trace.tokens.labels[query])}” cannot look at key token {chosen.key} "
+            f"“{plain(trace.tokens.labels[chosen.key])}”: shown with its strongest other key."
+        )
     return query, key, row
 
 
 def token_picker(
     title: str, field: str, positions: Sequence[int], present: int, trace: Trace, on_pick: Callable[[int], None]
 ) -> None:
-    """A field to choose one of the prompt's tokens by position and text."""
+    """Draw a field to choose one of the prompt's tokens by position and text.
+
+    Args:
+        title: the field's label.
+        field: its key in the session.
+        positions: the tokens to choose from.
+        present: the token that is chosen.
+        trace: the trace on screen.
+        on_pick: called with the position that was chosen.
+    """
     st.session_state[field] = present
     labels = [label(trace, position) for position in range(trace.n)]
     st.selectbox(
@@ -132,30 +176,77 @@ def token_picker(
 
 
 def label(trace: Trace, position: int) -> str:
-    """A token by its position and text: 4 ␣we."""
+    """Name a token by its position and text, to stand in tables and beside bars: 4 ␣we.
+
+    Args:
+        trace: the trace on screen.
+        position: the token's position.
+
+    Returns:
+        The name.
+    """
     return f"{position} {trace.tokens.labels[position]}"
 
 
+def quoted(trace: Trace, position: int) -> str:
+    """Name a token in a sentence, as Markdown: 4 “␣we”.
+
+    Args:
+        trace: the trace on screen.
+        position: the token's position.
+
+    Returns:
+        The name, its token's text as literal characters.
+    """
+    return f"{position} “{plain(trace.tokens.labels[position])}”"
+
+
 def number(value: float) -> str:
-    """Five significant digits, with a real minus sign."""
+    """Write a number with five significant digits and a real minus sign.
+
+    Args:
+        value: any number.
+
+    Returns:
+        The text.
+    """
     return f"{value:.5g}".replace("-", "−")
 
 
 def terms(*names: str) -> None:
-    """The words a page uses, each with what it means on pointing at it (or reaching it with the Tab key)."""
+    """Draw words that a page uses, each with what it means on pointing at it (or reaching it with the Tab key).
+
+    Args:
+        names: words of the glossary.
+    """
     with st.container(horizontal=True, gap="medium"):
         for name in names:
             st.markdown(f"**{name}**", help=TERMS[name], width="content")
 
 
 def kind_of(chosen: state.Selection) -> Kind:
-    """Which numbers the selection shows."""
+    """Return which numbers the selection shows.
+
+    Args:
+        chosen: the selection.
+
+    Returns:
+        What `maps.picture` draws.
+    """
     kinds: dict[str, Kind] = {"scaled_scores": "scaled_scores", "weighted_values": "weighted_values"}
     return kinds.get(chosen.show, "weights")
 
 
 def sharing(layer: LayerInfo, head: int) -> str:
-    """Which query heads share this head's keys and values."""
+    """Say which query heads share this head's keys and values.
+
+    Args:
+        layer: the head's layer.
+        head: the query head, from 0.
+
+    Returns:
+        A sentence.
+    """
     share = layer.heads // layer.kv_heads
     group = layer.kv_head(head)
     if share == 1:
@@ -164,12 +255,19 @@ def sharing(layer: LayerInfo, head: int) -> str:
     noun = "head" if len(others) == 1 else "heads"
     return (
         f"Query head {head} shares key/value head {group} with query {noun} {ordered(others)}: "
-        f"{share} query heads look through the same keys and values."
+        f"{share} query heads use the same keys and values."
     )
 
 
 def choice(label: str, name: str, options: dict[str, str], present: str) -> None:
-    """A row of buttons bound to one field of the selection."""
+    """Draw a row of buttons bound to one field of the selection.
+
+    Args:
+        label: stands above the buttons.
+        name: the selection's field.
+        options: what may be chosen, and what each button says.
+        present: what is chosen.
+    """
     key = f"{name}_field"
     st.session_state[key] = present
 

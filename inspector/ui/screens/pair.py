@@ -1,5 +1,4 @@
-"""The screen Pair: how one query token comes to look at one key token, step by step, and which rotation frequencies
-carry the score."""
+"""Explain how one query token comes to look at one key token, step by step: the screen Pair."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from inspector.ui.components.strips import plane_bars, product_strips, weight_ro
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import attempt
 from inspector.ui.screens import common
-from inspector.ui.screens.common import label, number
+from inspector.ui.screens.common import label, number, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,14 +26,14 @@ AFTER, BEFORE = "After RoPE", "Before RoPE"
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "One query token looks at one key token: multiply their query vector and key vector dimension by dimension and "
         "add up, and you have the score; times the scale, and compared by a softmax with the scores of all keys this "
         "query may look at, it is the attention weight."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace, layer, head = shown.trace, chosen.layer, chosen.head
     st.subheader(f"Layer {layer}, head {head}", anchor=False)
     query, key, row = common.pair_pickers(trace, chosen)
@@ -61,7 +60,7 @@ def show() -> None:
 
 
 def _before_rope(trace: Trace, layer: int) -> bool:
-    """The switch: does the visitor want the vectors before rotation? Only where there are such."""
+    """Ask whether to show the vectors before rotation, where there are such."""
     rope = trace.layers[layer].rope
     if rope is None:
         st.info("This layer's rotation cannot be switched off: its vectors are shown after it.", icon=":material/info:")
@@ -74,6 +73,7 @@ def _before_rope(trace: Trace, layer: int) -> bool:
 
 
 def _vectors(trace: Trace, layer: int, steps: score_breakdown.PairSteps, frame: pd.DataFrame) -> None:
+    """Draw query, key and their product, a column per dimension."""
     after = steps.query_before is None
     labels = trace.tokens.labels
     total = float(frame["product"].sum())
@@ -96,7 +96,7 @@ def _vectors(trace: Trace, layer: int, steps: score_breakdown.PairSteps, frame: 
 
 
 def _numbers_left_to_right(steps: score_breakdown.PairSteps, *, biased: bool) -> None:
-    """Score, scale, scaled score, softmax, weight: one field each, in the order of computation."""
+    """Show score, scale, scaled score, softmax and weight: one field each, in the order of computation."""
     fields = [
         ("Score", number(steps.score), "The sum of the elementwise product after RoPE: query · key."),
         ("× scale", number(steps.scale), "One number for the whole layer, usually 1 / √d_head."),
@@ -129,8 +129,9 @@ def _numbers_left_to_right(steps: score_breakdown.PairSteps, *, biased: bool) ->
 def _softmax(
     trace: Trace, layer: int, seen: pd.DataFrame, steps: score_breakdown.PairSteps, chosen: state.Selection
 ) -> None:
+    """Show all keys that the query may look at, with their scores and weights."""
     info = trace.layers[layer]
-    st.markdown(f"#### All keys that query token {plain(label(trace, steps.query_position))} may look at")
+    st.markdown(f"#### All keys that query token {quoted(trace, steps.query_position)} may look at")
     left, right = st.columns(2, gap="large")
     with left:
         weight_row(
@@ -170,7 +171,8 @@ def _softmax(
 
 
 def _frequencies(trace: Trace, layer: int, head: int, steps: score_breakdown.PairSteps) -> None:
-    st.markdown("#### Which rotation frequencies carry the score")
+    """Split the score by rotation frequency."""
+    st.markdown("#### Score by rotation frequency")
 
     def make(report: Progress) -> pd.DataFrame | str:
         report("Reading the vectors before RoPE and how fast each plane turns", None)

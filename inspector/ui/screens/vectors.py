@@ -1,4 +1,4 @@
-"""The screen Vectors: query and key before and after RoPE and the value of one head, as pictures and numbers."""
+"""Show query and key before and after RoPE and the value of one head, as pictures and numbers: the screen Vectors."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from inspector.analysis.vectors import cosines, lengths, pool_rows, projection, vector_frame
+from inspector.analysis import vectors as head_vectors
 from inspector.ui import downloads
 from inspector.ui.components.heatmap import similarity_map, vector_map
 from inspector.ui.progress import attempt
 from inspector.ui.screens import common
-from inspector.ui.server import results
+from inspector.ui.server import pictures
 
 BETWEEN_UP_TO = 512  # tokens whose angles are drawn
-LABELS_UP_TO = 40  # tokens that are named on the plane; beyond, pointing names them
+LABELS_UP_TO = 40  # tokens that are named on the plane; beyond, hovering names them
 
 WHAT = {
     "query": "what each token looks for",
-    "key": "what each token offers to be found by",
+    "key": "what each token advertises",
     "value": "what each token passes on when it is looked at",
 }
 
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "Each row is a token, each column one of the vector's dimensions; blue is below zero, orange above. RoPE turns "
         "query and key by the token's position, so that their product depends on how far apart two tokens are; values "
         "are not turned."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace, layer = shown.trace, shown.trace.layers[chosen.layer]
     st.subheader(f"Layer {chosen.layer}, head {chosen.head}", anchor=False)
     with st.container(horizontal=True):
@@ -43,7 +43,7 @@ def show() -> None:
         st.info("This layer's rotation cannot be switched off: its vectors are shown after it.", icon=":material/info:")
     elif not layer.rope:
         st.info("This layer does not use RoPE: queries and keys are compared as they are.", icon=":material/info:")
-    found = attempt(lambda report: results.vectors(shown.request, chosen.layer, chosen.head, report))
+    found = attempt(lambda report: pictures.vectors(shown.request, chosen.layer, chosen.head, report))
     if found is None:
         return
     labels = list(trace.tokens.labels)
@@ -56,7 +56,7 @@ def show() -> None:
         for place, name in zip(places, names, strict=False):
             with place:
                 st.markdown(f"**{name[0].upper()}{name[1:]}**")
-                vector_map(pool_rows(found[name]), labels, name=name, limit=limit, key=f"map {name}")
+                vector_map(head_vectors.pool_rows(found[name]), labels, name=name, limit=limit, key=f"map {name}")
         if kind == "value":
             with places[1]:
                 _lengths(found, labels)
@@ -66,7 +66,7 @@ def show() -> None:
 
 
 def _between(found: dict[str, np.ndarray], labels: list[str]) -> None:
-    """How the tokens' vectors lie to each other: angles, and a plane to look at."""
+    """Show how the tokens' vectors lie to each other: angles, and a plane to look at."""
     st.markdown("#### Between tokens: which vectors point the same way")
     if len(labels) > BETWEEN_UP_TO:
         st.caption(f"Drawn for prompts of up to {BETWEEN_UP_TO} tokens; this one has {len(labels):,}.")
@@ -77,9 +77,11 @@ def _between(found: dict[str, np.ndarray], labels: list[str]) -> None:
     with left:
         which = st.selectbox("Cosine similarity of", names, index=names.index(after[1]), key="cosines_of")
         named = [f"{i} {label}" for i, label in enumerate(labels)]
-        similarity_map(cosines(found[which]), named, name=f"cosine similarity of {which} vectors", key="cosines")
+        similarity_map(
+            head_vectors.cosines(found[which]), named, name=f"cosine similarity of {which} vectors", key="cosines"
+        )
     with right:
-        frame, share = projection(found[after[0]], found[after[1]], labels)
+        frame, share = head_vectors.projection(found[after[0]], found[after[1]], labels)
         st.markdown("**Queries and keys on one plane**")
         st.caption(
             "Their first two principal components (a query near a key need not look at it: only the product says "
@@ -91,7 +93,7 @@ def _between(found: dict[str, np.ndarray], labels: list[str]) -> None:
 
 
 def _scatter(frame: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
-    """Points in two shapes and colours, each with its token."""
+    """Draw points in two shapes and colours, each with its token."""
     base = alt.Chart(frame).encode(
         x=alt.X("x", title="first component"),
         y=alt.Y("y", title="second component"),
@@ -106,19 +108,27 @@ def _scatter(frame: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
 
 
 def _numbers(found: dict[str, np.ndarray], labels: list[str]) -> None:
+    """Draw the vectors as a table."""
     st.markdown("#### Numbers: a row per token, a column per dimension")
     names = list(found)
     which = st.segmented_control("Vectors", names, default=names[0], required=True, key="numbers")
-    frame = vector_frame(found[which if which in found else names[0]], labels).rename_axis("position")
+    frame = head_vectors.vector_frame(found[which if which in found else names[0]], labels).rename_axis("position")
     numbers = {name: st.column_config.NumberColumn(format="%.5f") for name in frame.columns[1:]}
     st.dataframe(frame, column_config={"token": st.column_config.TextColumn(pinned=True), **numbers})
 
 
 def _lengths(found: dict[str, np.ndarray], labels: list[str]) -> None:
+    """List each vector's length."""
     st.markdown("**How long each vector is**")
     before = {name: values for name, values in found.items() if "before" in name}
-    st.caption("RoPE turns query and key vectors and keeps their lengths." if before else "Euclidean length.")
-    frame = lengths({name: v for name, v in found.items() if name not in before}, labels).rename_axis("position")
+    st.caption(
+        "Rotation preserves length: query and key vectors are as long after RoPE as before."
+        if before
+        else "Euclidean length."
+    )
+    frame = head_vectors.lengths({name: v for name, v in found.items() if name not in before}, labels).rename_axis(
+        "position"
+    )
     numbers = {name: st.column_config.NumberColumn(format="%.3f", width=105) for name in frame.columns[1:]}
     config = {"token": st.column_config.TextColumn(pinned=True), **numbers}
     st.dataframe(frame, height=min(320, 37 + 35 * len(frame)), column_config=config)

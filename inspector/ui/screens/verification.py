@@ -1,4 +1,4 @@
-"""The screen Verification: the report for the prompt on screen, in one sentence and in full."""
+"""Show the verification report of the prompt on screen, in one sentence and in full: the screen Verification."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _NUMBERS = {
     "worst_layer": st.column_config.TextColumn("worst layer", width="small"),
     "judged": st.column_config.NumberColumn("ours, largest distance", format="%.3g"),
     "library": st.column_config.NumberColumn("the library's", format="%.3g"),
-    "ok": st.column_config.TextColumn("held", width="small"),
+    "ok": st.column_config.TextColumn("passed", width="small"),
 }
 
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
     st.markdown(
-        "**How to read it.** A second, independent implementation of attention reads the same checkpoint and "
+        "A second, independent implementation of attention reads the same checkpoint and "
         "computes every stage again; here both are compared, number by number. Then mistakes are planted in "
         "it on purpose, to show that a difference would be noticed."
     )
@@ -80,14 +80,17 @@ def show() -> None:
 
 
 def _not_wanted() -> None:
+    """Forget that a report was asked for."""
     st.session_state.pop(_WANTED, None)
 
 
 def _want(request: Request) -> None:
+    """Remember that this prompt's report was asked for."""
     st.session_state[_WANTED] = request
 
 
 def _verdict(report: VerificationReport) -> None:
+    """Draw the report's one sentence, green or red."""
     words = f"**{plain(report.summary())}**"
     if report.ok:
         st.success(words, icon=":material/check_circle:")
@@ -96,6 +99,7 @@ def _verdict(report: VerificationReport) -> None:
 
 
 def _stages(report: VerificationReport) -> None:
+    """List the comparisons, stage by stage."""
     st.subheader("Stage by stage", anchor=False)
     st.caption(
         "Each stage in the order of computation; of all layers the one with the largest difference. "
@@ -116,17 +120,19 @@ def _stages(report: VerificationReport) -> None:
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
-    """Stages in our words, and a verdict that can be told without colours."""
+    """Name stages in the page's words, and write a verdict that can be read without colours."""
     verdict = frame["ok"].map({True: "✓ yes", False: "✗ no"})
     return frame.assign(stage=frame["stage"].map(_stage), ok=verdict)
 
 
 def _stage(stage: str) -> str:
+    """Return a stage's name on the page."""
     return STAGE_NAMES.get(stage, stage)
 
 
 def _spliced(spliced: SplicedResult) -> None:
-    st.subheader("Put in the model's place", anchor=False)
+    """Show the run with the reimplementation inside the library's model."""
+    st.subheader("Swapped into the model", anchor=False)
     st.caption(
         "The reimplementation takes the place of every attention layer of the library's model. Errors that "
         "are small at each layer could add up here."
@@ -145,6 +151,7 @@ def _spliced(spliced: SplicedResult) -> None:
 
 
 def _controls(controls: pd.DataFrame) -> None:
+    """List the planted mistakes, and whether each was caught."""
     controls = controls.assign(stage=controls["stage"].map(_stage))
     applies = controls[controls["applies"].astype(bool)]
     caught = int(applies["caught"].astype(bool).sum())
@@ -166,7 +173,7 @@ def _controls(controls: pd.DataFrame) -> None:
     st.dataframe(applies, hide_index=True, height="content", column_order=order, column_config=config)
     rest = controls[~controls["applies"].astype(bool)]
     if len(rest):
-        with st.expander(f"{count(len(rest), 'mistake')} that this model leaves no room for"):
+        with st.expander(f"{count(len(rest), 'check')} that {'does' if len(rest) == 1 else 'do'} not apply"):
             order = ["mistake", "meaning", "why_not"]
             st.dataframe(rest, hide_index=True, column_order=order, column_config=config)
 

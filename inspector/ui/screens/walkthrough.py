@@ -1,4 +1,4 @@
-"""The screen Walkthrough: one query token through one head, station by station, with the model's own numbers."""
+"""Follow one query token through one head, station by station, with the model's numbers: the screen Walkthrough."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from inspector.learn.stations import STATIONS
 from inspector.ui import state
 from inspector.ui.markdown import plain
 from inspector.ui.screens import common
-from inspector.ui.screens.stations import from_token, looking, passing_on
+from inspector.ui.screens.stations import to_next_layer, to_output, to_vectors, to_weights
 from inspector.ui.screens.stations.at import At
 
 DRAW: dict[str, Callable[[At], None]] = {
-    "tokens": from_token.tokens,
-    "input": from_token.attention_input,
-    "matrices": from_token.matrices,
-    "vectors": from_token.vectors,
-    "rope": from_token.rope,
-    "pair": looking.pair,
-    "scores": looking.scores,
-    "scaling": looking.scaling,
-    "mask": looking.mask,
-    "softmax": looking.softmax,
-    "values": passing_on.values,
-    "context": passing_on.context,
-    "heads": passing_on.heads,
-    "output": passing_on.output,
-    "residual": passing_on.residual,
-    "next": passing_on.following,
+    "tokens": to_vectors.tokens,
+    "input": to_vectors.attention_input,
+    "matrices": to_vectors.matrices,
+    "vectors": to_vectors.vectors,
+    "rope": to_vectors.rope,
+    "pair": to_weights.pair,
+    "scores": to_weights.scores,
+    "scaling": to_weights.scaling,
+    "mask": to_weights.mask,
+    "softmax": to_weights.softmax,
+    "values": to_output.values,
+    "context": to_output.context,
+    "heads": to_output.heads,
+    "output": to_output.output,
+    "residual": to_next_layer.residual,
+    "next": to_next_layer.following,
 }
 ORDER = list(STATIONS)
 
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "Follow one query token through one head, a step at a time, from its text to the next layer. Every number is "
         "the model's; formula, shapes and picture stand together. Words below a picture say what they mean when you "
         "point at them."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace, layer, head = shown.trace, chosen.layer, chosen.head
     query, key, row = common.pair_pickers(trace, chosen)
     _steps(chosen.station)
@@ -54,7 +54,7 @@ def show() -> None:
 
 
 def _steps(station: str) -> None:
-    """Back, next, and the station. Alt with the arrow keys does the same."""
+    """Draw Back, Next and the list of stations. Alt with the arrow keys does the same."""
     at = ORDER.index(station)
     st.session_state["station_field"] = station
 

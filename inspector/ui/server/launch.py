@@ -1,5 +1,4 @@
-"""A model, a port, a list of models and limits go in; a running app comes out, closed to everything but this machine
-unless another address is given.
+"""Start the app in a process of its own, closed to everything but this machine unless told otherwise.
 
 FLAGS is the whole configuration; `.streamlit/config.toml` says the same for a plain `streamlit run app.py`
 (a test holds them equal), so that neither way of starting is more open than the other.
@@ -24,8 +23,14 @@ from typing import Any
 
 from inspector.errors import InspectorError
 from inspector.model.memory import MEMORY_VARIABLE, memory_budget, memory_bytes
-from inspector.ui.server.limits import TOKENS_VARIABLE, WRITTEN_VARIABLE, limits
-from inspector.ui.server.offer import LOOPBACK, MODEL_VARIABLE, MODELS_VARIABLE
+from inspector.ui.server.settings import (
+    LOOPBACK,
+    MODEL_VARIABLE,
+    MODELS_VARIABLE,
+    TOKENS_VARIABLE,
+    WRITTEN_VARIABLE,
+    limits,
+)
 
 DEFAULT_PORT = 8501
 START_SECONDS = 60.0
@@ -63,16 +68,24 @@ EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - what one types to listen on every
 
 
 def arguments(host: str | None = None, allow_hosts: Sequence[str] = ()) -> list[str]:
-    """FLAGS as `streamlit run` takes them, for this address and with these names allowed beside loopback's."""
+    """Write FLAGS as `streamlit run` takes them.
+
+    Args:
+        host: the address to listen on; None: loopback.
+        allow_hosts: names under which the app may be asked for besides.
+
+    Returns:
+        Arguments of the command line.
+    """
     flags = FLAGS | {"server.address": host or FLAGS["server.address"], "server.allowedHosts": names(host, allow_hosts)}
     return [
         f"--{name}={str(one).lower() if isinstance(one, bool) else one}"
         for name, value in flags.items()
-        for one in (value if isinstance(value, list) else [value])  # a list is a flag given several times
+        for one in (value if isinstance(value, list) else [value])  # a list is a flag that stands several times
     ]
 
 
-def launch(
+def start_server(
     model: str | None = None,
     *,
     port: int | None = None,
@@ -84,12 +97,24 @@ def launch(
     memory_gb: float | str | None = None,
     open_browser: bool = True,
 ) -> int:
-    """Run the app until it ends or is interrupted; returns its exit status.
+    """Run the app until it ends or is interrupted. None leaves a limit as the environment says.
 
-    `model` is shown first; with `models` visitors choose among these only. `host` is the address to listen on
-    (loopback unless given), `allow_hosts` the names under which it may be asked for besides. `most_tokens` of a prompt,
-    `most_written` by the model, `memory_gb` for models and traces, and for runs on top: None leaves it as the
-    environment says. Raises InspectorError where the port is taken, and for a value that cannot be.
+    Args:
+        model: the model that is shown first; None: the packaged one.
+        port: the port to listen on; None: DEFAULT_PORT.
+        models: visitors choose among these only; None or empty: whoever can reach a local server may type any.
+        host: the address to listen on; None: loopback.
+        allow_hosts: names under which the app may be asked for besides.
+        most_tokens: the most tokens of a prompt.
+        most_written: the most tokens that the model writes.
+        memory_gb: gigabytes for models and traces, and as much again for what is being made.
+        open_browser: whether a browser is opened, where there is a screen.
+
+    Returns:
+        The app's exit status.
+
+    Raises:
+        InspectorError: where the port is taken, and for a value that cannot be.
     """
     chosen = DEFAULT_PORT if port is None else port
     allowed = [name.strip() for name in allow_hosts or []]
@@ -136,13 +161,21 @@ def launch(
 
 
 def names(host: str | None, allow_hosts: Sequence[str]) -> list[str]:
-    """The host names that requests may be for: loopback's, the address itself where people can ask for it, and those
-    allowed besides."""
+    """Return the host names that requests may be for.
+
+    Args:
+        host: the address to listen on; None: loopback.
+        allow_hosts: names that are allowed besides.
+
+    Returns:
+        Loopback's names, the address itself where people can ask for it, and those allowed besides.
+    """
     own = [host] if host and host not in EVERYWHERE else []
     return list(dict.fromkeys([*LOOPBACK, *own, *allow_hosts]))
 
 
 def _only_these(host: str) -> str:
+    """Say which names the app answers to."""
     return (
         f"It listens on {host} and answers only requests for {', '.join(names(host, []))}: "
         "give --allow-host NAME for every other name or address that people type."
@@ -150,7 +183,7 @@ def _only_these(host: str) -> str:
 
 
 def _told(most_tokens: int | None, most_written: int | None, memory_gb: float | str | None) -> dict[str, str]:
-    """The limits as environment variables; raises InspectorError for one that cannot be."""
+    """Write the limits as environment variables; raise InspectorError for one that cannot be."""
     if most_tokens is not None and most_tokens < 1:
         raise InspectorError(f"--most-tokens {most_tokens} allows no prompt at all: give at least 1.")
     if most_written is not None and most_written < 0:
@@ -165,7 +198,7 @@ def _told(most_tokens: int | None, most_written: int | None, memory_gb: float | 
 
 
 def _refuse_names(allowed: Sequence[str]) -> None:
-    """A name is what stands in an address between http:// and the port, or *.domain."""
+    """Refuse what is no host name: what stands in an address between http:// and the port, or *.domain."""
     for name in allowed:
         if not re.fullmatch(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*", name):
             raise InspectorError(
@@ -175,10 +208,12 @@ def _refuse_names(allowed: Sequence[str]) -> None:
 
 
 def _bracketed(host: str) -> str:
+    """Write an address as it stands in a URL."""
     return f"[{host}]" if ":" in host else host
 
 
 def _refuse_taken(port: int, host: str) -> None:
+    """Refuse a port that cannot be listened on."""
     if not 1 <= port <= 65535:
         raise InspectorError(f"Port {port} does not exist: choose one between 1 and 65535.")
     try:
@@ -214,14 +249,14 @@ def _answers(app: subprocess.Popen[bytes], address: str) -> bool:
 
 
 def _has_a_screen() -> bool:
-    """Without one, `webbrowser` would start a text browser in this very terminal."""
+    """Return whether there is a screen; else `webbrowser` would start a text browser in this very terminal."""
     if not sys.platform.startswith("linux"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _pass_on_termination(app: subprocess.Popen[bytes]) -> Any:
-    """A terminated launcher takes the app with it; returns the handler that was there before."""
+    """End the app when this launcher is terminated; return the handler that was there before."""
 
     def end(_number: int, _frame: object) -> None:
         app.terminate()

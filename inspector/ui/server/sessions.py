@@ -1,9 +1,9 @@
-"""Which visitor looks at which trace goes in; a trace that nobody looks at any longer is let go of.
+"""Remember which session uses which stored key, and let go of what no open page uses any longer.
 
 The store keeps what was used last within its budget, for everybody. This file knows who asked for what, so that a
-closed tab frees what it alone held (models stay: the next visitor wants them). It knows nothing of Streamlit:
-`cached.py` names visitors by their session and says whether one is connected. That is looked up, again and again: a
-tab that was connected anew and then stands still says nothing by itself.
+closed tab frees what it alone used (models stay: the next visitor wants them). It knows nothing of Streamlit:
+`shared.py` names the sessions and says whether one is connected. That is looked up again and again: a tab that
+reconnected and then stands still says nothing by itself.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ GRACE_SECONDS = 15.0  # a lost connection that is back within this finds everyth
 EVERY_SECONDS = 1.0
 
 
-class Holds:
-    """All visitors' holds. `forget(key)` is called for each key whose last visitor has gone; `connected(visitor)`:
-    whether their page is open."""
+class Sessions:
+    """The keys that each session uses."""
 
     def __init__(
         self,
@@ -27,47 +26,73 @@ class Holds:
         *,
         grace: float = GRACE_SECONDS,
         every: float = EVERY_SECONDS,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
+        """Start with no sessions.
+
+        Args:
+            forget: called with each key whose last session has gone.
+            connected: whether a session's page is open.
+            grace: seconds that a session may be away without losing anything.
+            every: seconds between two looks at who is connected.
+            now: the clock, in seconds.
+            sleep: waits so many seconds of that clock.
+        """
         self._forget, self._connected, self._grace, self._every = forget, connected, grace, every
+        self._now, self._sleep = now, sleep
         self._lock = threading.Lock()
-        self._keys: dict[str, set[Hashable]] = {}  # by visitor
+        self._keys: dict[str, set[Hashable]] = {}  # by session
         self._seen: dict[str, float] = {}  # when each was last known to be connected
         self._watching = False
 
-    def hold(self, visitor: str, key: Hashable) -> None:
-        """Say that this visitor wants `key`, before asking the store for it."""
+    def use(self, session: str, key: Hashable) -> None:
+        """Say that a session uses a key, before asking the store for it.
+
+        Args:
+            session: the session's name.
+            key: the key in the store.
+        """
         with self._lock:
-            self._keys.setdefault(visitor, set()).add(key)
-            self._seen[visitor] = time.monotonic()
+            self._keys.setdefault(session, set()).add(key)
+            self._seen[session] = self._now()
             if not self._watching:
-                threading.Thread(target=self._watch, name="holds", daemon=True).start()
+                threading.Thread(target=self._watch, name="sessions", daemon=True).start()
                 self._watching = True
 
+    @property
+    def watching(self) -> bool:
+        """Whether anybody is here, so that a thread looks who is connected."""
+        with self._lock:
+            return self._watching
+
     def _watch(self) -> None:
+        """Look again and again until nobody is left."""
         try:
             while self._look():
-                time.sleep(self._every)
+                self._sleep(self._every)
         except BaseException:
             with self._lock:
-                self._watching = False  # the next to hold anything starts it anew
+                self._watching = False  # the next to use anything starts it anew
             raise
 
     def _look(self) -> bool:
-        """Take the holds of those who have been away for longer than the grace; False where nobody is left."""
-        # Under the lock all along: who asks for a key meanwhile holds it either before (then it stays) or after it has
+        """Forget the keys of sessions that were away for longer than the grace; False where no session is left."""
+        # Under the lock all along: who asks for a key meanwhile uses it either before (then it stays) or after it has
         # been forgotten (then it is made anew).
         with self._lock:
-            now = time.monotonic()
-            for visitor in list(self._keys):
-                if self._connected(visitor):
-                    self._seen[visitor] = now
-                elif now - self._seen[visitor] >= self._grace:
-                    self._leave(visitor)
+            now = self._now()
+            for session in list(self._keys):
+                if self._connected(session):
+                    self._seen[session] = now
+                elif now - self._seen[session] >= self._grace:
+                    self._end(session)
             self._watching = bool(self._keys)
             return self._watching
 
-    def _leave(self, visitor: str) -> None:
-        del self._seen[visitor]
-        for key in self._keys.pop(visitor):
+    def _end(self, session: str) -> None:
+        """Forget what this session alone used."""
+        del self._seen[session]
+        for key in self._keys.pop(session):
             if not any(key in others for others in self._keys.values()):
                 self._forget(key)

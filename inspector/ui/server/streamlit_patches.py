@@ -1,8 +1,9 @@
-"""Streamlit's own command, without its one question to the outside, and without anybody's words in its log.
+"""Run Streamlit's own command without its one question to the outside, and without anybody's words in its log.
 
 When a page of another site tries to connect, Streamlit 1.67 asks checkip.amazonaws.com for this machine's address
 before it says no (`streamlit/net_util.py`; every visitor waits up to two seconds meanwhile). No option turns that off;
-an answer that is there already does. `launch` starts this; a plain `streamlit run app.py` has it from the first visit.
+an answer that is there already does. `launch.py` starts this; a plain `streamlit run app.py` has it from the first
+visit.
 """
 
 import logging
@@ -18,8 +19,10 @@ def ask_nobody() -> None:
 
 
 def log_no_words() -> None:
-    """Of an error that no page has a sentence for, on a page, in a part of one or after a click, the log says what kind
-    it is and where it happened. Its words may quote a prompt."""
+    """Log of an unforeseen error only what kind it is and where it happened: its words may quote a prompt.
+
+    That is any error that no page has a sentence for: on a page, in a part of one or after a click.
+    """
     config.set_option("logger.enableRich", False)  # which would print the error past the logger
     logger = logging.getLogger(error_util.__name__)
     if not any(isinstance(known, _WithoutWords) for known in logger.filters):
@@ -27,6 +30,8 @@ def log_no_words() -> None:
 
 
 class _WithoutWords(logging.Filter):
+    """Replaces an error's words by its kind and place."""
+
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.exc_info, tuple) and (error := record.exc_info[1]) is not None:
             where = "".join(traceback.format_tb(error.__traceback__))

@@ -39,8 +39,8 @@ function drawRows(numbers, scale, added) {
   });
   const bits = entropy(shares);
   find(document, "#summary").textContent =
-    `The shares add up to ${rounded(sum(shares))}. Entropy ${bits.toFixed(3)} bits: as wide as ${rounded(2 ** bits)} ` +
-    `numbers alike, of ${numbers.length}.`;
+    `The shares add up to ${rounded(sum(shares))}. Entropy ${bits.toFixed(3)} bits: like ${rounded(2 ** bits)} ` +
+    `equally likely options, of ${numbers.length}.`;
 }
 
 /**

@@ -1,5 +1,7 @@
-"""The laboratory Context: what a longer prompt costs. What grows with the square of its tokens, what with their number,
-what not at all; by formula, and counted from real tensors."""
+"""Show what a longer prompt costs, by formula and counted from real tensors: the laboratory Context.
+
+Some of it grows with the square of the prompt's tokens, some with their number, some not at all.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from inspector.learn import attention_sizes, costs, counted_costs
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
-from inspector.ui.server import results
+from inspector.ui.server import traces
 
 if TYPE_CHECKING:
     from inspector.learn.attention_sizes import Parameters, Sizes
@@ -36,19 +38,19 @@ USUAL = (8192, 4096)  # tokens and d_model of the well-known example
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "Each line is what one thing takes in memory as the prompt grows. Both axes are logarithmic: twice as steep "
         "means growing with n². Dots are real tensors, counted to the byte; lines are formulas."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace, layer = shown.trace, chosen.layer
     found = attempt(lambda _: attention_sizes.sizes(trace))
     if found is None:
         return
     counted, counts, why = _count(shown, layer)
-    here = trace.n  # Streamlit keeps what names the options longer than the page: not the trace, too
+    here = trace.n  # Streamlit keeps what names the options longer than the page: it must not refer to the trace
     options = sorted({*costs.steps(found.limit), here})
     n = st.select_slider(
         "Tokens n",
@@ -64,30 +66,31 @@ def show() -> None:
     if counts is not None:
         _compared(found, counted, counts, why, layer)
     _sharing(found, n)
-    _nobody_builds(found)
+    _full_tensor(found)
     common.terms("attention weight", "key/value cache", "parameter", "activation", "d_head", "d_model")
 
 
 def _count(shown: Current, layer: int) -> tuple[Parameters | None, pd.DataFrame | None, str]:
-    """The parameters and real tensors, counted; None where there is no model to run."""
+    """Count the parameters and real tensors; None where there is no model to run."""
     if shown.trace.model is None:
         st.info(
-            "This trace was opened from a file and has no model at hand: its parameters and real tensors are not "
+            "This trace was opened from a file and has no model to run: its parameters and real tensors are not "
             "counted, only formulas are shown.",
             icon=":material/info:",
         )
         return None, None, ""
 
     def make(trace: Trace, report: Progress) -> tuple[Parameters, pd.DataFrame, str]:
-        model = results.model(shown.request)
+        model = traces.model(shown.request)
         counts, why = counted_costs.measured(trace, layer, progress=report)
         return attention_sizes.parameters(model), counts, why
 
-    made = attempt(lambda report: results.result(shown.request, ("costs", layer), make, progress=report))
+    made = attempt(lambda report: traces.from_trace(shown.request, ("costs", layer), make, progress=report))
     return made or (None, None, "")
 
 
 def _metrics(table: pd.DataFrame) -> None:
+    """Show the main sizes at the chosen number of tokens."""
     sizes = dict(zip(table["what"], table["size"], strict=True))
     with st.container(horizontal=True):
         for what in ("weights of all layers", "key/value cache", "attention's parameters", "all parameters"):
@@ -96,7 +99,7 @@ def _metrics(table: pd.DataFrame) -> None:
 
 
 def _chart(found: Sizes, counted: Parameters | None, counts: pd.DataFrame | None, layer: int, n: int) -> None:
-    """Lines by formula, dots counted, and where the chosen number of tokens stands."""
+    """Draw lines by formula, counted dots, and where the chosen number of tokens stands."""
     lines = costs.long(costs.by_formula(found, counted, layer, costs.steps(found.limit)), "formula")
     names = [what for what in COLOURS if what in set(lines["what"])]
     colour = alt.Color(
@@ -121,11 +124,12 @@ def _chart(found: Sizes, counted: Parameters | None, counts: pd.DataFrame | None
 
 
 def _table(table: pd.DataFrame, found: Sizes, layer: int, n: int) -> None:
+    """List every size at the chosen number of tokens."""
     st.markdown(f"#### What {count(n, 'token')} cost in {plain(found.dtype)}, {found.element} bytes a number")
     config = {
         "bytes": st.column_config.NumberColumn(format="localized"),
         "twice the tokens": st.column_config.NumberColumn(
-            "2 n costs", format="× %.3g", help="What twice as many tokens multiply it by."
+            "cost of doubling n", format="× %.3g", help="What twice as many tokens multiply it by."
         ),
     }
     st.dataframe(table, hide_index=True, column_config=config)
@@ -137,6 +141,7 @@ def _table(table: pd.DataFrame, found: Sizes, layer: int, n: int) -> None:
 
 
 def _formulas(found: Sizes, counted: Parameters | None) -> None:
+    """Write the formulas with this model's sizes."""
     st.markdown("#### The formulas with this model's sizes, in bytes")
     for what, formula in costs.formulas(found).items():
         st.markdown(f"{what.capitalize()}")
@@ -147,11 +152,12 @@ def _formulas(found: Sizes, counted: Parameters | None) -> None:
     )
     if counted is not None and (rest := counted.attention - (found.matrices() or 0)):
         st.caption(
-            f"The attention modules hold {rest:,} bytes more than these four matrices: biases, norms and the like."
+            f"The attention modules have {rest:,} bytes more than these four matrices: biases, norms and the like."
         )
 
 
 def _compared(found: Sizes, counted: Parameters | None, counts: pd.DataFrame, why: str, layer: int) -> None:
+    """Compare the formulas with real tensors."""
     formula = costs.by_formula(found, counted, layer, counts["tokens"])
     table = costs.compared(formula, counts).astype({"tokens": "Int64"})
     if counted is not None and counted.matrices is not None and (expected := found.matrices()) is not None:
@@ -162,7 +168,7 @@ def _compared(found: Sizes, counted: Parameters | None, counts: pd.DataFrame, wh
         largest = differing.iloc[-1]
         st.warning(
             f"{len(differing)} of {len(table)} counts differ from the formula, such as {largest['what']}: counted is "
-            f"× {largest['counted'] / largest['formula']:.3g}. This model keeps something else than the formula's "
+            f"× {largest['counted'] / largest['formula']:.3g}. This model caches something else than the formula's "
             "keys and values, perhaps a compressed form of them.",
             icon=":material/warning:",
         )
@@ -182,6 +188,7 @@ def _compared(found: Sizes, counted: Parameters | None, counts: pd.DataFrame, wh
 
 
 def _sharing(found: Sizes, n: int) -> None:
+    """Show what sharing keys and values among query heads saves."""
     here, alone = found.cache(n), found.without_sharing().cache(n)
     if here == alone:
         st.caption("Every query head has keys and values of its own here, so nothing in the cache is shared.")
@@ -194,8 +201,9 @@ def _sharing(found: Sizes, n: int) -> None:
         st.metric("Saved", f"× {alone / here:.3g}", width=130)
 
 
-def _nobody_builds(found: Sizes) -> None:
-    st.markdown("#### The tensor nobody builds")
+def _full_tensor(found: Sizes) -> None:
+    """Show the size of a matrix of its own for every pair of tokens."""
+    st.markdown("#### The full tensor")
     n, d = USUAL
     st.markdown(
         "A learned matrix of its own for every pair of tokens would be a tensor [n, n, d_model, d_model]. Attention "

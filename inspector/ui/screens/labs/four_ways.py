@@ -1,5 +1,7 @@
-"""The laboratory "Same numbers, four ways": one context vector by loops, matrices, a batch and blocks; below, attention
-across two texts and dropout, the same functions once more."""
+"""Compute one context vector by loops, matrices, a batch and blocks: the laboratory "Same numbers, four ways".
+
+Below stand attention across two texts and dropout, by the same functions.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ from inspector.ui.components.verdict import show_verdict
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
-from inspector.ui.screens.common import label, number
+from inspector.ui.screens.common import number, quoted
 from inspector.ui.screens.labs import four_ways_cross, four_ways_dropout
-from inspector.ui.server import results
+from inspector.ui.server import results, traces
 
 if TYPE_CHECKING:
     from inspector import Trace
@@ -28,14 +30,14 @@ NUMBERS_SHOWN = 5
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "One query token's context vector in one head, computed in four ways from the same queries, keys and values. "
-        "Green: equal, but for rounding in another order. Red: ways that are spoilt on purpose, to show that a mistake "
+        "Green: equal, but for rounding in another order. Red: ways with a mistake on purpose, to show that it "
         "would be seen."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace = shown.trace
     query = chosen.query if chosen.query >= 0 else trace.n - 1
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -51,7 +53,7 @@ def show() -> None:
 
 
 def _block(n: int) -> int:
-    """How many keys the blockwise way takes at once: fewer than there are."""
+    """Ask how many keys the blockwise way takes at once: fewer than there are."""
     if n <= 2:
         return 1
     key = "block_size"
@@ -61,10 +63,11 @@ def _block(n: int) -> int:
 
 
 def _four(shown: Current, chosen: state.Selection, query: int, block: int) -> None:
+    """Compute the vector in every way, and draw the comparison."""
     layer, head = chosen.layer, chosen.head
 
     def make(report: Progress) -> list[Way]:
-        return results.result(
+        return traces.from_trace(
             shown.request,
             ("four ways", layer, head, query, block),
             lambda trace, _: four_ways.compute_four_ways(trace, layer, head, query, block=block),
@@ -76,7 +79,7 @@ def _four(shown: Current, chosen: state.Selection, query: int, block: int) -> No
         return
     trace = shown.trace
     st.markdown(
-        f"#### The context vector of {plain(label(trace, query))} in layer {layer}, head {head}, "
+        f"#### The context vector of {quoted(trace, query)} in layer {layer}, head {head}, "
         f"by four ways and {count(sum(way.control for way in ways), 'control')}"
     )
     _table(ways)
@@ -86,6 +89,7 @@ def _four(shown: Current, chosen: state.Selection, query: int, block: int) -> No
 
 
 def _table(ways: list[Way]) -> None:
+    """List the ways with their differences."""
     frame = pd.DataFrame([_row(way) for way in ways])
     styled = frame.style.apply(_colours, axis=1, ways=ways)
     numbers = {name: st.column_config.NumberColumn(format="%.6f") for name in frame.columns if name.startswith("[")}
@@ -108,6 +112,7 @@ def _table(ways: list[Way]) -> None:
 
 
 def _row(way: Way) -> dict[str, object]:
+    """Return one way's row of the table."""
     if way.check is None or way.context is None:
         return {"way": way.name, "result": "not possible here"}
     result = "✓ equal" if way.check.ok else "✗ not equal"
@@ -122,12 +127,14 @@ def _row(way: Way) -> dict[str, object]:
 
 
 def _colours(row: pd.Series, ways: list[Way]) -> list[str]:
+    """Return a row's background: green where equal, red where not."""
     check = ways[row.name].check
     shade = "" if check is None else "rgba(46, 160, 67, 0.16)" if check.ok else "rgba(218, 54, 51, 0.20)"
     return [f"background-color: {shade}" if shade else ""] * len(row)
 
 
 def _verdict(ways: list[Way]) -> None:
+    """Say in a sentence whether the ways agree and the mistakes were seen."""
     real = [way for way in ways if not way.control and way.check is not None]
     controls = [way for way in ways if way.control]
     wrong = [way.name for way in real if way.check is not None and not way.check.ok]
@@ -142,7 +149,7 @@ def _verdict(ways: list[Way]) -> None:
         )
     elif controls:
         st.success(
-            f"{len(real)} ways, one vector; {count(len(controls), 'spoilt way')} caught.",
+            f"{len(real)} ways, one vector; {count(len(controls), 'planted mistake')} caught.",
             icon=":material/check_circle:",
         )
     else:
@@ -164,17 +171,17 @@ def _verdict(ways: list[Way]) -> None:
 
 
 def _limits(trace: Trace, layer: int, query: int) -> None:
+    """Say which rows the matrices have, where not all."""
     rows = four_ways.strip(trace, layer, query)
     if (rows.start, rows.stop) != (0, trace.n):
         st.caption(
-            f"Of {count(trace.n, 'query token')}, the matrices hold rows {rows.start} to {rows.stop - 1} here: all "
+            f"Of {count(trace.n, 'query token')}, the matrices have rows {rows.start} to {rows.stop - 1} here: all "
             "rows of all heads would not fit the memory set aside for them."
         )
 
 
 def _library(shown: Current, layer: int, query: int) -> None:
-    """On to the attention output, where the library's own number stands."""
-
+    """Compare the attention output with the library's own."""
     st.markdown("**And the library?** All heads' context vectors of this token, times W_o, give the attention output.")
     found = attempt(lambda report: results.output(shown.request, layer, query, report), may_lack=True)
     if found is None:

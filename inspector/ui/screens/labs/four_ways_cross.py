@@ -1,5 +1,4 @@
-"""Of the laboratory "Same numbers, four ways" the part on cross-attention: this prompt's queries, another text's keys
-and values."""
+"""Draw cross-attention: this prompt's queries, another text's keys and values (a part of "Same numbers, four ways")."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens.common import label, number
-from inspector.ui.server import results
+from inspector.ui.server import traces
 
 if TYPE_CHECKING:
     from inspector import Trace
@@ -27,7 +26,12 @@ MOST_CHARACTERS = 4000
 
 
 def draw(shown: Current, chosen: Selection) -> None:
-    """Draw this part for the prompt on screen."""
+    """Draw this part for the prompt on screen.
+
+    Args:
+        shown: the prompt on screen.
+        chosen: the selection.
+    """
     st.markdown("#### Cross-attention: queries from this prompt, keys and values from another text")
     st.markdown(
         "**The model on screen never does this itself**: a decoder's queries, keys and values come from one text. "
@@ -42,7 +46,7 @@ def draw(shown: Current, chosen: Selection) -> None:
     other = replace(shown.request, prompt=st.session_state[OTHER], generate=0)
 
     def make(report: Progress) -> tuple[Trace, cross.Crossed]:
-        theirs = results.trace(other, report)
+        theirs = traces.trace(other, report)
         report("Crossing both texts", None)
         return theirs, cross.crossed(shown.trace, theirs, chosen.layer, chosen.head)
 
@@ -54,6 +58,7 @@ def draw(shown: Current, chosen: Selection) -> None:
 
 
 def _picture(ours: Trace, theirs: Trace, made: cross.Crossed, chosen: Selection) -> None:
+    """Draw the map between both texts, and where each query token looks most."""
     rows, columns = made.weights.shape
     st.caption(
         f"Layer {chosen.layer}, head {chosen.head}: {count(rows, 'query token')} × {count(columns, 'key token')}. Each "

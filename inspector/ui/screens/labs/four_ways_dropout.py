@@ -1,4 +1,4 @@
-"""Of the laboratory "Same numbers, four ways" the part on dropout: off here; what it does to a row at training time."""
+"""Draw what dropout does to a row at training time; it is off here (a part of "Same numbers, four ways")."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from inspector.errors import InspectorError
 from inspector.learn import dropout
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
-from inspector.ui.screens.common import label
-from inspector.ui.server import results
+from inspector.ui.screens.common import label, quoted
+from inspector.ui.server import traces
 
 if TYPE_CHECKING:
     from inspector import Trace
@@ -27,7 +27,13 @@ KINDS = {"without dropout": "#8a94a0", "this draw": "#d97a2b", f"mean of {max(dr
 
 
 def draw(shown: Current, chosen: Selection, query: int) -> None:
-    """Draw this part for the prompt on screen."""
+    """Draw this part for the prompt on screen.
+
+    Args:
+        shown: the prompt on screen.
+        chosen: the selection.
+        query: the query token's position.
+    """
     st.markdown("#### Dropout: at training time only")
     _here(shown, chosen.layer)
     trace = shown.trace
@@ -48,7 +54,7 @@ def draw(shown: Current, chosen: Selection, query: int) -> None:
 
 
 def _here(shown: Current, layer: int) -> None:
-    """What the config says, and that two runs are equal."""
+    """Say what the config asks for, and whether two runs are equal."""
 
     def make(report: Progress) -> tuple[str, bool]:
         def again(trace: Trace, say: Progress) -> dropout.AtInference:
@@ -56,7 +62,7 @@ def _here(shown: Current, layer: int) -> None:
             return dropout.at_inference(trace, layer)
 
         try:
-            found = results.result(shown.request, ("at inference", layer), again, progress=report)
+            found = traces.from_trace(shown.request, ("at inference", layer), again, progress=report)
         except InspectorError as error:
             return str(error), False
         mode = "is in training mode" if found.training else "is not in training mode, so nothing is dropped"
@@ -73,11 +79,12 @@ def _here(shown: Current, layer: int) -> None:
 
 
 def _row(trace: Trace, query: int, p: float, keys: list[int], weights: pd.DataFrame, frame: pd.DataFrame) -> None:
+    """Draw one row without dropout, with it, and the mean over many draws."""
     kinds = list(KINDS)
     once = weights[kinds[1]]
     lost = int(((once == 0) & (weights[kinds[0]] != 0)).sum())
     st.markdown(
-        f"The row of {plain(label(trace, query))}, {count(len(keys), 'weight')}, with torch's own dropout of p = "
+        f"The row of {quoted(trace, query)}, {count(len(keys), 'weight')}, with torch's own dropout of p = "
         f"{p:g}: **{lost} set to 0**, the others divided by 1 − p = {1 - p:g}. One draw adds up to "
         f"{once.sum():.4f}; only the mean over many draws comes back to the row."
     )
@@ -102,8 +109,9 @@ def _row(trace: Trace, query: int, p: float, keys: list[int], weights: pd.DataFr
 
 
 def _chart(long: pd.DataFrame) -> alt.Chart:
+    """Draw the weights as bars."""
     colour = alt.Scale(domain=list(KINDS), range=list(KINDS.values()))
-    return (
+    chart: alt.Chart = (
         alt.Chart(long)
         .mark_bar()
         .encode(
@@ -115,3 +123,4 @@ def _chart(long: pd.DataFrame) -> alt.Chart:
         )
         .properties(height=380)
     )
+    return chart

@@ -1,5 +1,4 @@
-"""The laboratory Mask and heads: one head's weights with and without its mask, and the attention output as the sum of
-what each head gives to it."""
+"""Show one head's weights with and without its mask, and the output by heads: the laboratory Mask and heads."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from inspector.ui.components.verdict import show_verdict
 from inspector.ui.markdown import plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
-from inspector.ui.screens.common import label, number
+from inspector.ui.screens.common import label, number, quoted
 from inspector.ui.server import results
 
 if TYPE_CHECKING:
@@ -28,14 +27,14 @@ if TYPE_CHECKING:
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "Above, one head's weights as the model computes them and as they would be if every query token could look at "
         "every key token. Below, what each head of the layer gives to one token's attention output: a share of its "
         "own, and the shares add up to the output."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace, layer, head = shown.trace, chosen.layer, chosen.head
     query = chosen.query if chosen.query >= 0 else trace.n - 1
     st.subheader(f"Layer {layer}, head {head}", anchor=False)
@@ -53,6 +52,7 @@ def show() -> None:
 
 
 def _mask(trace: Trace, chosen: state.Selection) -> None:
+    """Draw the head's map with and without the mask."""
     st.markdown("#### The mask, on and off")
     found = attempt(lambda _: mask_on_off(trace, chosen.layer, chosen.head), may_lack=True)
     if found is None:
@@ -81,7 +81,7 @@ def _mask(trace: Trace, chosen: state.Selection) -> None:
 
 
 def _forbidden(trace: Trace, layer: int, found: MaskOnOff) -> None:
-    """How much weight would go where the mask forbids looking."""
+    """Show how much weight would go where the mask forbids looking."""
     later, earlier = found.forbidden["later"], found.forbidden["earlier"]
     panels = [Panel("bars", "weight on later tokens, mask off", later, "on later tokens", scale="linear")]
     said = f"Without the mask, {later.mean():.1%} of the weight goes to later tokens, on average over the query tokens."
@@ -120,8 +120,9 @@ def _forbidden(trace: Trace, layer: int, found: MaskOnOff) -> None:
 
 
 def _heads(shown: Current, layer: int, head: int, query: int) -> None:
+    """Draw each head's share of the attention output."""
     trace = shown.trace
-    st.markdown(f"#### What each head gives to the output of query token {plain(label(trace, query))}")
+    st.markdown(f"#### What each head gives to the output of query token {quoted(trace, query)}")
 
     found = attempt(lambda report: results.output(shown.request, layer, query, report), may_lack=True)
     if found is None:
@@ -170,6 +171,7 @@ def _heads(shown: Current, layer: int, head: int, query: int) -> None:
 
 
 def _one_head(found: Output, head: int) -> None:
+    """Draw the output with one head alone, and without it."""
     st.markdown(f"#### Only head {head}, and all without it")
     share = found.shares[head]
     without = found.library - share
@@ -193,7 +195,7 @@ def _one_head(found: Output, head: int) -> None:
             st.metric(f"length: {title}", number(float(np.linalg.norm(values))), border=True, width="content")
     st.caption(
         "Lengths of vectors do not add up, as vectors do: two shares that point apart cancel. The next layer would "
-        "read something else from the shortened output; this page stops here."
+        "read something else from the shortened output."
     )
 
 

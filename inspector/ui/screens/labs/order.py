@@ -1,5 +1,4 @@
-"""Two parts of the laboratory Position: all tokens moved on together, and tokens shuffled with RoPE and mask on and
-off."""
+"""Draw two parts of the laboratory Position: all tokens moved on together, and tokens shuffled."""
 
 from __future__ import annotations
 
@@ -26,7 +25,14 @@ NAMED_UP_TO = 24  # shuffled tokens that are listed
 
 
 def shift(trace: Trace, layer: int, head: int, query: int) -> None:
-    """Positions of queries and keys moved on alike: scores stay but for rounding. Only the keys': they change."""
+    """Show that scores stay when all positions move on alike, and change when only the keys' do.
+
+    Args:
+        trace: the trace on screen.
+        layer: counts attention layers from 0.
+        head: the query head, from 0.
+        query: the query token's position.
+    """
     st.markdown("#### All tokens moved on together")
     by = st.slider("Move all positions on by", 1, 1000, 100, key="position_shift")
     found = attempt(lambda _: shifting.shifted(trace, layer, head, query, by))
@@ -62,7 +68,12 @@ def shift(trace: Trace, layer: int, head: int, query: int) -> None:
 
 
 def shuffle(shown: Current, layer: int) -> None:
-    """The layer run on its own attention input in another order, in four variants."""
+    """Run the layer on its own attention input in another order, with RoPE and mask on and off.
+
+    Args:
+        shown: the prompt on screen.
+        layer: counts attention layers from 0.
+    """
     st.markdown("#### Without RoPE and without the mask, the order of tokens is lost")
     st.markdown(
         "The layer's attention inputs are put in another order and the layer is run on them. If it has no way to know "
@@ -86,6 +97,7 @@ def shuffle(shown: Current, layer: int) -> None:
 
 
 def _variants(trace: Trace, found: Shuffled) -> None:
+    """Draw how far each token's output changes in each variant."""
     switch = {True: "on", False: "off"}
     table = pd.DataFrame(
         {

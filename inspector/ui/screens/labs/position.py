@@ -1,5 +1,7 @@
-"""The laboratory Position: one query and one key turned by RoPE, plane by plane; their score at every distance; what is
-left when RoPE is switched off. Own vectors can be typed."""
+"""Show one query and one key rotated by RoPE, plane by plane: the laboratory Position.
+
+Below, their score at every distance; what is left when RoPE is switched off; and vectors of one's own can be typed.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,14 @@ TYPED = ("1 0 0.5 0.5", "1 0 0.5 -0.5")  # shown until the visitor types
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "RoPE turns a query and a key two dimensions at a time, each plane at its own speed, by an angle of position "
         "times speed. What the two are then turned *against each other* depends on their distance alone, and so does "
         "their score. Dashed arrows are before rotation, solid ones after it."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     trace, layer, head = shown.trace, chosen.layer, chosen.head
     st.subheader(f"Layer {layer}, head {head}", anchor=False)
     query, key, _ = common.pair_pickers(trace, chosen)
@@ -59,6 +61,7 @@ def show() -> None:
 
 
 def _plane(trace: Trace, planes: pd.DataFrame, query: int, key: int) -> None:
+    """Draw one plane of the pair, before and after rotation."""
     st.markdown("#### One plane of this pair, turned")
     if st.session_state.get(PLANE) not in planes.index:
         st.session_state[PLANE] = int(planes["position"].abs().idxmax())
@@ -79,8 +82,9 @@ def _plane(trace: Trace, planes: pd.DataFrame, query: int, key: int) -> None:
 
 
 def _plane_numbers(one: pd.Series, distance: int) -> None:
+    """Write the plane's numbers."""
     st.markdown(
-        f"Plane {one['plane']} holds dimensions {one['dimensions']} and turns by {number(one['degrees_per_token'])}° a "
+        f"Plane {one['plane']}, dimensions {one['dimensions']}, turns by {number(one['degrees_per_token'])}° a "
         f"token. The two tokens are {count(distance, 'token')} apart, so the query is turned by "
         f"{number(distance * one['degrees_per_token'])}° against the key."
     )
@@ -88,13 +92,13 @@ def _plane_numbers(one: pd.Series, distance: int) -> None:
         for title, value, meaning in (
             ("share of the score", one["share"], "The product of the two solid arrows: x · x + y · y."),
             ("unturned", one["content"], "The product of the two dashed arrows: both tokens at one position."),
-            ("made by position", one["position"], "The share less that: what turning makes of it."),
+            ("from position", one["position"], "The share less that: what turning makes of it."),
         ):
             st.metric(title, number(value), help=meaning, border=True, width="content")
 
 
 def _arrows(one: pd.Series) -> alt.LayerChart | alt.FacetChart:
-    """Query and key in this plane, before and after, from the origin; both axes to the same scale."""
+    """Draw query and key in this plane, before and after, from the origin; both axes to the same scale."""
     frame = pd.DataFrame(
         [
             {"vector": name, "when": f"{when} RoPE", "x": one[f"{name}_{when}_x"], "y": one[f"{name}_{when}_y"]}
@@ -127,6 +131,7 @@ def _arrows(one: pd.Series) -> alt.LayerChart | alt.FacetChart:
 
 
 def _plane_table(trace: Trace, one: pd.Series, query: int, key: int) -> pd.DataFrame:
+    """Return how far query and key are turned in this plane."""
     rows = []
     for name, at in (("query", query), ("key", key)):
         rows.append(
@@ -146,6 +151,7 @@ def _plane_table(trace: Trace, one: pd.Series, query: int, key: int) -> pd.DataF
 
 
 def _distance(trace: Trace, layer: int, head: int, query: int, key: int) -> None:
+    """Draw the pair's score at every distance."""
     st.markdown("#### The same two vectors at every distance")
     furthest = st.slider("Up to a distance of so many tokens", 16, 2048, 256, step=16, key="position_furthest")
     found = attempt(lambda _: position.by_distance(trace, layer, head, query, key, furthest=furthest))
@@ -163,7 +169,7 @@ def _distance(trace: Trace, layer: int, head: int, query: int, key: int) -> None
 
 
 def _curve(frame: pd.DataFrame, real: int | None) -> alt.LayerChart | alt.FacetChart:
-    """Score by distance, the pair's own distance marked."""
+    """Draw the score by distance, the pair's own distance marked."""
     base = alt.Chart(frame).encode(
         x=alt.X("distance:Q", title="distance in tokens", scale=alt.Scale(nice=False)),
         y=alt.Y("score:Q", title="score, query · key after RoPE"),
@@ -185,6 +191,7 @@ def _curve(frame: pd.DataFrame, real: int | None) -> alt.LayerChart | alt.FacetC
 
 @st.fragment  # what is typed here changes nothing above
 def _typed() -> None:
+    """Draw the score of vectors that the visitor types."""
     st.markdown("#### Your own query and key")
     st.caption(
         "2, 4, 6 or 8 numbers each. Dimensions 0 and 1 turn together, 2 and 3, and so on; plane i turns by "

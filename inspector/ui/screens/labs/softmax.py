@@ -1,4 +1,4 @@
-"""The laboratory Softmax: numbers to try it on; below, in softmax_scores.py, the model's own scores."""
+"""Let visitors try the softmax on numbers and on the model's own scores: the laboratory Softmax."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FACTORS = (0.1, 1.0, 10.0, 100.0)
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    opened = common.opening(
+    page = common.begin_page(
         "Softmax turns any numbers into positive shares that add up to 1: e to the power of each, divided by the sum "
         "of all of these. Move the scale and watch the shares sharpen or flatten; below, what that means for the real "
         "scores of this model."
     )
-    if opened is None:
+    if page is None:
         return
-    shown, chosen = opened
+    shown, chosen = page
     common.terms("softmax", "scale", "entropy")
     _try_it()
     softmax_scores.draw(shown, chosen)
@@ -42,6 +42,7 @@ def show() -> None:
 
 
 def _try_it() -> None:
+    """Draw fields for numbers, and their softmax."""
     st.markdown("#### Try it on numbers")
     st.session_state.setdefault(NUMBERS, _text(softmax.EXAMPLES[0]))
     st.session_state.setdefault(SCALE, 1.0)
@@ -73,14 +74,17 @@ def _try_it() -> None:
 
 
 def _take(example: tuple[float, ...]) -> None:
+    """Take an example's numbers."""
     st.session_state[NUMBERS], st.session_state[SCALE], st.session_state[ADDED] = _text(example), 1.0, 0.0
 
 
 def _text(numbers: tuple[float, ...]) -> str:
+    """Write numbers as one types them."""
     return ", ".join(f"{each:g}" for each in numbers)
 
 
 def _picture(made: Shares) -> None:
+    """Draw the numbers and their shares."""
     aligned(
         [
             Panel("bars", "what softmax sees: (number + added) × scale", made.inputs, "what softmax sees"),
@@ -103,13 +107,13 @@ def _picture(made: Shares) -> None:
         },
     )
     st.caption(
-        f"Entropy {made.entropy:.3f} bits: as wide as {2**made.entropy:.3g} numbers alike, of {len(made.numbers)}."
+        f"Entropy {made.entropy:.3f} bits: like {2**made.entropy:.3g} equally likely options, of {len(made.numbers)}."
     )
 
 
 def _what_changes(made: Shares, scale: float, added: float) -> None:
-    """A factor sharpens, an addend does nothing: each with its numbers."""
-    st.markdown("**A common factor sharpens.** The largest share of these numbers, by scale:")
+    """Show that scaling sharpens and adding a constant does nothing, each with its numbers."""
+    st.markdown("**Scaling sharpens.** The largest share of these numbers, by scale:")
     with st.container(horizontal=True, gap="small"):
         for factor in FACTORS:
             largest = max(softmax.shares(made.numbers, scale=factor).weights)
@@ -118,9 +122,9 @@ def _what_changes(made: Shares, scale: float, added: float) -> None:
     before, after = (softmax.shares(made.numbers, scale=scale, added=each).weights for each in (0.0, added))
     moved = max(abs(one - other) for one, other in zip(before, after, strict=True))
     st.markdown(
-        f"**An addend changes nothing.** With {number(added)} added to every number, no share moves by more than "
-        f"{moved:.1e}{', which is rounding' if moved else ''}: softmax sees differences only. That is why the largest "
-        "number may be taken off before anything is raised, and nothing overflows."
+        f"**Adding a constant changes nothing.** With {number(added)} added to every number, no share moves by more "
+        f"than {moved:.1e}{', which is rounding' if moved else ''}: softmax sees differences only. That is why the "
+        "largest number may be taken off before anything is raised, and nothing overflows."
     )
 
 

@@ -1,4 +1,4 @@
-"""Of the laboratory Softmax the second part: why scores are divided by sqrt(d_head), measured on the model's own."""
+"""Show why scores are divided by √d_head, measured on the model's own (a part of the laboratory Softmax)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import number
-from inspector.ui.server import results
+from inspector.ui.server import traces
 
 if TYPE_CHECKING:
     from inspector import Trace
@@ -24,13 +24,18 @@ UNSCALED, SCALED = "scale left out", "with the scale"
 
 
 def draw(shown: Current, chosen: Selection) -> None:
-    """Draw this part for the prompt on screen."""
+    """Draw this part for the prompt on screen.
+
+    Args:
+        shown: the prompt on screen.
+        chosen: the selection.
+    """
     trace, layer, head = shown.trace, chosen.layer, chosen.head
     info = trace.layers[layer]
     st.markdown("#### Why scores are divided by √d_head: this model's real scores")
 
     def make(report: Progress) -> tuple[pd.DataFrame, spread.Variance]:
-        frame = results.result(
+        frame = traces.from_trace(
             shown.request,
             ("softmax spreads",),
             lambda traced, say: spread.spreads(
@@ -38,7 +43,7 @@ def draw(shown: Current, chosen: Selection) -> None:
             ),
             progress=report,
         )
-        found = results.result(
+        found = traces.from_trace(
             shown.request,
             ("softmax variance", layer, head),
             lambda traced, _: spread.variance(traced, layer, head),
@@ -67,6 +72,7 @@ def draw(shown: Current, chosen: Selection) -> None:
 
 
 def _table(row: pd.Series) -> None:
+    """List how far scores spread, before and after scaling."""
     made = pd.DataFrame(
         {
             "": ["raw scores, query · key", "what softmax sees, scaled"],
@@ -81,12 +87,13 @@ def _table(row: pd.Series) -> None:
 
 
 def _sentences(row: pd.Series, why: spread.Variance) -> None:
+    """Explain the numbers of the table."""
     before, after = row["entropy unscaled"], row["entropy"]
     if after == after:  # not NaN
         st.markdown(
-            f"With the scale left out, a row of weights would hold {before:.3f} bits on average, as wide as "
-            f"{2**before:.3g} tokens alike; with it, {after:.3f} bits, {2**after:.3g} tokens (means over query tokens "
-            "that have a choice)."
+            f"With the scale left out, a row of weights would have an entropy of {before:.3f} bits on average, like "
+            f"{2**before:.3g} equally likely tokens; with it, {after:.3f} bits, like {2**after:.3g} (means over "
+            "query tokens that have a choice)."
         )
     d = why.d_head
     st.markdown(
@@ -108,23 +115,24 @@ def _sentences(row: pd.Series, why: spread.Variance) -> None:
 
 
 def _else(trace: Trace, layer: int) -> list[str]:
-    """What else stands between score and softmax in this layer."""
-    kept = trace.stored[layer]
+    """Say what else stands between score and softmax in this layer."""
+    stored = trace.stored[layer]
     said = []
-    if kept.info.softcap is not None:
-        said.append(f"This layer soft-caps scaled scores at ±{kept.info.softcap:g}: what softmax sees is after that.")
-    if kept.info.bias:
+    if stored.info.softcap is not None:
+        said.append(f"This layer soft-caps scaled scores at ±{stored.info.softcap:g}: what softmax sees is after that.")
+    if stored.info.bias:
         said.append("This layer adds a bias to scaled scores: what softmax sees is with it.")
-    if kept.info.sinks:
+    if stored.info.sinks:
         said.append(
             "This layer has attention sinks: its rows add up to less than 1, their entropy leaves the sink out."
         )
-    if kept.unexplained:
-        said.append(f"No entropy for this layer: {plain(kept.unexplained)}.")
+    if stored.unexplained:
+        said.append(f"No entropy for this layer: {plain(stored.unexplained)}.")
     return said
 
 
 def _all_heads(frame: pd.DataFrame, layer: int, head: int) -> None:
+    """Draw the same for every head."""
     st.markdown("**The same over all heads**")
     names = {"spread": ("score std", "scaled std"), "entropy": ("entropy unscaled", "entropy")}
     titles = {"spread": "standard deviation", "entropy": "entropy of a row, bits (mean)"}
@@ -148,6 +156,7 @@ def _all_heads(frame: pd.DataFrame, layer: int, head: int) -> None:
 
 
 def _chart(long: pd.DataFrame, title: str, layer: int, head: int) -> alt.LayerChart | alt.FacetChart:
+    """Draw a point per head."""
     base = alt.Chart(long).encode(
         x=alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d")),
         y=alt.Y("value:Q", title=title),

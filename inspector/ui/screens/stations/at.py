@@ -1,4 +1,4 @@
-"""Where a walk stands: prompt, layer, head, query token and key token. Every station of the Walkthrough is given it."""
+"""Say where the Walkthrough stands: prompt, layer, head, query token and key token. Every station takes it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class At:
-    """query, key: positions of the query token and the key token; `row` is that query's (score_breakdown.row)."""
+    """Where the Walkthrough stands.
+
+    Attributes:
+        shown: the prompt on screen.
+        layer: counts attention layers from 0.
+        head: the query head, from 0.
+        query: the query token's position.
+        key: the key token's position.
+        row: the query's row (score_breakdown.row).
+    """
 
     shown: Current
     layer: int
@@ -34,34 +43,47 @@ class At:
 
     @property
     def trace(self) -> Trace:
+        """The trace on screen."""
         return self.shown.trace
 
     @property
     def info(self) -> LayerInfo:
+        """The layer's facts."""
         return self.trace.layers[self.layer]
 
     @property
     def query_label(self) -> str:
+        """The query token by position and text."""
         return label(self.trace, self.query)
 
     @property
     def key_label(self) -> str:
+        """The key token by position and text."""
         return label(self.trace, self.key)
 
     def residual_stream(self) -> StreamNumbers | None:
-        """The query token's vectors around this layer; None, with the reason on screen, where there are none."""
+        """Return the query token's vectors of the residual stream at this layer.
+
+        Returns:
+            The vectors; None, with the reason on screen, where they cannot be read.
+        """
         return attempt(
             lambda report: results.residual_stream(self.shown.request, self.layer, self.query, report), may_lack=True
         )
 
     @cached_property
     def steps(self) -> score_breakdown.PairSteps:
-        """From the two vectors to the weight."""
+        """The steps from the two vectors to the weight."""
         return score_breakdown.pair_steps(self.trace, self.layer, self.head, self.query, self.key)
 
 
 def formula(latex: str, *shapes: tuple[str, str]) -> None:
-    """What is computed, and the shape of everything in it."""
+    """Draw a formula, and the shape of everything in it.
+
+    Args:
+        latex: the formula.
+        shapes: name and shape of each thing in it.
+    """
     with st.container(border=True):
         st.latex(latex)
         st.caption(" · ".join(f"{name} {shape}" for name, shape in shapes), text_alignment="center")

@@ -1,4 +1,4 @@
-"""Stations from the token to its query, key and value vectors, turned by position. Each draws itself for an At."""
+"""Draw the stations from the token to its query, key and value vectors, rotated by position."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import attempt
-from inspector.ui.screens.common import number, terms
+from inspector.ui.screens.common import number, quoted, terms
 from inspector.ui.screens.stations.at import At, formula
 
 if TYPE_CHECKING:
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 
 def strips(panels: Sequence[tuple[str, npt.ArrayLike]], key: str, *, limit: float | None = None) -> None:
-    """Vectors of equal width below each other: (title, numbers)."""
+    """Draw vectors of equal width below each other.
+
+    Args:
+        panels: a title and numbers for each.
+        key: the component's key.
+        limit: the number that takes full colour; None: each vector's own largest.
+    """
     width = len(np.asarray(panels[0][1]))
     aligned(
         [Panel("strip", title, values, title, limit) for title, values in panels],
@@ -36,6 +42,7 @@ def strips(panels: Sequence[tuple[str, npt.ArrayLike]], key: str, *, limit: floa
 
 
 def tokens(at: At) -> None:
+    """Draw the prompt's tokens and the query token's embedding."""
     st.markdown(
         "The prompt is cut into **tokens**, pieces of text the model knows by number. Each number is the row of a "
         "learned table, and that row is the token's **embedding**: the same vector wherever the token stands."
@@ -82,6 +89,7 @@ def tokens(at: At) -> None:
 
 
 def attention_input(at: At) -> None:
+    """Draw what the layer receives for the query token."""
     st.markdown(
         "A vector travels with each token through all layers, the **residual**. It begins as the embedding; each "
         "layer adds to it. What attention receives is, in most models, the residual after the block's norm, which "
@@ -108,11 +116,11 @@ def attention_input(at: At) -> None:
 
 
 def matrices(at: At) -> None:
+    """Draw this head's learned matrices."""
     st.markdown(
         "A head looks through four learned matrices. Three make vectors out of the attention input: **W_q** says what "
-        "a token looks for, **W_k** what it offers, **W_v** what it passes on. They are **parameters**: change the "
-        "prompt, and "
-        "these pictures stay. Everything that follows are **activations**: computed from this prompt."
+        "a token looks for, **W_k** what it advertises, **W_v** what it passes on. They are **parameters**: change the "
+        "prompt, and these pictures stay. Everything that follows are **activations**: computed from this prompt."
     )
     found = attempt(lambda _: token_vectors.matrices(at.trace, at.layer, at.head), may_lack=True)
     if found is None:
@@ -140,9 +148,10 @@ def matrices(at: At) -> None:
 
 
 def vectors(at: At) -> None:
+    """Draw the query token's own query, key and value."""
     st.markdown(
-        f"Each matrix times the attention input of token {plain(at.query_label)} gives one vector of this head: its "
-        "**query**, its **key**, its **value**. Every token gets all three."
+        f"Each matrix times the attention input of token {quoted(at.trace, at.query)} gives one vector of this head: "
+        "its **query**, its **key**, its **value**. Every token gets all three."
     )
     trace = at.trace
     found = at.residual_stream()
@@ -180,9 +189,10 @@ def vectors(at: At) -> None:
 
 
 def rope(at: At) -> None:
+    """Draw query and key before and after rotation."""
     st.markdown(
         "**RoPE** turns the query and the key by their token's position, two dimensions at a time: some pairs fast, "
-        "some slowly. Turning changes no length; the product of two turned vectors depends on positions only by their "
+        "some slowly. Rotation preserves length; the product of two rotated vectors depends on positions only by their "
         "distance. Values are not turned."
     )
     if at.info.rope is False:

@@ -1,11 +1,10 @@
-"""Stations from the attention weights to the next layer. Each draws itself for an At."""
+"""Draw the stations from the attention weights to the attention output."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from inspector.analysis import shares
@@ -16,9 +15,9 @@ from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.components.verdict import show_verdict
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import attempt
-from inspector.ui.screens.common import label, number, terms
+from inspector.ui.screens.common import label, number, quoted, terms
 from inspector.ui.screens.stations.at import At, formula
-from inspector.ui.screens.stations.from_token import strips
+from inspector.ui.screens.stations.to_vectors import strips
 from inspector.ui.server import results
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def values(at: At) -> None:
+    """Draw the value vectors, each times its weight."""
     st.markdown(
         "A weight says **how much**; the value vector says **what**. Each key token's value vector is multiplied by "
         "its weight: strong rows below are what this query token takes in."
@@ -65,9 +65,10 @@ def values(at: At) -> None:
 
 
 def context(at: At) -> None:
+    """Draw the sum of the weighted values."""
     st.markdown(
         "Add the weighted values up, dimension by dimension: the **context vector**, what this head has gathered for "
-        "this token. A blend of value vectors, by the weights of one row."
+        "this token. A weighted sum of value vectors, by the weights of one row."
     )
     found = _weighted(at)
     if found is None:
@@ -100,6 +101,7 @@ def context(at: At) -> None:
 
 
 def heads(at: At) -> None:
+    """Draw the context vectors of all heads."""
     total = at.info.heads
     st.markdown(
         f"All of this happens in **{count(total, 'head')}** side by side, each with a W_q of its own, so that one "
@@ -124,16 +126,18 @@ def heads(at: At) -> None:
     lengths = np.linalg.norm(found, axis=1)
     longest = int(lengths.argmax())
     st.caption(
-        f"Query token {plain(at.query_label)} in layer {at.layer}. The longest context vector is head {longest}'s, "
-        f"{number(float(lengths[longest]))}; head {at.head}'s is {number(float(lengths[at.head]))}."
+        f"Query token {quoted(at.trace, at.query)} in layer {at.layer}. The longest context vector is head "
+        f"{longest}'s, {number(float(lengths[longest]))}; head {at.head}'s is {number(float(lengths[at.head]))}."
     )
     terms("head", "context vector")
 
 
 def output(at: At) -> None:
+    """Draw the attention output as a sum of the heads' shares."""
     st.markdown(
-        "**W_o** blends the heads: the long vector times W_o is the **attention output**. A matrix product is a sum, "
-        "so each head has its own share: its context vector times its slice of W_o. The shares add up to the output."
+        "**W_o** projects the heads' vectors: the long vector times W_o is the **attention output**. A matrix product "
+        "is a sum, so each head has its own share: its context vector times its slice of W_o. The shares add up to the "
+        "output."
     )
     found = attempt(lambda report: results.output(at.shown.request, at.layer, at.query, report), may_lack=True)
     if found is None:
@@ -170,125 +174,6 @@ def output(at: At) -> None:
     terms("W_o", "attention output", "head", "parameter")
 
 
-def residual(at: At) -> None:
-    st.markdown(
-        "The attention output does not replace the token's vector: it is **added** to it. Attention *updates* what is "
-        "known about a token with what it found at others."
-    )
-    found = at.residual_stream()
-    if found is None or found.residual is None or found.output is None:
-        return
-    if not found.added_to:
-        strips(
-            [
-                (f"residual of {at.query_label} before layer {at.layer}", found.residual),
-                ("attention output", found.output),
-            ],
-            "residual",
-        )
-        st.info(
-            "No part of this block was called with residual + attention output: this model normalises or weighs the "
-            "attention output before it adds it, or adds the feed-forward network's output at the same time.",
-            icon=":material/info:",
-        )
-        terms("residual", "attention output", "activation")
-        return
-    formula(
-        r"\text{residual} \leftarrow \text{residual} + o",
-        ("residual", f"[{len(found.residual)}]"),
-        ("o", f"[{len(found.output)}]"),
-    )
-    after = found.residual + found.output
-    strips(
-        [
-            (f"residual of {at.query_label} before layer {at.layer}", found.residual),
-            ("+ attention output", found.output),
-            ("= sum", after),
-        ],
-        "residual",
-    )
-    lengths = [float(np.linalg.norm(vector)) for vector in (found.residual, found.output, after)]
-    st.caption(
-        f"Lengths: {number(lengths[0])} + {number(lengths[1])} gives {number(lengths[2])}: vectors that do not point "
-        "the same way. Each strip has its own colour scale."
-    )
-    st.success(
-        plain(
-            f"Measured: the block's next part, {found.added_to}, was called with exactly this sum: equal in all "
-            f"{count(len(after), 'number')}."
-        ),
-        icon=":material/check_circle:",
-    )
-    terms("residual", "attention output", "activation")
-
-
-def following(at: At) -> None:
-    last = at.layer == len(at.trace.layers) - 1
-    st.markdown(
-        "The rest of the block, a feed-forward network that works on each token alone, adds its own part. Then the "
-        "next layer begins with the updated vectors: new queries, new keys, new values."
-        if not last
-        else "This was the last layer with attention. After the rest of its block and a last norm, what the token's "
-        "vector has become is turned into a score for every token of the vocabulary: what comes next?"
-    )
-    found = at.residual_stream()
-    if found is None or found.residual is None or found.output is None:
-        return
-    if not last and found.next_residual is not None:
-        skipped = _blocks_between(at)
-        after = found.residual + found.output
-        rest = found.next_residual - after
-        parts = [("+ attention output", found.output), ("+ what the rest of the block added", rest)]
-        if not found.added_to:
-            parts = [("+ all that was added in between", found.next_residual - found.residual)]
-        strips(
-            [
-                (f"residual of {at.query_label} before layer {at.layer}", found.residual),
-                *parts,
-                (f"= residual before {'the next block' if skipped else f'layer {at.layer + 1}'}", found.next_residual),
-            ],
-            "next residual",
-        )
-        turned = float(
-            found.residual
-            @ found.next_residual
-            / (np.linalg.norm(found.residual) * np.linalg.norm(found.next_residual))
-        )
-        if skipped:
-            st.caption(
-                f"Before layer {at.layer + 1} this model has {count(skipped, 'block')} without attention: that layer "
-                "receives what is made of the vector there."
-            )
-        st.caption(f"Cosine between the residual before and after this layer: {turned:.5f} (1: the same direction).")
-
-        layer, heads = at.layer + 1, at.trace.layers[at.layer + 1].heads
-        following_head = min(at.head, heads - 1)
-
-        def go_on() -> None:  # Streamlit keeps it longer than the page: it holds numbers, not the trace
-            state.select(layer=layer, head=following_head, station="input")
-
-        st.button(f"Go on in layer {at.layer + 1}", on_click=go_on, icon=":material/arrow_forward:")
-    elif last:
-        likely = attempt(lambda _: at.trace.next_tokens(8), may_lack=True)
-        if likely is not None:
-            st.markdown(f"**Most probable next tokens** after the last token of the prompt, {plain(_last(at))}")
-            frame = pd.DataFrame(likely, columns=["token", "id", "probability"])
-            st.dataframe(
-                frame,
-                hide_index=True,
-                column_config={"probability": st.column_config.NumberColumn(format="%.4f")},
-            )
-    terms("residual", "attention input")
-
-
-def _blocks_between(at: At) -> int:
-    """How many blocks without attention stand before the next layer."""
-    return max(0, at.trace.layers[at.layer + 1].block - at.info.block - 1)
-
-
-def _last(at: At) -> str:
-    return label(at.trace, at.trace.n - 1)
-
-
 def _weighted(at: At) -> WeightedValues | None:
+    """Return the weighted values; None, with the reason on screen, where there are none."""
     return attempt(lambda _: walkthrough.weighted_values(at.trace, at.layer, at.head, at.query), may_lack=True)

@@ -1,4 +1,4 @@
-"""Stations from a query and a key to the row of attention weights. Each draws itself for an At."""
+"""Draw the stations from a query and a key to the row of attention weights."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 def pair(at: At) -> None:
+    """Draw one score as a sum of products."""
     st.markdown(
         "How well does a key answer a query? Multiply the two vectors dimension by dimension and add up: the **dot "
         "product** is the **attention score**, one number for one query token and one key token. It is large where "
@@ -57,6 +58,7 @@ def pair(at: At) -> None:
 
 
 def scores(at: At) -> None:
+    """Draw the query's scores with all keys."""
     st.markdown(
         "The same query meets the key of **every** token: a row of scores. All queries together make the grid of "
         "n × n scores, in one matrix product."
@@ -78,6 +80,7 @@ def scores(at: At) -> None:
 
 
 def scaling(at: At) -> None:
+    """Draw the scores before and after scaling."""
     info, trace = at.info, at.trace
     st.markdown(
         f"The typical size of a sum of d_head products grows with √d_head: of {info.d_head} products with variance 1 "
@@ -129,6 +132,7 @@ def scaling(at: At) -> None:
 
 
 def mask(at: At) -> None:
+    """Draw what the query may look at."""
     seen = int(at.row["allowed"].sum())
     st.markdown(
         "A causal model is trained to predict the next token, so no token may look at what comes after it. The "
@@ -139,7 +143,8 @@ def mask(at: At) -> None:
         r"\end{cases}",
         ("this row", f"may look at {seen:,} of {count(at.trace.n, 'token')}"),
     )
-    rules = [f"Query token {at.query_label} may look at {count(seen, 'token')} and not at {at.trace.n - seen:,}."]
+    query = f"{at.query} “{at.trace.tokens.labels[at.query]}”"
+    rules = [f"Query token {query} may look at {count(seen, 'token')} and not at {at.trace.n - seen:,}."]
     if at.info.window:
         rules.append(f"This layer has a window: a token sees the last {count(at.info.window, 'token')} only.")
     if at.info.chunk:
@@ -164,6 +169,7 @@ def mask(at: At) -> None:
 
 
 def softmax(at: At) -> None:
+    """Draw how scores become weights."""
     st.markdown(
         "The **softmax** makes shares of a row: e to the power of each scaled score, divided by the sum of all. Every "
         "weight is positive, a row adds up to 1, and the largest score gets the largest share."
@@ -205,8 +211,8 @@ def softmax(at: At) -> None:
             f"Exponentials add up to {number(float(table['exponential'].sum()))}"
             + (f", with the sink's to {number(steps.total)}" if at.info.sinks else "")
             + ", weights to "
-            f"{table['weight'].sum():.6f}. Taking the largest score off all of them first changes no share, and keeps "
-            "e^x from overflowing."
+            f"{table['weight'].sum():.6f}. Taking the largest score off all of them first changes no share, and "
+            "prevents e^x from overflowing."
         )
     if at.info.sinks:
         st.caption("This head has an attention sink: one more score, without a value, that takes the rest.")
@@ -215,7 +221,7 @@ def softmax(at: At) -> None:
 
 
 def _row(at: At, panels: list[Panel], key: str) -> None:
-    """Bars over the key tokens, the chosen one marked."""
+    """Draw bars over the key tokens, the chosen one marked."""
     names = [label(at.trace, position) for position in range(at.trace.n)]
     aligned(
         panels,
@@ -230,5 +236,6 @@ def _row(at: At, panels: list[Panel], key: str) -> None:
 
 
 def _d_model(at: At) -> int | None:
+    """Return the width of the model's vectors, where the attention input can be read."""
     found = at.residual_stream()
     return None if found is None or found.input is None else len(found.input)

@@ -1,0 +1,139 @@
+"""Read what this server was told when it was started: which models visitors may choose, and how much they may ask for.
+
+It arrives by environment variables from `launch`, never by an address: a link cannot load a model. Without them a
+prompt may be as long as the model has positions, and the sidebar's field says how many tokens may be written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from inspector.errors import InspectorError
+from inspector.loading.source import PACKAGED
+
+if TYPE_CHECKING:
+    from inspector import Model
+
+MODEL_VARIABLE = "ATTENTION_INSPECTOR_MODEL"
+MODELS_VARIABLE = "ATTENTION_INSPECTOR_MODELS"
+TOKENS_VARIABLE = "ATTENTION_INSPECTOR_MOST_TOKENS"
+WRITTEN_VARIABLE = "ATTENTION_INSPECTOR_MOST_WRITTEN"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+WRITTEN = 200  # tokens that a model writes, unless told
+
+
+# -- the choice of models --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """The models that visitors may choose.
+
+    Attributes:
+        models: names to choose from, the first one the default.
+        any_other: whether any hub id, folder or GGUF file may be typed too.
+    """
+
+    models: tuple[str, ...]
+    any_other: bool
+
+    def allows(self, name: str) -> bool:
+        """Return whether a visitor may ask for this model.
+
+        Args:
+            name: a model's name, folder or file, as typed.
+
+        Returns:
+            True where it is listed, or where any other may be typed.
+        """
+        return self.any_other or name in self.models
+
+
+def model_choice() -> ModelChoice:
+    """Return the models that visitors of this server may choose.
+
+    Without a list of models, only a server that listens on loopback alone, under loopback's names alone, lets people
+    type any other: whoever can reach it has this machine's files already. Other names mean a proxy in front.
+    """
+    model = os.environ.get(MODEL_VARIABLE, "").strip()
+    listed = _listed(os.environ.get(MODELS_VARIABLE, ""))
+    first = [model] if model else []
+    if listed:
+        return ModelChoice(tuple(dict.fromkeys([*first, *listed])), any_other=False)
+    names = st.get_option("server.allowedHosts")
+    local = st.get_option("server.address") in LOOPBACK and bool(names) and set(names) <= set(LOOPBACK)
+    return ModelChoice(tuple(dict.fromkeys([*first, PACKAGED])), any_other=local)
+
+
+def _listed(text: str) -> list[str]:
+    """Read names from JSON, as `launch` writes them, or from a comma-separated list that was set by hand."""
+    try:
+        names = json.loads(text) if text else []
+    except ValueError:
+        names = text.split(",")
+    return [str(name).strip() for name in names if str(name).strip()]
+
+
+# -- the limits ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that one visitor may ask for.
+
+    Attributes:
+        tokens: the most tokens of one prompt; None: as many as the model has positions.
+        written: the most tokens that the model writes after it.
+    """
+
+    tokens: int | None = None
+    written: int = WRITTEN
+
+    def check(self, model: Model, prompt: str, generate: int) -> None:
+        """Refuse a request that is beyond these limits.
+
+        Args:
+            model: the model whose tokenizer counts the prompt's tokens.
+            prompt: the prompt's text.
+            generate: how many tokens the model shall write.
+
+        Raises:
+            InspectorError: naming the value, the limit and the next step.
+        """
+        if generate > self.written:
+            raise InspectorError(
+                f"Letting the model write {generate:,} tokens is more than the {self.written:,} that this server "
+                "allows: ask for fewer."
+            )
+        if self.tokens is None:
+            return
+        length = len(model.tokenize(prompt))
+        if length > self.tokens:
+            raise InspectorError(
+                f"The prompt has {length:,} tokens, and this server allows {self.tokens:,}: shorten it, or run the "
+                "app on your own machine."
+            )
+
+
+def limits() -> Limits:
+    """Return the limits of this server."""
+    tokens, written = _number(TOKENS_VARIABLE), _number(WRITTEN_VARIABLE)
+    return Limits(tokens or None, WRITTEN if written is None else written)
+
+
+def _number(name: str) -> int | None:
+    """Read a whole number from the environment, None where it is not set.
+
+    What is set and is no number raises: a limit that was mistyped must not silently be none.
+    """
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise InspectorError(f"{name} is '{text}': set it to a whole number such as 512, or leave it out.")
+    return int(text)

@@ -1,0 +1,335 @@
+"""Make or find the model and the trace of a request, and anything else that is computed from a trace.
+
+Everything is made at most once for all visitors (`shared.py`). Keys hold everything that a result depends on, so
+nothing stale can be returned: the model's name, its files' state, revision and dtype, and the prompt. A trace's key is
+part of the key of all that is made from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import inspector
+from inspector.errors import InspectorError
+from inspector.model import cost
+from inspector.model.model import model_or_none
+from inspector.text import Progress
+from inspector.ui import uploads
+from inspector.ui.server.settings import limits
+from inspector.ui.server.shared import note_use, shared_store
+from inspector.ui.state import Request
+
+if TYPE_CHECKING:
+    from inspector import Model, Trace
+
+KEEP_INPUT_UP_TO = 8000  # characters: the attention input of a longer prompt is fetched when asked for
+RESULT_BYTES = 2**18  # a laboratory's result is a table or some vectors
+DTYPE, REVISION = "float32", None  # how every model is loaded; the app offers no choice of these
+
+T = TypeVar("T")
+Key = tuple[object, ...]
+
+
+# -- keys ------------------------------------------------------------------------------------------------
+
+
+def model_key(request: Request) -> Key:
+    """Return the key of a request's model.
+
+    Args:
+        request: names the model.
+
+    Returns:
+        The name, how it is loaded, and for files on this machine their state: a checkpoint written anew is another
+        model.
+    """
+    path = Path(request.model).expanduser()
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+        stamps = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    except OSError:
+        stamps = ()  # loading will say what is wrong
+    return ("model", request.model, DTYPE, REVISION, stamps)
+
+
+def key_of_run(request: Request, loaded: Model) -> Key:
+    """Return the key of a prompt run through a loaded model.
+
+    Args:
+        request: what was asked for.
+        loaded: its model: a hub's model of the same name may have moved on when it is loaded again.
+
+    Returns:
+        What was asked for, and of which weights.
+    """
+    return (model_key(request), loaded.source.revision, str(loaded.dtype), *dataclasses.astuple(request))
+
+
+def trace_key(request: Request) -> Key | None:
+    """Return the key of a request's trace, part of the key of all that is made from it.
+
+    Args:
+        request: what was asked for.
+
+    Returns:
+        The key; None while the request's model is not stored, and then neither is a trace.
+    """
+    if request.file:
+        return ("file", request.file)
+    loaded: Model | None = shared_store().models.peek(model_key(request))
+    return None if loaded is None else key_of_run(request, loaded)
+
+
+def key_of_trace(request: Request, traced: Trace) -> Key:
+    """Return the key of a trace that is stored.
+
+    Args:
+        request: what was asked for.
+        traced: its trace.
+
+    Returns:
+        The key, as `trace_key` gives it.
+    """
+    loaded = model_or_none(traced)
+    return ("file", request.file) if loaded is None else key_of_run(request, loaded)
+
+
+# -- models and traces -----------------------------------------------------------------------------------
+
+
+def model(request: Request, progress: Progress | None = None) -> Model:
+    """Return the loaded model of a request.
+
+    Args:
+        request: names the model.
+        progress: told how far loading is.
+
+    Returns:
+        The model, loaded now if it is not stored.
+
+    Raises:
+        InspectorError: for a trace from a file: the file names a model, and what a file says loads nothing.
+    """
+    if request.file:
+        raise InspectorError(
+            "This needs the model itself, which a trace opened from a file does not bring along; close the file and "
+            "run the prompt."
+        )
+    return shared_store().models.get(
+        model_key(request),
+        lambda report: inspector.load(request.model, progress=report, dtype=DTYPE, revision=REVISION),
+        size=_model_bytes,
+        progress=progress,
+    )
+
+
+def trace(request: Request, progress: Progress | None = None) -> Trace:
+    """Return the prompt's trace; load the model first where it is not stored.
+
+    Args:
+        request: what was asked for.
+        progress: told how far it is.
+
+    Returns:
+        The trace, the same object for every visitor.
+
+    Raises:
+        InspectorError: where the prompt cannot be run, or an uploaded file is no longer stored.
+    """
+    if request.file:
+        note_use(("file", request.file))
+        found: Trace | None = shared_store().traces.peek(("file", request.file))
+        if found is None:
+            raise InspectorError(f"“{request.file_name}” is no longer in this server's memory; open the file again.")
+        return found
+    loaded = model(request, progress)
+    key = key_of_run(request, loaded)
+    note_use(key)
+    found = shared_store().traces.get(
+        key, lambda report: _run(loaded, request, report), size=_trace_bytes, progress=progress
+    )
+    # The model is used with its trace, and stays or goes with it: one that had to go meanwhile is stored again.
+    shared_store().models.get(model_key(request), lambda _: loaded, size=_model_bytes)
+    return found
+
+
+def _run(loaded: Model, request: Request, report: Progress) -> Trace:
+    """Run the prompt through the model, within this server's limits and memory."""
+    limits().check(loaded, request.prompt, request.generate)
+
+    def on_layer(done: int, total: int) -> None:
+        if done:
+            report("Running the prompt through the model", done / total if total else None)
+        else:
+            report(f"Letting the model write {request.generate} tokens", None)
+
+    options = _options(request)
+    tokens = len(loaded.tokenize(request.prompt))
+    try:
+        cost.refuse_run(loaded.sizes, tokens, layers=None, **options)  # what is refused need not wait for memory
+        with reserve_memory(cost.run_cost(loaded.sizes, tokens, **options, speed=None).peak_bytes, report):
+            report("Reading the prompt", None)
+            return loaded.trace(request.prompt, on_layer=on_layer, **options)
+    except cost.TooLarge as error:
+        raise InspectorError(error.plainly) from None
+
+
+def _options(request: Request) -> dict[str, Any]:
+    """Return what a request's prompt is run with."""
+    keep = ("input",) if len(request.prompt) <= KEEP_INPUT_UP_TO else ()
+    return {"keep": keep, "generate": request.generate, "precision": request.precision or None}
+
+
+def reserve_memory(needed: int, report: Progress) -> AbstractContextManager[None]:
+    """Reserve memory for a run; others' runs end first where there is too little.
+
+    Args:
+        needed: bytes that the run takes.
+        report: told while it waits.
+
+    Returns:
+        A context manager around the run.
+    """
+    message = "Waiting until other visitors' runs leave enough memory"
+    return shared_store().working_memory.reserve(needed, lambda: report(message, None))
+
+
+def open_file(content: bytes, name: str) -> Request:
+    """Store the trace of an uploaded file under the hash of its bytes.
+
+    Args:
+        content: the file's bytes.
+        name: what the file was called.
+
+    Returns:
+        The request that shows it.
+
+    Raises:
+        InspectorError: where the file is no trace that can be shown.
+    """
+    digest = hashlib.sha256(content).hexdigest()
+    note_use(("file", digest))
+    traced = shared_store().traces.get(
+        ("file", digest), lambda _: uploads.read(content, name), size=lambda made: made.nbytes
+    )
+    return Request(traced.model_name, traced.prompt or "", file=digest, file_name=name)
+
+
+def is_stored(request: Request) -> bool:
+    """Return whether this request's trace is stored.
+
+    Args:
+        request: what was asked for.
+
+    Returns:
+        True where it need not be made.
+    """
+    key = trace_key(request)
+    return key is not None and key in shared_store().traces
+
+
+def _trace_bytes(traced: Trace) -> int:
+    return traced.nbytes
+
+
+def _model_bytes(loaded: Model) -> int:
+    return sum(parameter.nbytes for parameter in loaded.model.parameters())
+
+
+# -- what a long prompt costs ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What running a long prompt costs.
+
+    Attributes:
+        exact: the run as it is.
+        half: the run with vectors rounded to float16; None where that saves nothing or does not fit either.
+        refused: why it cannot run as it is; empty: it can.
+    """
+
+    exact: cost.Cost
+    half: cost.Cost | None
+    refused: str
+
+
+def costs(request: Request, progress: Progress | None = None) -> Costs | None:
+    """Return what running this prompt would cost.
+
+    Args:
+        request: what was asked for.
+        progress: told how far it is.
+
+    Returns:
+        The costs; None where the prompt is short, or its trace is stored already.
+
+    Raises:
+        InspectorError: where the prompt is beyond this server's limits.
+    """
+    if is_stored(request) or len(request.prompt) < cost.LONG:  # a token is at least a character, as a rule
+        return None
+    loaded = model(request, progress)
+    limits().check(loaded, request.prompt, request.generate)  # nobody is shown the cost of what would be refused then
+    tokens = loaded.tokenize(request.prompt)
+    if len(tokens) <= cost.LONG:
+        return None
+    key = key_of_run(request, loaded)
+    note_use(key)  # it has the prompt in it, and goes with the tab that it came from
+
+    def make(report: Progress) -> Costs:
+        report("Estimating what a long prompt takes", None)
+        options = _options(request)
+        found, half, refused = loaded.cost(tokens, **options), None, ""
+        if loaded.dtype.itemsize > 2 and not request.precision:
+            rounded = options | {"precision": "float16"}
+            with contextlib.suppress(cost.TooLarge):
+                cost.refuse_run(loaded.sizes, len(tokens), layers=None, **rounded)
+                half = loaded.cost(tokens, **rounded)
+        try:
+            cost.refuse_run(loaded.sizes, len(tokens), layers=None, **options)
+        except cost.TooLarge as error:
+            refused = error.plainly + (" With its vectors rounded it fits." if half else "")
+        return Costs(found, half, refused)
+
+    size = lambda _: sys.getsizeof(request.prompt)  # noqa: E731
+    found: Costs = shared_store().results.get(("costs", key), make, size=size, progress=progress)
+    return found
+
+
+# -- what is computed from a trace -----------------------------------------------------------------------
+
+
+def from_trace(
+    request: Request,
+    what: tuple[object, ...],
+    make: Callable[[Trace, Progress], T],
+    *,
+    size: Callable[[T], int] = lambda _: RESULT_BYTES,
+    progress: Progress | None = None,
+) -> T:
+    """Return what `make` computes from the prompt's trace, computed once for all visitors.
+
+    Args:
+        request: what was asked for.
+        what: names the result, with all that it depends on beside the request.
+        make: computes it from the trace, and reports its progress.
+        size: how many bytes a result takes.
+        progress: told how far it is.
+
+    Returns:
+        The result, the same object for every visitor.
+    """
+    traced = trace(request, progress)
+    key = (*what, key_of_trace(request, traced))
+    made = shared_store().results.get(key, lambda report: make(traced, report), size=size, progress=progress)
+    shared_store().traces.measure_again(key[-1], _trace_bytes)  # it may have fetched vectors that the trace now stores
+    return made
