@@ -83,7 +83,7 @@ def picture(trace: Any, head: int) -> bytes:
         The payload.
     """
     from inspector.analysis import maps
-    from inspector.views.payload import map_header, map_payload
+    from inspector.views.map_headers import map_header, map_payload
 
     shown = maps.picture(trace, LAYER, head)
     header = map_header(shown, trace.tokens.labels, kind="weights", scale="sqrt", label="one head")

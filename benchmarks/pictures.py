@@ -70,7 +70,7 @@ def head(trace: Any) -> bytes:
         The bytes it sends for the picture.
     """
     from inspector.analysis import maps
-    from inspector.views.payload import map_header, map_payload
+    from inspector.views.map_headers import map_header, map_payload
 
     picture = maps.picture(trace, *SHOWN)
     maps.strongest_pairs(trace, *SHOWN)

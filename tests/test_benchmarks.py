@@ -126,7 +126,7 @@ def test_a_long_prompts_grid_is_drawn_from_a_sample_as_in_the_app(runs, ids, mon
     asked = []
     whole = thumbnails.draw_thumbnails
     monkeypatch.setattr(
-        maps, "draw_thumbnails", lambda trace, sample: asked.append(sample) or whole(trace, sample=sample)
+        thumbnails, "draw_thumbnails", lambda trace, sample: asked.append(sample) or whole(trace, sample=sample)
     )
     found = pictures.measure(runs["capture"](ids), None, 1)
     assert found.keys() == {"head", "grid", "head_bytes", "grid_bytes"}

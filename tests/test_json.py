@@ -15,7 +15,7 @@ import tiny
 
 import inspector
 from inspector import cli
-from inspector.coverage.sweep import examine
+from inspector.coverage.examination import examine
 
 PAGE = (Path(__file__).parent.parent / "docs" / "json.md").read_text(encoding="utf-8")
 NAMES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
@@ -93,7 +93,7 @@ def test_verify(written, tmp_path):
 
 def test_coverage(written, tmp_path, monkeypatch):
     rows = [examine("llama"), replace(examine("mamba"), missed=("no mask",), differences={"query": float("inf")})]
-    monkeypatch.setattr("inspector.coverage.sweep.sweep", lambda names, jobs, on_done: rows)
+    monkeypatch.setattr("inspector.coverage.sweep.sweep_types", lambda names, jobs, on_done: rows)
     output = written(tmp_path / "rows.json", "coverage", "llama", "mamba")
     assert [row["model_type"] for row in output["rows"]] == ["llama", "mamba"]
     assert differences(documented("coverage --json"), [output]) == []

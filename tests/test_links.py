@@ -242,7 +242,7 @@ def test_an_uploaded_trace_is_shown_as_any_other(smollm, file):
     expected = smollm.trace("One two three").weights(5, 3).numpy()
     sent = whole(*payloads(app, "map"))
     assert np.array_equal(sent[np.tril_indices(3)], expected[np.tril_indices(3)])
-    assert any("does not travel in a link" in caption.value for caption in app.caption)
+    assert any("cannot contain an uploaded trace" in caption.value for caption in app.caption)
 
     app.switch_page(SCREENS["Vectors"]).run()
     assert not app.exception
@@ -379,7 +379,7 @@ def test_tensors_that_do_not_fit_are_one_sentence(file, tmp_path):
     for change, said in (
         (cut, "its vectors are"),
         (whole_numbers, "its vectors are"),
-        (broken, "its key vectors hold"),
+        (broken, "its key vectors contain"),
     ):
         with pytest.raises(InspectorError, match=f"layer 3: {said}"):
             uploads.read(changed(file, tmp_path, tensors=change), "x.safetensors")

@@ -353,7 +353,7 @@ def test_costs_count_biases_tables_and_sinks(name, tmp_path):
     model = inspector.load(str(save(entry, tmp_path)))
     for options in ({}, {"keep": KEEP}, {"layers": [1], "keep": ("residual",)}, {"precision": "bfloat16"}):
         assert model.cost(tiny.ids(60), **options).kept_bytes == model.trace(tiny.ids(60), **options).nbytes
-    kept = model.probed.layers[0]
+    kept = model.passes.probed.layers[0]
     assert kept.pair or kept.token or kept.sinks or kept.sinks_token
 
 

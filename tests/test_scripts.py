@@ -19,7 +19,7 @@ import pytest
 from inspector.analysis.maps import Picture
 from inspector.learn import softmax
 from inspector.views import canvases, colours, header_types, map_headers, standalone
-from inspector.views.softmax_page import softmax_page
+from inspector.views.softmax_page import page_of_softmax
 
 PYTHON = Path(__file__).parent / "js" / "python.json"
 HOSTS = files("inspector.ui.components")
@@ -51,7 +51,7 @@ def test_python_writes_the_fields_that_javascript_reads(name):
 def test_saved_pages_are_told_the_fields_that_they_read():
     page = standalone.page(title="t", facts=[], footer=[], component="heatmap", payload=b"")
     assert set(told(page)) == declared("SavedPage")
-    assert set(told(softmax_page())) == declared("SoftmaxPage")
+    assert set(told(page_of_softmax())) == declared("SoftmaxPage")
     assert set(standalone.Details.__annotations__) - {"places"} == declared("Details")
 
 

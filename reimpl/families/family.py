@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from reimpl.choices import Layout, RopeStyle, refuse_unknown_choices
 from reimpl.config import Fields, rope_spec
 from reimpl.families.layer_types import ALL_FULL, ATTENDS, CHOSEN, CHUNKED, FULL, SLIDES, SLIDING, LayerTypes
-from reimpl.families.tensor_names import PerHead, Renamed, alternatives, tensor_names
+from reimpl.families.tensor_names import PerHead, Renamed, alternatives, names_in_checkpoint
 from reimpl.spec import AttentionSpec, CheckpointError, GateSpec, MaskRule, NormSpec, RopeSpec
 
 
@@ -245,6 +245,6 @@ class Family:
         """
         names = {**STANDARD_TENSORS, **self.tensors}
         if ours in names:
-            return tensor_names(names[ours], "", heads)
+            return names_in_checkpoint(names[ours], "", heads)
         module, _, kind = ours.rpartition(".")
-        return tensor_names(names[module], kind, heads)
+        return names_in_checkpoint(names[module], kind, heads)

@@ -32,7 +32,7 @@ def alternatives(name: str | Renamed) -> tuple[str, ...]:
     return (name,) if isinstance(name, str) else (name.checkpoint, name.library)
 
 
-def tensor_names(name: str | Renamed | PerHead, kind: str, heads: int) -> list[tuple[str, ...]]:
+def names_in_checkpoint(name: str | Renamed | PerHead, kind: str, heads: int) -> list[tuple[str, ...]]:
     """List the tensors that may hold one of our parameters.
 
     Args:
