@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import plan
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -45,3 +46,9 @@ def test_files_and_make_targets_that_are_named_exist(page):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"`make (\w+)", text):
         assert f"\n{target}:" in makefile, target
+
+
+def test_the_plan_in_the_tour_is_drawn_from_todays_imports():
+    text = plan.TOUR.read_text(encoding="utf-8")
+    assert plan.with_plan(text) == text, "python -m tests.plan draws it anew"
+    assert len(plan.ordered(plan.knows())) == len(plan.rooms())

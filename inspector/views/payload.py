@@ -24,7 +24,10 @@ STRIP_UP_TO = 400  # tokens that are also written out below the picture
 
 
 def encode(header: dict[str, Any], numbers: npt.NDArray[Any]) -> bytes:
-    """The bytes a canvas decodes. The header's JSON stays ASCII, so characters and bytes agree."""
+    """Encode a header and numbers as the bytes that a canvas decodes.
+
+    The header's JSON stays ASCII, so characters and bytes agree.
+    """
     text = json.dumps(header, ensure_ascii=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)  # so that a Float32Array can lie directly on what follows
     little = numbers.astype(numbers.dtype.newbyteorder("<"), copy=False)
@@ -32,15 +35,18 @@ def encode(header: dict[str, Any], numbers: npt.NDArray[Any]) -> bytes:
 
 
 def decode(payload: bytes, dtype: npt.DTypeLike) -> tuple[dict[str, Any], npt.NDArray[Any]]:
-    """The reverse of `encode`, for tests: header and flat numbers."""
+    """Decode header and flat numbers again; tests ask for it."""
     (length,) = struct.unpack_from("<I", payload)
     header = json.loads(payload[4 : 4 + length])
     return header, np.frombuffer(payload, dtype=np.dtype(dtype).newbyteorder("<"), offset=4 + length)
 
 
 def pack(values: npt.NDArray[np.float32]) -> tuple[str, npt.NDArray[np.float32]]:
-    """A square map without its upper triangle where that is all NaN (causal attention): half the bytes,
-    and every number still exact in float32."""
+    """Leave out the upper triangle of a square map where that is all NaN, as in causal attention.
+
+    That is half the bytes, and every number is still exact in float32. Returns how it was packed ("lower" or "full")
+    and the numbers, row after row.
+    """
     rows, columns = values.shape
     lower = np.tri(rows, columns, dtype=bool)
     if rows == columns and not (np.isfinite(values) & ~lower).any():
@@ -49,7 +55,7 @@ def pack(values: npt.NDArray[np.float32]) -> tuple[str, npt.NDArray[np.float32]]
 
 
 def limit(values: npt.NDArray[np.float32]) -> float:
-    """The largest distance from zero; 1 where there is nothing to see, so that nobody divides by zero."""
+    """Return the largest distance from zero; 1 where all are zero, so that nobody divides by it."""
     return float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0
 
 
