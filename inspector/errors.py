@@ -20,11 +20,11 @@ class NoModel(InspectorError):
     """Say that a trace opened from a file was asked for something that needs its model.
 
     Args:
-        needed_for: what was asked for, as the subject of "needs", such as "a head's output".
+        needed_for: what was asked for, such as "a head's output" or "running another text".
     """
 
     def __init__(self, needed_for: str) -> None:
         super().__init__(
-            f"This trace was opened from a file and has no model at hand, which {needed_for} needs: run the prompt "
-            "again, or open the file together with its model, open_trace(file, model)."
+            f"This trace was opened from a file and has no model at hand, which is needed for {needed_for}: run the "
+            "prompt again, or open the file together with its model, open_trace(file, model)."
         )

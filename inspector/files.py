@@ -32,6 +32,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         InspectorError: where it cannot be written; what stood at `path` before is as it was.
     """
+    if path.is_dir() or not path.name:
+        raise InspectorError(f"{path} is a folder: give the name of a file to write.")
     if not path.parent.is_dir():
         raise InspectorError(f"{path.parent} is not a folder that exists; make it first or choose another place.")
     part: Path | None = None

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 
 from inspector.errors import InspectorError
 
+SCHEMA = 1  # of every JSON output: docs/json.md describes the fields, and says when this number is raised
+
 # Called by long work while it lasts, with a message and the fraction done (0 to 1, or None where it is not known).
 Progress = Callable[[str, float | None], None]
 

@@ -66,11 +66,11 @@ def test_an_eager_listener_runs_the_models_own_eager_attention(tmp_path):
 
 
 def test_a_listener_can_change_one_heads_context(tmp_path):
-    """The place where edits come in: what `compute` returns is what the model goes on with."""
+    """What `edit` returns is what the model goes on with, and the record still explains the function's own result."""
 
     class WithoutHead(Recorder):
-        def compute(self, inputs):
-            context, weights = super().compute(inputs)  # [1, t, h, d]
+        def edit(self, inputs, result):
+            context, weights = result  # [1, t, h, d]
             context = context.clone()
             context[:, :, 2] = 0
             return context, weights
@@ -83,6 +83,7 @@ def test_a_listener_can_change_one_heads_context(tmp_path):
         block.self_attn.o_proj.weight.data[:, 32:48] = 0
     torch.testing.assert_close(found, library_logits(model, ids), atol=1e-5, rtol=0)
     assert torch.equal(edited.calls[0].query, whole.stored[0].query)
+    assert [call.unexplained for call in edited.calls] == ["", "", ""]
     assert not torch.equal(edited.calls[1].input, whole.stored[1].input)
 
 

@@ -28,9 +28,12 @@ def public_things() -> Iterator[tuple[str, Any]]:
             if inspect.isfunction(found):
                 yield f"{module_name}.{name}", found
             elif inspect.isclass(found):
-                for attribute, method in vars(found).items():
-                    if inspect.isfunction(method) and not attribute.startswith("_"):
-                        yield f"{module_name}.{name}.{attribute}", method
+                for base in found.__mro__:  # inherited ones too, where they are ours
+                    if base.__module__.split(".")[0] not in ("inspector", "reimpl"):
+                        continue
+                    for attribute, method in vars(base).items():
+                        if inspect.isfunction(method) and not attribute.startswith("_"):
+                            yield f"{module_name}.{name}.{attribute}", method
 
 
 THINGS = dict(public_things())

@@ -17,6 +17,7 @@ ROWS = (
     ("inspector.errors",),
     ("inspector.text",),
     ("inspector.files",),
+    ("inspector.reports",),
     ("inspector.loading",),
     ("inspector.capture",),
     ("inspector.trace",),

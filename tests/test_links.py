@@ -304,7 +304,7 @@ def test_another_file_is_one_sentence_and_keeps_the_screen(content):
     app = upload(open_app(), content)
     assert len(app.error) == 1
     said = app.error[0].value.replace("\\", "")
-    assert "“mine.safetensors” is not a whole trace file" in said
+    assert "“mine.safetensors” is no trace file, or a damaged one" in said
     assert tempfile.gettempdir() not in said
     assert app.get("bidi_component")
 

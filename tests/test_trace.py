@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import inspector
 from inspector.errors import InspectorError
@@ -128,7 +130,7 @@ def test_a_saved_trace_reopens_bit_for_bit(houston, tmp_path):
 def test_damaged_trace_files_give_one_sentence(houston, tmp_path):
     path = houston.save(tmp_path / "t.safetensors")
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(InspectorError, match="not a whole trace file"):
+    with pytest.raises(InspectorError, match="no trace file, or a damaged one"):
         inspector.open_trace(path)
     with pytest.raises(InspectorError, match="does not exist"):
         inspector.open_trace(tmp_path / "other.safetensors")
@@ -146,9 +148,33 @@ def test_a_name_that_stands_twice_in_a_trace_file_is_refused(houston, tmp_path):
     again = header[:-1] + b',"last_logits":' + entry + b"}"
     again += b" " * (-len(again) % 8)
     path.write_bytes(len(again).to_bytes(8, "little") + again + content[8 + length :])
-    with pytest.raises(InspectorError, match="not a whole trace file"):
+    with pytest.raises(InspectorError, match="no trace file, or a damaged one"):
         inspector.open_trace(path)
     assert duplicate_keys(path) == ["last_logits"]
+
+
+@pytest.mark.parametrize("place", ["layers", "masks"])
+def test_a_field_that_this_version_does_not_know_is_refused(houston, tmp_path, place):
+    """It could mean other weights than those that would be computed without it."""
+    path = houston.save(tmp_path / "t.safetensors")
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+        facts = json.loads(file.metadata()["trace"])
+    record = facts["layers"][3] if place == "layers" else facts["masks"][3]["rule"]
+    record["first_tokens_only"] = 2
+    save_file(tensors, path, metadata={"trace": json.dumps(facts)})
+    with pytest.raises(InspectorError, match="has first_tokens_only, which this version does not know"):
+        inspector.open_trace(path)
+
+
+def test_strips_and_saving_refuse_what_cannot_be(houston, tmp_path):
+    with pytest.raises(InspectorError, match="align=0 divides no rows: give a whole number from 1 on"):
+        houston.strips(0, align=0)
+    for place in (tmp_path, ""):
+        with pytest.raises(InspectorError, match="is a folder: give the name of a file to write"):
+            houston.save(place)
+    with pytest.raises(InspectorError, match="head=None is no number of a head: give one, from 0, or draw all"):
+        inspector.views.head_figure(houston, 5, None)
 
 
 def test_without_a_head_every_method_gives_all_heads(houston):

@@ -77,13 +77,19 @@ class Listener:
             What the function returns: context [1, t, h, d_value], and weights or None.
         """
         inputs = AttentionInputs(configured, own_eager, module, query, key, value, attention_mask, options)
-        # Edits of a head have their place here: edited queries, keys and values replace those of `inputs`, so that they
-        # are what is recorded; edited scores, weights and context come from a function that replaces `configured`.
+        # Edits of a head have their place around these steps. Edited queries, keys and values replace those of `inputs`
+        # before anything is recorded. Whatever replaces the result does so in `edit`, after the record was held against
+        # the function's own result: what the edit changes is then not taken for something the record leaves out.
         call = self.begin(inputs)
         result = self.compute(inputs)
         if call is not None:
             self.end(call, inputs, result)
         self.report()
+        return self.edit(inputs, result)
+
+    def edit(self, inputs: AttentionInputs, result: Any) -> Any:
+        """Return what the model goes on with; here the result as it is."""
+        del inputs  # for those who edit by layer
         return result
 
     def begin(self, inputs: AttentionInputs) -> Call | None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inspector.errors import InspectorError
+from inspector.text import SCHEMA
 from inspector.trace.prompt_file import MOST_BYTES, read_prompt
 
 if TYPE_CHECKING:
     from inspector.model.model import Model
 
 PROMPT = "Houston, we have a problem"
-SCHEMA = 1  # of every JSON output; docs/json.md describes the fields, and says when this number is raised
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     rows = sweep_types(names, jobs=options.jobs, on_done=lambda row: print(row, file=told, flush=True))
     print(f"\n{summary(rows)}", file=told)
     if options.json is not None:
-        common.write_json({"rows": [row.to_dict() for row in rows]}, options.json)
+        common.write_json({"kind": "coverage", "rows": [row.to_dict() for row in rows]}, options.json)
     if options.write is not None:
         common.write_text(options.write, render_document(rows))
     if any(row.failed for row in rows):

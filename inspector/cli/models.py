@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     listed = models_known()
     hub = check_hub(options.check_hub) if options.check_hub else None
     if options.json is not None:
-        common.write_json({"models": listed, "hub": hub}, options.json)
+        common.write_json({"kind": "models", "models": listed, "hub": hub}, options.json)
     if options.json == "-":
         return 0
     for known in listed:

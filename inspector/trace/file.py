@@ -22,7 +22,7 @@ from inspector.text import few
 from inspector.trace.tokens import Tokens, readable
 from reimpl.spec import MaskRule
 
-FORMAT = "attention-inspector trace 3"
+FORMAT = "attention-inspector trace 1"  # a new field with a meaning raises the number: unknown fields are refused
 
 
 class TraceContents(TypedDict):
@@ -99,7 +99,9 @@ def read_trace(path: Path) -> TraceContents:
     except FileNotFoundError:
         raise InspectorError(f"{path} does not exist; give a file that trace.save wrote.") from None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InspectorError(f"{path} is not a whole trace file ({error}); save the trace again.") from None
+        raise InspectorError(
+            f"{path} is no trace file, or a damaged one ({error}); give a file that trace.save wrote."
+        ) from None
 
 
 def _token_first(tensor: Tensor) -> bool:
@@ -107,9 +109,11 @@ def _token_first(tensor: Tensor) -> bool:
 
 
 def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that this version knows; others come from a later one and are left out."""
-    names = {field.name for field in fields(kind)}
-    return {name: value for name, value in values.items() if name in names}
+    """Return a record's fields; one that this version does not know could change the numbers, and is refused."""
+    unknown = sorted(set(values) - {field.name for field in fields(kind)})
+    if unknown:
+        raise ValueError(f"it has {few(unknown)}, which this version does not know")
+    return values
 
 
 def _contents(facts: dict[str, Any], tensors: dict[str, Tensor]) -> TraceContents:
@@ -135,7 +139,6 @@ def _contents(facts: dict[str, Any], tensors: dict[str, Tensor]) -> TraceContent
         )
     tokens = Tokens(**{name: tuple(values) for name, values in facts["tokens"].items()})
     source = facts["source"]
-    before = source.get("dtype") if isinstance(source, dict) else None  # the first files of format 3 say it there alone
     tokens = replace(tokens, labels=tuple(readable(label) for label in tokens.labels))  # whoever wrote them
     return TraceContents(
         tokens=tokens,
@@ -145,6 +148,6 @@ def _contents(facts: dict[str, Any], tensors: dict[str, Tensor]) -> TraceContent
         model_name=facts["model"],
         prompt=facts["prompt"],
         prompt_length=facts["prompt_length"],
-        precision=facts.get("precision"),
-        dtype=facts.get("dtype", before),
+        precision=facts["precision"],
+        dtype=facts["dtype"],
     )

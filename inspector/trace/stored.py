@@ -151,9 +151,9 @@ class StoredTrace:
         heads = f", {self.stored[0].info.heads} heads" if self.stored else ""
         rounded = f" in {self.precision}" if self.precision else ""
         part = len(self.stored_layers)
-        some = "" if part == len(self.stored) else f", vectors of {part} layers alone"
+        some = "" if part == len(self.stored) else f", vectors of {part} of them"
         return (
-            f"Trace of {self.n} tokens through {name}: {len(self.stored)} layers{heads}, "
+            f"Trace of {self.n} token{'' if self.n == 1 else 's'} through {name}: {len(self.stored)} layers{heads}, "
             f"{self.nbytes / 2**20:.1f} MB stored{rounded}{some}"
         )
 

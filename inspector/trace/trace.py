@@ -19,7 +19,7 @@ from inspector.trace.file import read_trace
 from inspector.trace.selection import Rows, Selection, select
 from inspector.trace.stored import WHOLE, file_path
 from inspector.trace.trace_model import ModelTrace, TraceModel, before_rotation
-from inspector.trace.whole_numbers import shown
+from inspector.trace.whole_numbers import shown, whole_number
 from reimpl.attention import context_vectors, scaled_scores
 from reimpl.blockwise import Strip, strips
 from reimpl.spec import MaskRule
@@ -211,8 +211,10 @@ class Trace(ModelTrace):
             The strips, from the first row on: `rows` and `keys` of each, two slices.
 
         Raises:
-            InspectorError: the layer or head does not exist or is not stored.
+            InspectorError: the layer or head does not exist or is not stored, or `align` is below 1.
         """
+        if (whole_number(align) or 0) < 1:
+            raise InspectorError(f"align={shown(align)} divides no rows: give a whole number from 1 on.")
         stored = self._select(layer, head).layer
         rule = stored.mask if isinstance(stored.mask, MaskRule) else None
         return strips(self.n, self.n, rule, height=self._height(layer, head), align=align)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import platform
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
 import transformers
 
+from inspector.reports import Report
 from inspector.verification.compare import STAGE_NAMES, STAGES, Check
-from inspector.verification.report_base import Report
 from inspector.verification.splice import SplicedResult
 from inspector.verification.tolerances import FLOAT64_RATIO
 
@@ -60,6 +60,8 @@ class VerificationReport(Report):
         "not proven"    every stage held, but a planted mistake was not caught
         "not compared"  there was nothing to compare
     """
+
+    kind: ClassVar[str] = "verification"
 
     model: str
     note: str

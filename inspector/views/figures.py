@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, get_args
 from inspector.analysis import maps
 from inspector.analysis.thumbnails import Thumbnails, draw_thumbnails
 from inspector.errors import InspectorError
+from inspector.trace.whole_numbers import shown, whole_number
 from inspector.views import colours, pages
 from inspector.views.captions import Captions
 from inspector.views.colours import Scale
@@ -83,6 +84,10 @@ def head_figure(
     Raises:
         InspectorError: there is no such head, or another argument cannot be used.
     """
+    if whole_number(head) is None:
+        raise InspectorError(
+            f"head={shown(head)} is no number of a head: give one, from 0, or draw all by grid_figure."
+        )
     trace.query(layer, head)  # refuses, in a sentence, a head that does not exist
     _refuse(kind, scale, width, font_size, colorbar and ax is None)
     without_first = without_first and kind != "scaled_scores"

@@ -6,11 +6,12 @@ import html
 import json
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
-SCHEMA = 1  # of the JSON that reports write; higher once a field has another meaning
+from inspector.text import SCHEMA
+
 ROWS_SHOWN = 40  # of a table in a notebook
 
 
@@ -21,6 +22,8 @@ class Report(ABC):
     one sentence; `table`, a frame with one row a comparison; and `to_json()`, everything. Printed, it is a page; its
     repr is one line.
     """
+
+    kind: ClassVar[str]  # what the JSON calls it, such as "verification"
 
     @property
     @abstractmethod
@@ -55,7 +58,7 @@ class Report(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, ready for JSON; infinities and NaN as None."""
-        head = {"schema": SCHEMA, "ok": self.ok, "verdict": self.verdict, "summary": self.summary()}
+        head = {"schema": SCHEMA, "kind": self.kind, "ok": self.ok, "verdict": self.verdict, "summary": self.summary()}
         return dict(_finite({**head, **self._record()}))
 
     def to_json(self) -> str:
