@@ -57,7 +57,7 @@ class VerificationReport(Report):
         "equal"         every stage held, spliced too, and every planted mistake was caught: `ok` is True here alone
         "different"     a stage, or the spliced model, differs by more than its tolerance
         "less exact"    every stage held, but off float64 by more than twice what the library is
-        "not proven"    every stage held, but a planted mistake was not caught
+        "not proven"    every stage held, but a planted mistake was not caught, or none would change a number here
         "not compared"  there was nothing to compare
     """
 
@@ -99,7 +99,7 @@ class VerificationReport(Report):
             return "not compared"
         if not self.stages_ok or not (self.spliced is None or self.spliced.ok):
             return "different"
-        if self.planted != self.caught:
+        if self.planted != self.caught or (self.control_results and not self.planted):
             return "not proven"
         return "equal" if all(row.ok for row in self.rounding) else "less exact"
 
@@ -162,6 +162,11 @@ class VerificationReport(Report):
             return (
                 f"{text}; but only {self.caught} of {self.planted} planted mistakes were caught, so this proves little."
             )
+        if self.control_results and not self.planted:
+            return (
+                f"{text}; but none of {len(self.control_results)} known mistakes would change a number here, so this "
+                "proves little."
+            )
         if not all(row.ok for row in self.rounding):
             return f"{text}; but its rounding error against float64 is more than twice the library's."
         return text + (f"; {self.planted} mistakes planted, {self.caught} caught." if self.control_results else ".")
@@ -222,7 +227,7 @@ class VerificationReport(Report):
         missed = [control.mistake for control in self.control_results if control.applies and not control.caught]
         skipped = len(self.control_results) - self.planted
         text = f"Controls: {self.planted} planted, {self.caught} caught"
-        text += f" ({skipped} do not apply to this model)" if skipped else ""
+        text += f" ({skipped} do not apply here)" if skipped else ""
         return [text + (f"; MISSED: {', '.join(missed)}." if missed else "."), ""]
 
 

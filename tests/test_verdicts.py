@@ -1,0 +1,136 @@
+"""Verdicts as wide as their check: what changes nothing is not missed, what the model does is called its doing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+import inspector
+from inspector.coverage.tiny import word_tokenizer
+from inspector.verification.mistakes.core import MISTAKES
+from inspector.verification.mistakes.unchanged import REASONS
+
+Tweak = Callable[[nn.Module], None]
+
+
+def drawn(model_type: str, tweak: Tweak | None = None, *, fresh: bool = False, **differs) -> nn.Module:
+    """Make a random model: as the library initialises it, or with large weights and biases."""
+    torch.manual_seed(3)
+    config = AutoConfig.for_model(model_type, **{**tiny.SIZES, **differs})
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    for parameter in () if fresh else model.parameters():
+        nn.init.normal_(parameter, mean=0.5 if parameter.ndim == 1 else 0.0, std=0.3)
+    if tweak is not None:
+        with torch.no_grad():
+            tweak(model)
+    return model
+
+
+def saved(folder, *args, **options) -> inspector.model.model.Model:
+    """Save such a model with a tokenizer, and load it."""
+    drawn(*args, **options).save_pretrained(folder)
+    word_tokenizer(folder)
+    return inspector.load(folder)
+
+
+def every(end: str, change: Callable[[torch.Tensor], object], layers: int = 3) -> Tweak:
+    """Change the parameters with this end of the first layers."""
+
+    def tweak(model: nn.Module) -> None:
+        for layer in model.model.layers[:layers]:
+            for name, parameter in layer.self_attn.named_parameters():
+                if name.endswith(end):
+                    change(parameter)
+
+    return tweak
+
+
+def heads_alike(model: nn.Module) -> None:
+    """Give all key/value heads the first one's weights."""
+    for layer in model.model.layers:
+        for projection in (layer.self_attn.k_proj, layer.self_attn.v_proj):
+            projection.weight.copy_(projection.weight[:16].repeat(2, 1))
+
+
+ZERO, ONE = torch.Tensor.zero_, nn.init.ones_
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 1000.0, "factor": 2.0}
+LINEAR_ONE = {"rope_type": "linear", "rope_theta": 1000.0, "factor": 1.0}
+
+# -- A3: a mistake that changes nothing ------------------------------------------------------------------------------
+
+CHANGES_NOTHING = {
+    "fresh qwen2": (("qwen2",), {"fresh": True}, "qkv bias dropped", "all biases of its queries, keys and values are"),
+    "W_o's biases zero": (
+        ("llama", every("o_proj.bias", ZERO)), {"attention_bias": True}, "output bias dropped",
+        "all biases of W_o are zero",
+    ),
+    "a prompt shorter than trained": (
+        ("llama",), {"max_position_embeddings": 32768, "rope_parameters": DYNAMIC}, "rope scaling ignored",
+        "the control prompt of 64 tokens is no longer than the 32768 of the training",
+    ),
+    "factor 1": (("llama",), {"rope_parameters": LINEAR_ONE}, "rope scaling ignored", "'linear' changes no frequency"),
+    "heads alike": (("llama", heads_alike), {}, "key/value heads tiled", "key/value heads are all alike"),
+    "unit norms after rotation": (
+        ("hunyuan_v1_dense", every("norm.weight", ONE)), tiny.HEAD_16, "norm on the other side of rope",
+        "each norm's weights are all equal",
+    ),
+    "one plane": (("llama",), {"head_dim": 2}, "rope style swapped", "its RoPE turns one plane"),
+    "a wide window": (("mistral",), {"sliding_window": 4096}, "window ignored", "is longer than the control prompt"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHANGES_NOTHING)
+def test_a_mistake_that_changes_nothing_does_not_apply(case, tmp_path):
+    args, options, mistake, reason = CHANGES_NOTHING[case]
+    report = inspector.verify(saved(tmp_path, *args, **options), tiny.ids(12))
+    result = next(control for control in report.control_results if control.mistake == mistake)
+    assert not result.applies
+    assert reason in result.why_not
+    assert (report.ok, report.verdict) == (True, "equal")
+    assert report.planted == report.caught > 15
+    assert "proves little" not in str(report)
+
+
+def test_nor_in_a_model_handed_over_in_memory(tmp_path):
+    model = drawn("qwen2", every("proj.bias", ZERO))
+    word_tokenizer(tmp_path)
+    report = inspector.verify(inspector.load(model, AutoTokenizer.from_pretrained(tmp_path)), tiny.ids(12))
+    assert report.ok
+    assert "qkv bias dropped" in {c.mistake for c in report.control_results if "biases" in c.why_not}
+
+
+def test_what_moves_no_logit_is_not_missed_in_the_spliced_model(tmp_path):
+    report = inspector.verify(saved(tmp_path, "llama", every("o_proj.weight", ZERO)), tiny.ids(12))
+    spliced = report.control_results[-1]
+    assert (spliced.applies, spliced.why_not) == (False, "it changes no logit of the control prompt")
+    assert report.ok
+
+
+def test_a_mistake_that_shows_in_a_later_layer_alone_is_planted_there(tmp_path):
+    model = saved(tmp_path, "llama", every("o_proj.bias", ZERO, layers=2), attention_bias=True)
+    found = {c.mistake: c for c in inspector.verify(model, tiny.ids(12)).control_results}["output bias dropped"]
+    assert (found.applies, found.caught, found.layer) == (True, True, 2)
+
+
+def test_a_mistake_that_changes_something_and_is_not_caught_is_missed(tmp_path):
+    """A cap of 50 bends scores of 0.01 by less than the tolerance, but it does."""
+    report = inspector.verify(saved(tmp_path, "gemma2", fresh=True, head_dim=16), tiny.ids(12))
+    assert report.stages_ok
+    assert [c.mistake for c in report.control_results if c.applies and not c.caught] == ["soft-cap left out"]
+    assert (report.ok, report.verdict) == (False, "not proven")
+
+
+def test_where_no_mistake_applies_nothing_is_proven(tmp_path):
+    report = inspector.verify(tiny.load("grouped", tmp_path), tiny.ids(12))
+    idle = tuple(replace(c, applies=False, caught=False, why_not="it changes nothing") for c in report.control_results)
+    empty = replace(report, control_results=idle)
+    assert (empty.ok, empty.verdict) == (False, "not proven")
+    assert "none of 59 known mistakes would change a number here" in empty.summary()
+
+
+def test_reasons_are_given_for_mistakes_that_there_are():
+    assert set(REASONS) <= {mistake.name for mistake in MISTAKES}
