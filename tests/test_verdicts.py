@@ -134,3 +134,75 @@ def test_where_no_mistake_applies_nothing_is_proven(tmp_path):
 
 def test_reasons_are_given_for_mistakes_that_there_are():
     assert set(REASONS) <= {mistake.name for mistake in MISTAKES}
+
+
+# -- A6: rounded RoPE frequencies are the model's doing --------------------------------------------------------------
+
+
+def rounded(folder, change: Tweak, model_type: str = "llama", **differs) -> inspector.model.model.Model:
+    """Hand over a model whose numbers were rounded; every weight is one that bfloat16 and float16 have."""
+    model = drawn(model_type, lambda made: [p.copy_((p * 16).round() / 16) for p in made.parameters()], **differs)
+    change(model)
+    word_tokenizer(folder)
+    return inspector.load(model, AutoTokenizer.from_pretrained(folder))
+
+
+def in_place(model: nn.Module) -> None:
+    model.model.rotary_emb.inv_freq.copy_(model.model.rotary_emb.inv_freq.to(torch.bfloat16))
+
+
+GLOBAL_AND_LOCAL = {"head_dim": 16, "sliding_window": 7, "layer_types": ["sliding_attention", "full_attention"] * 2}
+ROUNDED = {
+    "half and back": (lambda m: m.half().float(), "llama", {}, "as after .half()"),
+    "bfloat16 and back": (lambda m: m.to(torch.bfloat16).float(), "llama", {}, "as after .to(torch.bfloat16)"),
+    "edited in place": (in_place, "llama", {}, "as after .to(torch.bfloat16)"),
+    "scaled": (lambda m: m.half().float(), "llama", tiny.KINDS["llama3"][1], "as after .half()"),
+    "paired": (lambda m: m.half().float(), "glm", tiny.HEAD_16, "as after .half()"),
+    "two speeds": (
+        lambda m: m.half().float(), "gemma3_text", {**GLOBAL_AND_LOCAL, "num_hidden_layers": 4}, "as after .half()",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ROUNDED)
+def test_rounded_frequencies_are_named_as_the_models(case, tmp_path):
+    change, model_type, differs, cause = ROUNDED[case]
+    report = inspector.verify(rounded(tmp_path, change, model_type, **differs), tiny.ids(240), controls=False)
+    assert (report.ok, report.verdict) == (False, "different")
+    assert report.first_difference.stage == "query"
+    assert report.summary().startswith("The model's own inv_freq is rounded: off by up to ")
+    assert cause in report.summary()
+    assert "moves query after RoPE at layer 0" in report.summary()
+    assert "reimplementation" not in report.summary()
+    assert any(remark.startswith("The model's own inv_freq is rounded") for remark in report.remarks)
+
+
+def test_a_model_left_in_half_precision_is_told_too(tmp_path):
+    report = inspector.verify(rounded(tmp_path, lambda m: m.half()), tiny.ids(4), controls=False)
+    assert not report.ok
+    assert "as after .half()" in report.summary()
+
+
+def test_frequencies_that_are_not_the_configs_are_named_by_size_alone(tmp_path):
+    def slower(model: nn.Module) -> None:
+        model.model.rotary_emb.inv_freq.mul_(0.9)
+
+    report = inspector.verify(rounded(tmp_path, slower), tiny.ids(40), controls=False)
+    assert report.summary().startswith("The model's own inv_freq is not what its config says: off by up to 0.1 radians")
+
+
+def test_another_error_beside_rounded_frequencies_stays_the_reimplementations(tmp_path):
+    model = rounded(tmp_path, lambda m: m.half().float())
+    weight = model.reimplementation[1].projections.q_proj.weight
+    weight.data = weight.data * 1.1
+    report = inspector.verify(model, tiny.ids(40), controls=False)
+    assert report.summary().startswith("The reimplementation differs first at")
+    assert any("as after .half()" in remark for remark in report.remarks)
+
+
+@pytest.mark.parametrize("kind", ["grouped", "dynamic", "longrope", "yarn", "proportional", "gemma2", "hunyuan alpha"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_frequencies_as_loaded_are_not_rounded(kind, dtype, tmp_path):
+    report = inspector.verify(tiny.load(kind, tmp_path, dtype=dtype), tiny.ids(40), controls=False, spliced=False)
+    assert report.models_doing == ""
+    assert not any("inv_freq" in remark for remark in report.remarks)

@@ -55,7 +55,8 @@ class VerificationReport(Report):
 
     `verdict` is one of:
         "equal"         every stage held, spliced too, and every planted mistake was caught: `ok` is True here alone
-        "different"     a stage, or the spliced model, differs by more than its tolerance
+        "different"     a stage, or the spliced model, differs by more than its tolerance, or the model itself is not
+                        as its config says (`models_doing`)
         "less exact"    every stage held, but off float64 by more than twice what the library is
         "not proven"    every stage held, but a planted mistake was not caught, or none would change a number here
         "not compared"  there was nothing to compare
@@ -76,6 +77,7 @@ class VerificationReport(Report):
     likely_causes: tuple[str, ...]
     seconds: float
     remarks: tuple[str, ...] = ()  # what was not computed by the reimplementation itself, or not run
+    models_doing: str = ""  # a sentence where the model itself is not as its config says, and that is all that differs
 
     @property
     def stages_ok(self) -> bool:
@@ -97,7 +99,7 @@ class VerificationReport(Report):
         """What came of it, in a word or two: see the class."""
         if not self.checks:
             return "not compared"
-        if not self.stages_ok or not (self.spliced is None or self.spliced.ok):
+        if self.models_doing or not self.stages_ok or not (self.spliced is None or self.spliced.ok):
             return "different"
         if self.planted != self.caught or (self.control_results and not self.planted):
             return "not proven"
@@ -147,6 +149,8 @@ class VerificationReport(Report):
 
     def summary(self) -> str:
         """Return what came of it as one sentence."""
+        if self.models_doing:
+            return self.models_doing
         layers = len({check.layer for check in self.checks})
         if self.first_difference is not None:
             check = self.first_difference
