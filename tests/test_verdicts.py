@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import inspector
+import reimpl
 from inspector.coverage.tiny import word_tokenizer
 from inspector.verification.mistakes.core import MISTAKES
 from inspector.verification.mistakes.unchanged import REASONS
@@ -206,3 +208,49 @@ def test_frequencies_as_loaded_are_not_rounded(kind, dtype, tmp_path):
     report = inspector.verify(tiny.load(kind, tmp_path, dtype=dtype), tiny.ids(40), controls=False, spliced=False)
     assert report.models_doing == ""
     assert not any("inv_freq" in remark for remark in report.remarks)
+
+
+# -- B6: tensors that the library has no parameter for ---------------------------------------------------------------
+
+PLACES = {"llama": "model.layers.{}.self_attn", "gpt_neox": "gpt_neox.layers.{}.attention"}
+UNREAD = {
+    "cached angles": ("llama", {"rotary_emb.cos_cached": (256, 16), "rotary_emb.sin_cached": (256, 16)}),
+    "cache scales": ("llama", {"k_scale": (), "v_scale": ()}),
+    "scales of a projection": ("llama", {"q_proj.input_scale": (1,)}),
+    "norms of another family": ("llama", {"q_norm.weight": (16,), "k_norm.weight": (16,)}),
+    "a table of the mask": ("gpt_neox", {"causal_table": (1, 1, 256, 256)}),
+}
+
+
+def with_tensors(folder, model_type: str, extra: dict[str, tuple[int, ...]]):
+    """Save a checkpoint whose attention modules hold tensors that the library ignores."""
+    drawn(model_type, num_key_value_heads=4).save_pretrained(folder)
+    word_tokenizer(folder)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for layer in range(3):
+        place = PLACES[model_type].format(layer)
+        tensors |= {f"{place}.{name}": torch.full(shape, 0.5) for name, shape in extra.items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("case", UNREAD)
+def test_tensors_that_the_library_ignores_do_not_hinder(case, tmp_path):
+    model = inspector.load(with_tensors(tmp_path, *UNREAD[case]))
+    assert inspector.verify(model, tiny.ids(12), controls=False).ok
+    assert model.head_parameters(0, 1).W_q.shape == (16, 64)
+    assert inspector.verify(model, tiny.ids(12), checkpoint=tmp_path, controls=False, spliced=False).ok
+
+
+def test_alone_the_reimplementation_refuses_them_by_name(tmp_path):
+    folder = with_tensors(tmp_path, *UNREAD["cache scales"])
+    with pytest.raises(reimpl.CheckpointError, match=r"not read: model\.layers\.0\.self_attn\.k_scale, v_scale"):
+        reimpl.load_layers(folder)
+
+
+def test_what_the_library_does_have_is_never_ignored(tmp_path):
+    folder = with_tensors(tmp_path, *UNREAD["cache scales"])
+    known = ["base.model.layers.2.self_attn.k_scale"]
+    with pytest.raises(reimpl.CheckpointError, match=r"not read: model\.layers\.2\.self_attn\.k_scale\."):
+        reimpl.load_layers(folder, known=known)

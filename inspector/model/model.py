@@ -121,7 +121,8 @@ class Model:
         """
         try:
             if self.source.folder is not None:
-                ours = reimpl.load_layers(self.source.folder, dtype=self.dtype, device=self.device)
+                known = self.model.state_dict().keys()  # what the library has no place for, it ignores: so may we
+                ours = reimpl.load_layers(self.source.folder, dtype=self.dtype, device=self.device, known=known)
             else:
                 config = {**self.model.config.to_dict(), "model_type": self.model.config.model_type}
                 ours = reimpl.build_layers(config, self.model.state_dict(), dtype=self.dtype, device=self.device)
