@@ -1,5 +1,6 @@
 """Verdicts as wide as their check: what changes nothing is not missed, what the model does is called its doing."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -254,3 +256,67 @@ def test_what_the_library_does_have_is_never_ignored(tmp_path):
     known = ["base.model.layers.2.self_attn.k_scale"]
     with pytest.raises(reimpl.CheckpointError, match=r"not read: model\.layers\.2\.self_attn\.k_scale\."):
         reimpl.load_layers(folder, known=known)
+
+
+# -- A7: the tokenizer at hand and the one of tokenizer.json -----------------------------------------------------------
+
+
+def by_bytes(folder, tokenizer_class: str, change: Callable[[Tokenizer], object] = lambda _: None) -> None:
+    """Save a byte-level tokenizer that merges digits, as tokenizer.json, for the library to build another class of."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r"\p{N}{1,3}"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    texts = ["123 456 789 890 two spaces problem Houston", "houston problem"] * 9
+    made.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False))
+    made.add_special_tokens(["<|endoftext|>"])
+    change(made)
+    made.save(str(folder / "tokenizer.json"))
+    config = {"tokenizer_class": tokenizer_class, "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def ends_marked(made: Tokenizer) -> None:
+    mark = ("<|endoftext|>", made.token_to_id("<|endoftext|>"))
+    made.post_processor = processors.TemplateProcessing(single=f"{mark[0]} $A", special_tokens=[mark])
+
+
+def lower_case(made: Tokenizer) -> None:
+    made.normalizer = normalizers.Lowercase()
+
+
+TOKENIZERS = {
+    "digits by three": ("qwen2", "Qwen2Tokenizer", lambda _: None, "'1234567890 + 12.5 = 20%' is ["),
+    "a mark in front": ("gpt_neox", "GPTNeoXTokenizer", ends_marked, "'Houston, we have a problem.' is ["),
+    "lower case": ("qwen2", "Qwen2Tokenizer", lower_case, "'Houston, we have a problem.' is ["),
+}
+
+
+@pytest.mark.parametrize("case", TOKENIZERS)
+def test_a_tokenizer_built_otherwise_than_its_file_is_said(case, tmp_path):
+    model_type, tokenizer_class, change, what = TOKENIZERS[case]
+    drawn(model_type, vocab_size=600, num_key_value_heads=4).save_pretrained(tmp_path)
+    by_bytes(tmp_path, tokenizer_class, change)
+    model = inspector.load(tmp_path)
+    [remark] = model.remarks
+    assert remark.startswith(f"The tokenizer at hand is not the one of tokenizer.json: {what}")
+    if model_type == "qwen2":
+        assert remark in inspector.verify(model, "Houston 123", controls=False, spliced=False).remarks
+
+
+def test_a_tokenizer_handed_over_is_compared_too(tmp_path):
+    (tmp_path / "other").mkdir()
+    drawn("llama", vocab_size=600).save_pretrained(tmp_path)
+    by_bytes(tmp_path, "PreTrainedTokenizerFast")
+    word_tokenizer(tmp_path / "other")
+    model = inspector.load(tmp_path, AutoTokenizer.from_pretrained(tmp_path / "other"))
+    assert "by the file" in model.remarks[0]
+
+
+def test_a_tokenizer_that_is_the_files_is_no_remark(tmp_path):
+    drawn("llama", vocab_size=600).save_pretrained(tmp_path)
+    by_bytes(tmp_path, "PreTrainedTokenizerFast", ends_marked)
+    assert inspector.load(tmp_path).remarks == ()
+    assert tiny.load("grouped", tmp_path / "words").remarks == ()

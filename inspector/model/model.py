@@ -35,6 +35,7 @@ from inspector.model.options import (
     token_count,
 )
 from inspector.model.sizes import ModelSizes
+from inspector.model.tokenizer_file import tokenizer_remark
 from inspector.text import first_sentence
 from inspector.trace.tokens import Tokens, tokenize
 from inspector.trace.trace import Trace
@@ -94,6 +95,13 @@ class Model:
     def layers(self) -> tuple[LayerInfo, ...]:
         """The attention layers in calling order, found by running two tokens."""
         return self.trace([0, 0]).layers
+
+    @cached_property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of this model's numbers should know: a tokenizer that is not the one of the folder's file."""
+        folder = self.source.folder
+        remark = "" if folder is None else tokenizer_remark(self.tokenizer, folder)
+        return (remark,) if remark else ()
 
     @property
     def sizes(self) -> ModelSizes:

@@ -57,7 +57,7 @@ def recorded_prompt(model: Model, prompt: Prompt) -> tuple[Trace, list[str]]:
         )
     tokens = prompt.tokens if isinstance(prompt, Trace) else model.tokenize(prompt)
     refuse_verification(model.layers, len(tokens), model.vocabulary)
-    remarks = []
+    remarks = list(model.remarks)
     if isinstance(prompt, Trace) and prompt.exact:
         trace = prompt
     else:
