@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,11 @@ from reimpl.spec import AttentionSpec, CheckpointError
 
 
 def load_layers(
-    folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    folder: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    known: Collection[str] | None = None,
 ) -> list[CausalSelfAttention]:
     """Load every attention layer of a checkpoint, in order, ready for inference.
 
@@ -30,6 +34,8 @@ def load_layers(
         folder: holds config.json and the safetensors files.
         dtype: of the parameters.
         device: where they are put.
+        known: the names of the tensors that a model of this config has, where that is known from elsewhere: others may
+            stand in its attention modules unread. None: every tensor there must be read.
 
     Returns:
         The layers.
@@ -39,7 +45,7 @@ def load_layers(
         UnsupportedError: the config asks for something that is not modelled.
     """
     folder = Path(folder)
-    return build_layers(read_config(folder), TensorFiles(folder), dtype=dtype, device=device)
+    return build_layers(read_config(folder), TensorFiles(folder), dtype=dtype, device=device, known=known)
 
 
 def build_layers(
@@ -48,6 +54,7 @@ def build_layers(
     *,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    known: Collection[str] | None = None,
 ) -> list[CausalSelfAttention]:
     """Build the layers from a config and any mapping of tensor names to tensors, such as a state dict in memory.
 
@@ -56,6 +63,8 @@ def build_layers(
         tensors: the model's, by name.
         dtype: of the parameters.
         device: where they are put.
+        known: the names of the tensors that a model of this config has, where that is known from elsewhere: others may
+            stand in its attention modules unread. None: every tensor there must be read.
 
     Returns:
         The layers, in order.
@@ -67,7 +76,7 @@ def build_layers(
     family, config = family_of(config)
     specs = family.specs(config)
     where = find_prefix(next(iter(specs)), tensors)
-    return [_layer(family, spec, where, place, tensors, dtype, device) for place, spec in specs.items()]
+    return [_layer(family, spec, where, place, tensors, dtype, device, known) for place, spec in specs.items()]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -188,6 +197,7 @@ def _layer(
     tensors: Mapping[str, Tensor],
     dtype: torch.dtype,
     device: torch.device | str,
+    known: Collection[str] | None,
 ) -> CausalSelfAttention:
     with torch.device("meta"):  # shapes without memory; the checkpoint's tensors are put in below
         layer = CausalSelfAttention(spec, place[-1])
@@ -209,10 +219,18 @@ def _layer(
         used.update(names)
     theirs = {name.removeprefix(within) for name in tensors if name.startswith(within) and name not in used}
     ignored = (*family.ignored, *SHARED_LEFTOVERS * (spec.shares is not None), "rotary_emb.inv_freq")
-    if unread := sorted(name for name in theirs if not name.startswith(ignored)):
+    unread = sorted(name for name in theirs if not name.startswith(ignored))
+    if known is not None and unread:
+        unread = [name for name in unread if any(_has(known, f"{each}.{name}") for each in place)]
+    if unread:
         raise CheckpointError(f"The checkpoint has tensors that were not read: {within}{', '.join(unread[:3])}.")
     layer.load_state_dict(state, assign=True)
     return layer.requires_grad_(False).eval()
+
+
+def _has(known: Collection[str], name: str) -> bool:
+    """Say whether there is a tensor of this name under any prefix."""
+    return any(each == name or each.endswith(f".{name}") for each in known)
 
 
 # A layer that uses another's keys and values may still carry matrices of its own, which nothing reads.

@@ -35,6 +35,7 @@ from inspector.model.options import (
     token_count,
 )
 from inspector.model.sizes import ModelSizes
+from inspector.model.tokenizer_file import tokenizer_remark
 from inspector.text import first_sentence
 from inspector.trace.tokens import Tokens, tokenize
 from inspector.trace.trace import Trace
@@ -95,6 +96,13 @@ class Model:
         """The attention layers in calling order, found by running two tokens."""
         return self.trace([0, 0]).layers
 
+    @cached_property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of this model's numbers should know: a tokenizer that is not the one of the folder's file."""
+        folder = self.source.folder
+        remark = "" if folder is None else tokenizer_remark(self.tokenizer, folder)
+        return (remark,) if remark else ()
+
     @property
     def sizes(self) -> ModelSizes:
         """The sizes that the cost of a run follows from."""
@@ -121,7 +129,8 @@ class Model:
         """
         try:
             if self.source.folder is not None:
-                ours = reimpl.load_layers(self.source.folder, dtype=self.dtype, device=self.device)
+                known = self.model.state_dict().keys()  # what the library has no place for, it ignores: so may we
+                ours = reimpl.load_layers(self.source.folder, dtype=self.dtype, device=self.device, known=known)
             else:
                 config = {**self.model.config.to_dict(), "model_type": self.model.config.model_type}
                 ours = reimpl.build_layers(config, self.model.state_dict(), dtype=self.dtype, device=self.device)

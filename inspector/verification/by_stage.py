@@ -107,7 +107,7 @@ def rounding_errors(
         return []
     with torch.inference_mode():
         shared = None if external.shared is None else (external.shared[0].double(), external.shared[1].double())
-        exact = _Exact.like(ours).double().stages(x.double(), external=ExternalInputs(shared, external.mask))
+        exact = in_float64(ours).stages(x.double(), external=ExternalInputs(shared, external.mask))
 
     def error(tensor: Tensor, stage: str) -> float:
         truth: Tensor = getattr(exact, stage)
@@ -126,6 +126,22 @@ def worst_of_each_stage(rounding: Sequence[RoundingError]) -> Iterator[RoundingE
         rows = [row for row in rounding if row.stage == stage]
         if rows:
             yield RoundingError(stage, max(r.judged for r in rows), max(r.library for r in rows))
+
+
+def in_float64(layer: CausalSelfAttention) -> CausalSelfAttention:
+    """Make the same layer for float64 numbers, planted mistakes included.
+
+    Args:
+        layer: any; it stays as it is.
+
+    Returns:
+        The layer, its parameters, angles and softmax in float64.
+    """
+    kind = type(layer)
+    if kind is CausalSelfAttention:
+        return _Exact.like(layer).double()
+    made: type[CausalSelfAttention] = type(kind.__name__, (kind, _Exact), {})  # its steps before the exact ones
+    return made.like(layer).double()
 
 
 class _Exact(CausalSelfAttention):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from inspector.errors import InspectorError
 from inspector.model.model import Model
 from inspector.trace.trace import Trace
-from inspector.verification.by_stage import compare_stages, each_from_reference, first_difference
+from inspector.verification.by_stage import compare_stages, each_from_reference, first_difference, in_float64
+from inspector.verification.compare import Check
 from inspector.verification.mistakes.core import MISTAKES
 from inspector.verification.mistakes.planting import Mistake
+from inspector.verification.mistakes.unchanged import same_bits, same_in_float64, why_unchanged
 from inspector.verification.reference import attention_input, library_stages
 from inspector.verification.report import ControlResult
 from inspector.verification.shared_inputs import external_inputs
@@ -36,7 +40,9 @@ def control_steps(*, spliced: bool) -> int:
 def run_controls(
     model: Model, ours: Sequence[CausalSelfAttention], *, splice_too: bool = True
 ) -> Iterator[ControlResult]:
-    """Plant every mistake in the first layer of each kind that can have it; the comparison must catch it.
+    """Plant every mistake in the first layer in which it changes a number; the comparison must catch it.
+
+    One that changes none in any layer, from the same inputs, does not apply: there is nothing to catch.
 
     Args:
         model: the model that is verified.
@@ -47,23 +53,11 @@ def run_controls(
         What came of each mistake.
     """
     trace = model.trace(control_ids(model), keep=("input",))
-    kinds: dict[Any, int] = {}
-    for index, layer in enumerate(ours):
-        kinds.setdefault(layer.spec, index)
-    references = {index: library_stages(trace.stored[index]) for index in kinds.values()}
-    external = {index: external_inputs(ours[index], trace, index) for index in references}
+    numbers = _Numbers(trace, ours)
     for mistake in MISTAKES:
-        yield _control(mistake, trace, ours, references, external)
+        yield _control(mistake, numbers)
     if splice_too:
-        mistake = MISTAKES[0] if ours[0].spec.rope is not None else next(m for m in MISTAKES if m.name == "no mask")
-        planted = [mistake.plant(layer, trace.n) for layer in ours]
-        wrong = [p if isinstance(p, CausalSelfAttention) else ours[i] for i, p in enumerate(planted)]
-        result = compare_spliced(model, trace.tokens.ids, wrong, generated=0)
-        yield ControlResult(
-            mistake="spliced: " + mistake.name, meaning=mistake.meaning + ", in the spliced model", applies=True,
-            caught=not result.ok, layer=None, stage="logits", max_abs=result.logits_max_abs,
-            tolerance=result.logits_tolerance, why_not="",
-        )  # fmt: skip
+        yield _spliced_control(model, trace, ours)
 
 
 def control_ids(model: Model) -> list[int]:
@@ -80,31 +74,114 @@ def control_ids(model: Model) -> list[int]:
     return [(i * 7 + (i // 5) * 3 + 1) % vocabulary for i in range(min(64, model.positions or 64))]
 
 
-def _control(
-    mistake: Mistake,
-    trace: Trace,
-    ours: Sequence[CausalSelfAttention],
-    references: Mapping[int, AttentionTrace],
-    external: Mapping[int, ExternalInputs],
-) -> ControlResult:
-    """Plant one mistake in the first layer that can have it, and compare."""
-    reason = ""
-    for index, reference in references.items():
-        planted = mistake.plant(ours[index], trace.n)
+class _Numbers:
+    """The control prompt's numbers at each layer, computed when first asked for."""
+
+    def __init__(self, trace: Trace, ours: Sequence[CausalSelfAttention]) -> None:
+        self.trace, self.ours = trace, ours
+        self._found: dict[int, tuple[AttentionTrace, ExternalInputs, dict[str, Tensor]]] = {}
+
+    @property
+    def order(self) -> list[int]:
+        """All layers, the first of each kind before the others."""
+        kinds: dict[Any, int] = {}
+        for index, layer in enumerate(self.ours):
+            kinds.setdefault(layer.spec, index)
+        first = list(kinds.values())
+        return [*first, *(index for index in range(len(self.ours)) if index not in first)]
+
+    def reference(self, index: int) -> AttentionTrace:
+        """Return the library's stages."""
+        return self._at(index)[0]
+
+    def right(self, index: int) -> dict[str, Tensor]:
+        """Return the right layer's stages, each from the library's numbers of the stage before."""
+        return self._at(index)[2]
+
+    def of(self, layer: CausalSelfAttention, index: int) -> dict[str, Tensor]:
+        """Return the stages that a planted layer gives from the same inputs."""
+        reference, external, _ = self._at(index)
+        with torch.inference_mode():
+            return each_from_reference(layer, attention_input(self.trace.stored[index]), reference, external)
+
+    def checks(self, found: Mapping[str, Tensor], index: int) -> list[Check]:
+        """Compare stages with the library's."""
+        x = attention_input(self.trace.stored[index])
+        return compare_stages(self.trace.layers[index], x, found, self.reference(index))
+
+    def same_in_float64(self, planted: CausalSelfAttention, index: int) -> bool:
+        """Say whether a planted layer gives the right layer's numbers where there is hardly any rounding."""
+        x = attention_input(self.trace.stored[index])
+        if x.device.type == "mps":
+            return False
+        external = self._at(index)[1]
+        shared = None if external.shared is None else (external.shared[0].double(), external.shared[1].double())
+        external = external._replace(shared=shared)
+        with torch.inference_mode():
+            pair = [
+                vars(in_float64(layer).stages(x.double(), external=external)) for layer in (planted, self.ours[index])
+            ]
+        return same_in_float64(*pair)
+
+    def _at(self, index: int) -> tuple[AttentionTrace, ExternalInputs, dict[str, Tensor]]:
+        if index not in self._found:
+            layer, stored = self.ours[index], self.trace.stored[index]
+            reference, external = library_stages(stored), external_inputs(layer, self.trace, index)
+            with torch.inference_mode():
+                right = each_from_reference(layer, attention_input(stored), reference, external)
+            self._found[index] = (reference, external, right)
+        return self._found[index]
+
+
+def _control(mistake: Mistake, numbers: _Numbers) -> ControlResult:
+    """Plant one mistake in the first layer in which it changes a number, and compare."""
+    reason, cannot = "", set()
+    for index in numbers.order:
+        layer = numbers.ours[index]
+        if layer.spec in cannot:
+            continue
+        planted = mistake.plant(layer, numbers.trace.n)
         if isinstance(planted, str):
+            cannot.add(layer.spec)
             reason = reason or planted
             continue
-        x = attention_input(trace.stored[index])
-        with torch.inference_mode():
-            found = each_from_reference(planted, x, reference, external[index])
-            checks = compare_stages(trace.layers[index], x, found, reference)
+        found = numbers.of(planted, index)
+        checks = numbers.checks(found, index)
         first = first_difference(checks)
+        if same_bits(found, numbers.right(index)) or (first is None and numbers.same_in_float64(planted, index)):
+            reason = why_unchanged(mistake, layer, numbers.trace.n)
+            continue
         seen = first or max(checks, key=lambda check: check.max_abs)
         return ControlResult(
             mistake=mistake.name, meaning=mistake.meaning, applies=True, caught=first is not None, layer=index,
             stage=first.stage if first else "", max_abs=seen.max_abs, tolerance=seen.tolerance, why_not="",
         )  # fmt: skip
+    return _not_here(mistake, reason)
+
+
+def _not_here(mistake: Mistake, reason: str) -> ControlResult:
+    """Return the result of a mistake that a model cannot make, or that changes nothing in it."""
     return ControlResult(
         mistake=mistake.name, meaning=mistake.meaning, applies=False, caught=False, layer=None, stage="",
         max_abs=0.0, tolerance=0.0, why_not=reason,
     )  # fmt: skip
+
+
+def _spliced_control(model: Model, trace: Trace, ours: Sequence[CausalSelfAttention]) -> ControlResult:
+    """Plant one mistake in all layers of the spliced model: of rotation, or of the mask where that moves no logit."""
+    of_mask = next(mistake for mistake in MISTAKES if mistake.name == "no mask")
+    choice = (MISTAKES[0], of_mask) if any(layer.spec.rope is not None for layer in ours) else (of_mask,)
+    for mistake in choice:
+        named = replace(mistake, name=f"spliced: {mistake.name}", meaning=f"{mistake.meaning}, in the spliced model")
+        planted = [mistake.plant(layer, trace.n) for layer in ours]
+        wrong = [p if isinstance(p, CausalSelfAttention) else ours[i] for i, p in enumerate(planted)]
+        result = compare_spliced(model, trace.tokens.ids, wrong, generated=0)
+        if result.ok and result.logits_differing == compare_spliced(
+            model, trace.tokens.ids, list(ours), generated=0
+        ).logits_differing == 0:  # fmt: skip
+            continue
+        return ControlResult(
+            mistake=named.name, meaning=named.meaning, applies=True, caught=not result.ok, layer=None, stage="logits",
+            max_abs=result.logits_max_abs, tolerance=result.logits_tolerance, why_not="",
+        )  # fmt: skip
+    return _not_here(named, "it changes no logit of the control prompt")

@@ -21,6 +21,7 @@ from inspector.trace.trace import Trace
 from inspector.verification.by_stage import compare_stages, first_difference, rounding_errors, worst_of_each_stage
 from inspector.verification.compare import STAGE_NAMES, STAGES, Check, compare_stage
 from inspector.verification.controls import control_steps, run_controls
+from inspector.verification.frequencies_of_model import own_frequencies
 from inspector.verification.mistakes.core import MISTAKES
 from inspector.verification.prepare import (
     Prompt,
@@ -76,6 +77,7 @@ def verify_own_attention(
     checks, rounding = _judge(trace, ours, attention, steps)
     first = first_difference(checks)
     right = ours if checkpoint is None else model.reimplementation
+    rounded = own_frequencies(model.model, ours, trace.n)
     causes = _likely_causes(trace, right, attention, first) if ours and first is not None else ()
     control_results: list[ControlResult] = []
     for result in run_controls(model, right, splice_too=False) if controls else ():
@@ -91,7 +93,7 @@ def verify_own_attention(
         first_difference=first,
         likely_causes=tuple(causes),
         seconds=time.perf_counter() - started,
-        remarks=(*remarks, *remarks_on(ours)),
+        remarks=(*remarks, *remarks_on(ours), *(f"{each.sentence}." for each in rounded if each.cause)),
     )
 
 

@@ -57,7 +57,7 @@ def recorded_prompt(model: Model, prompt: Prompt) -> tuple[Trace, list[str]]:
         )
     tokens = prompt.tokens if isinstance(prompt, Trace) else model.tokenize(prompt)
     refuse_verification(model.layers, len(tokens), model.vocabulary)
-    remarks = []
+    remarks = list(model.remarks)
     if isinstance(prompt, Trace) and prompt.exact:
         trace = prompt
     else:
@@ -86,7 +86,9 @@ def reimplemented_layers(model: Model, checkpoint: str | Path | None) -> list[Ca
     if checkpoint is None:
         return model.reimplementation
     try:
-        loaded = reimpl.load_layers(checkpoint, dtype=model.dtype, device=model.device)
+        loaded = reimpl.load_layers(
+            checkpoint, dtype=model.dtype, device=model.device, known=model.model.state_dict().keys()
+        )
         return pair(loaded, model.layers, model.name)
     except reimpl.CheckpointError as error:
         raise InspectorError(str(error)) from error

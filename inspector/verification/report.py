@@ -55,9 +55,10 @@ class VerificationReport(Report):
 
     `verdict` is one of:
         "equal"         every stage held, spliced too, and every planted mistake was caught: `ok` is True here alone
-        "different"     a stage, or the spliced model, differs by more than its tolerance
+        "different"     a stage, or the spliced model, differs by more than its tolerance, or the model itself is not
+                        as its config says (`models_doing`)
         "less exact"    every stage held, but off float64 by more than twice what the library is
-        "not proven"    every stage held, but a planted mistake was not caught
+        "not proven"    every stage held, but a planted mistake was not caught, or none would change a number here
         "not compared"  there was nothing to compare
     """
 
@@ -78,6 +79,7 @@ class VerificationReport(Report):
     likely_causes: tuple[str, ...]
     seconds: float
     remarks: tuple[str, ...] = ()  # what was not computed by the reimplementation itself, or not run
+    models_doing: str = ""  # a sentence where the model itself is not as its config says, and that is all that differs
 
     @property
     def stages_ok(self) -> bool:
@@ -99,9 +101,9 @@ class VerificationReport(Report):
         """What came of it, in a word or two: see the class."""
         if not self.checks:
             return "not compared"
-        if not self.stages_ok or not (self.spliced is None or self.spliced.ok):
+        if self.models_doing or not self.stages_ok or not (self.spliced is None or self.spliced.ok):
             return "different"
-        if self.planted != self.caught:
+        if self.planted != self.caught or (self.control_results and not self.planted):
             return "not proven"
         return "equal" if all(row.ok for row in self.rounding) else "less exact"
 
@@ -149,6 +151,8 @@ class VerificationReport(Report):
 
     def summary(self) -> str:
         """Return what came of it as one sentence."""
+        if self.models_doing:
+            return self.models_doing
         layers = len({check.layer for check in self.checks})
         if self.first_difference is not None:
             check = self.first_difference
@@ -163,6 +167,11 @@ class VerificationReport(Report):
         if self.planted > self.caught:
             return (
                 f"{text}; but only {self.caught} of {self.planted} planted mistakes were caught, so this proves little."
+            )
+        if self.control_results and not self.planted:
+            return (
+                f"{text}; but none of {len(self.control_results)} known mistakes would change a number here, so this "
+                "proves little."
             )
         if not all(row.ok for row in self.rounding):
             return f"{text}; but its rounding error against float64 is more than twice the library's."
@@ -224,7 +233,7 @@ class VerificationReport(Report):
         missed = [control.mistake for control in self.control_results if control.applies and not control.caught]
         skipped = len(self.control_results) - self.planted
         text = f"Controls: {self.planted} planted, {self.caught} caught"
-        text += f" ({skipped} do not apply to this model)" if skipped else ""
+        text += f" ({skipped} do not apply here)" if skipped else ""
         return [text + (f"; MISSED: {', '.join(missed)}." if missed else "."), ""]
 
 

@@ -26,8 +26,9 @@ from inspector.verification.by_stage import (
     rounding_errors,
     worst_of_each_stage,
 )
-from inspector.verification.compare import Check, judge_twins
+from inspector.verification.compare import STAGE_NAMES, Check, judge_twins
 from inspector.verification.controls import control_steps, run_controls
+from inspector.verification.frequencies_of_model import own_frequencies, turned_by_own
 from inspector.verification.own_attention import OwnAttention, verify_own_attention
 from inspector.verification.prepare import (
     Prompt,
@@ -86,6 +87,9 @@ def verify(
     remarks += remarks_on(ours)
     steps = Steps(on_layer, len(trace.layers) + spliced + (control_steps(spliced=spliced) if controls else 0))
     checks, rounding = _stage_by_stage(trace, ours, steps)
+    first = first_difference(checks)
+    frequencies, cause = _models_doing(model, trace, ours, first)
+    remarks += frequencies
     in_place, refusals = _in_place(model, trace, ours, steps) if spliced else (None, [])
     right = ours if checkpoint is None else model.reimplementation
     planted = _controls(model, right, steps, splice_too=in_place is not None) if controls else ()
@@ -96,10 +100,11 @@ def verify(
         rounding=tuple(worst_of_each_stage(rounding)),
         spliced=in_place,
         control_results=tuple(planted),
-        first_difference=first_difference(checks),
+        first_difference=first,
         likely_causes=(),
         seconds=time.perf_counter() - started,
         remarks=(*remarks, *refusals),
+        models_doing=cause,
     )
 
 
@@ -119,6 +124,36 @@ def _stage_by_stage(
         rounding += rounding_errors(chained, reference, ours[index], x, external[index])
         steps.step()
     return judge_twins(checks, [layer.spec for layer in ours]), rounding
+
+
+def _models_doing(
+    model: Model, trace: Trace, ours: Sequence[CausalSelfAttention], first: Check | None
+) -> tuple[list[str], str]:
+    """Say where the model's own RoPE frequencies are not its config's, and whether that explains what differs.
+
+    It does where nothing differs, or where with them every stage of every layer holds.
+    """
+    found = own_frequencies(model.model, ours, trace.n)
+    if first is not None and found:
+        layers = [turned_by_own(layer, found, trace.n) for layer in ours]
+        if first_difference(_compared(trace, layers)) is not None:
+            return [f"{each.sentence}." for each in found if each.cause], ""
+        where = f"{STAGE_NAMES[first.stage]} at layer {first.layer} by up to {first.max_abs:.3g}"
+        cause = f"{found[0].sentence}; this moves {where}, and with it every stage of every layer is reproduced."
+        return [f"{each.sentence}." for each in found], cause
+    rounded = [f"{each.sentence}." for each in found if each.cause]  # others may belong to a part that is not ours
+    return rounded, f"{rounded[0][:-1]}; on this prompt that moves no stage by more than rounding." if rounded else ""
+
+
+def _compared(trace: Trace, ours: Sequence[CausalSelfAttention]) -> list[Check]:
+    """Compare every layer at every stage."""
+    checks: list[Check] = []
+    for index, layer in enumerate(trace.stored):
+        reference, x = library_stages(layer), attention_input(layer)
+        with torch.inference_mode():
+            found = each_from_reference(ours[index], x, reference, external_inputs(ours[index], trace, index))
+        checks += compare_stages(layer.info, x, found, reference)
+    return judge_twins(checks, [layer.spec for layer in ours])
 
 
 def _in_place(
