@@ -1,6 +1,8 @@
 """Starting the app: as closed by `streamlit run app.py` as by the command, one sentence where it cannot start."""
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -94,6 +96,28 @@ def other_addresses() -> list[str]:
         except OSError:
             pass  # no way out of this machine: nothing more to try
     return [address for address in found if not address.startswith("127.")]
+
+
+def controllers(address: str) -> list[str]:
+    """The origins whose pages may frame the app and control it by postMessage, as its page is told."""
+    with urllib.request.urlopen(f"{address}/_stcore/host-config", timeout=10) as answer:  # noqa: S310
+        found: list[str] = json.load(answer)["allowedOrigins"]
+    return found
+
+
+def test_streamlit_by_itself_would_let_foreign_pages_control_the_app():
+    """Else the flag would guard against nothing."""
+    from streamlit import config
+
+    assert "https://*.streamlit.app" in config._config_options_template["client.allowedOrigins"].default_val
+
+
+def test_no_page_may_control_the_app():
+    """Red where Streamlit takes the flag no longer, or serves other origins besides. See RFC 2606 for .invalid."""
+    with running_app() as plain, running_app(*launch.arguments()) as told:
+        for address in (plain, told):
+            assert controllers(address)
+            assert all(re.fullmatch(r"https://[a-z]+\.invalid", origin) for origin in controllers(address))
 
 
 def test_a_plain_streamlit_run_listens_to_this_machine_and_these_hosts_alone():

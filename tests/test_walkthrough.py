@@ -236,13 +236,13 @@ def test_around_shows_one_token_of_one_layer(tmp_path):
 def test_where_nothing_receives_the_sum_no_sum_is_drawn(monkeypatch, houston):
     found = token_vectors.residual_stream(houston, LAYER, QUERY)
     monkeypatch.setattr(token_vectors, "residual_stream", lambda *_: replace(found, added_to=""))
-    shared.shared_store.clear()
+    shared.start_anew()
     app = station("residual")
     assert list(strips(app, "residual")) == ["residual of 7 ␣problem before layer 13", "attention output"]
     assert "No part of this block was called with" in said(app)
     between = list(strips(station("next"), "next residual").values())
     assert np.allclose(between[0] + between[1], between[2], atol=1e-4)
-    shared.shared_store.clear()
+    shared.start_anew()
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gpt_neox", "cohere"])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inspector.errors import InspectorError
+from inspector.trace.prompt_length import surely_longer
 from inspector.trace.whole_numbers import shown, whole_number
 
 _VISIBLE = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
@@ -123,7 +124,12 @@ def tokenize(prompt: str | Sequence[int], tokenizer: Any, *, vocabulary: int, li
         InspectorError: the prompt is empty, not valid Unicode, neither a text nor one list of whole numbers, has ids
             outside the vocabulary, or more tokens than `limit`.
     """
-    ids = _ids_of_text(prompt, tokenizer) if isinstance(prompt, str) else _ids_passed(prompt)
+    ids = ids_of_text(prompt, tokenizer, limit=limit) if isinstance(prompt, str) else _ids_passed(prompt)
+    if ids is None:
+        raise InspectorError(
+            f"The prompt has {len(prompt):,} characters, which are more than the {limit} tokens that this model has "
+            "positions for: shorten it."
+        )
     if not ids:
         raise InspectorError('The prompt is empty: give at least one token, for example "Houston, we have a problem".')
     wrong = next((token for token in ids if not 0 <= token < vocabulary), None)
@@ -143,7 +149,20 @@ def tokenize(prompt: str | Sequence[int], tokenizer: Any, *, vocabulary: int, li
     return Tokens(ids=tuple(ids), labels=tuple(labels), texts=tuple(texts))
 
 
-def _ids_of_text(prompt: str, tokenizer: Any) -> list[int]:
+def ids_of_text(prompt: str, tokenizer: Any, *, limit: int | None = None) -> list[int] | None:
+    """Return the token ids of a text.
+
+    Args:
+        prompt: the text.
+        tokenizer: the library's tokenizer.
+        limit: how many tokens are allowed; None: any number.
+
+    Returns:
+        The ids, however many; None where the text is so long that it surely has more than `limit`: it is not tokenized.
+
+    Raises:
+        InspectorError: the text is not valid Unicode.
+    """
     try:
         prompt.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -153,6 +172,8 @@ def _ids_of_text(prompt: str, tokenizer: Any) -> list[int]:
         ) from None
     if not prompt:
         return []
+    if limit is not None and surely_longer(prompt, tokenizer, limit):
+        return None
     # Asked for plainly, the tokenizer warns beyond its model's length; that limit is judged above, in words.
     return list(tokenizer(prompt, verbose=False)["input_ids"])
 

@@ -12,7 +12,7 @@ from inspector.ui import state, uploads
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.markdown import plain
 from inspector.ui.server import traces
-from inspector.ui.server.settings import ModelChoice, limits, model_choice
+from inspector.ui.server.settings import MOST_CHARACTERS, ModelChoice, limits, model_choice
 
 if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -41,7 +41,7 @@ def show() -> None:
             on_change=_take_example,
         )
         with st.form("prompt_form", border=False):
-            st.text_area("Prompt", key=_PROMPT, height=130, placeholder=EXAMPLES[0].prompt)
+            st.text_area("Prompt", key=_PROMPT, height=130, placeholder=EXAMPLES[0].prompt, max_chars=MOST_CHARACTERS)
             if written:  # a server for many may leave writing out
                 st.number_input(
                     "Write n more tokens", 0, written, key=_GENERATE,

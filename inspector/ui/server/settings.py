@@ -15,6 +15,8 @@ import streamlit as st
 
 from inspector.errors import InspectorError
 from inspector.loading.source import PACKAGED
+from inspector.trace.prompt_file import MOST_BYTES
+from inspector.trace.tokens import ids_of_text
 
 if TYPE_CHECKING:
     from inspector import Model
@@ -25,6 +27,7 @@ TOKENS_VARIABLE = "ATTENTION_INSPECTOR_MOST_TOKENS"
 WRITTEN_VARIABLE = "ATTENTION_INSPECTOR_MOST_WRITTEN"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 WRITTEN = 200  # tokens that a model writes, unless told
+MOST_CHARACTERS = MOST_BYTES  # of a prompt, whatever the tokenizer; as many as there may be in a file with one
 
 
 # -- the choice of models --------------------------------------------------------------------------------
@@ -110,14 +113,23 @@ class Limits:
                 f"Letting the model write {generate:,} tokens is more than the {self.written:,} that this server "
                 "allows: ask for fewer."
             )
+        here = "shorten it, or run the app on your own machine."
+        if len(prompt) > MOST_CHARACTERS:
+            tokens = "" if self.tokens is None else f" and {self.tokens:,} tokens"
+            raise InspectorError(
+                f"The prompt has {len(prompt):,} characters, and this server allows {MOST_CHARACTERS:,} characters"
+                f"{tokens}: {here}"
+            )
         if self.tokens is None:
             return
-        length = len(model.tokenize(prompt))
-        if length > self.tokens:
+        ids = ids_of_text(prompt, model.tokenizer, limit=self.tokens)  # the model's own limit is not the one to name
+        if ids is None:
             raise InspectorError(
-                f"The prompt has {length:,} tokens, and this server allows {self.tokens:,}: shorten it, or run the "
-                "app on your own machine."
+                f"The prompt has {len(prompt):,} characters, which are more than the {self.tokens:,} tokens that this "
+                f"server allows: {here}"
             )
+        if len(ids) > self.tokens:
+            raise InspectorError(f"The prompt has {len(ids):,} tokens, and this server allows {self.tokens:,}: {here}")
 
 
 def limits() -> Limits:

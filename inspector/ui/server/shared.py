@@ -1,13 +1,16 @@
 """Hold what all visitors of this server share: the store, who uses which part of it, and work in the background.
 
-Streamlit keeps only these three objects; all that is made lies in the store (`store.py`).
+These three objects live in this module, and not in `st.cache_resource`: any visitor's browser may send Streamlit's
+`clear_cache` message, which empties that for everybody. All that is made lies in the store (`store.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import functools
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
-import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
@@ -15,23 +18,48 @@ from inspector.ui.server.background import Background
 from inspector.ui.server.sessions import Sessions
 from inspector.ui.server.store import Store
 
+T = TypeVar("T")
 
-@st.cache_resource(show_spinner=False)
+_lock = threading.RLock()  # entered again where making one of the three asks for another
+_made: dict[str, Any] = {}  # by the name of the function that makes it
+
+
+def _once(make: Callable[[], T]) -> Callable[[], T]:
+    """Have a function make its object when it is first called, and return the same one ever after."""
+
+    @functools.wraps(make)
+    def made() -> T:
+        with _lock:
+            if make.__name__ not in _made:
+                _made[make.__name__] = make()  # where that fails, the next to ask tries again
+            found: T = _made[make.__name__]
+            return found
+
+    return made
+
+
+@_once
 def shared_store() -> Store:
     """Return the one store of this server."""
     return Store()
 
 
-@st.cache_resource(show_spinner=False)
+@_once
 def shared_sessions() -> Sessions:
     """Return which session uses which trace; what no session uses any longer is let go of."""
     return Sessions(shared_store().forget, _connected)
 
 
-@st.cache_resource(show_spinner=False)
+@_once
 def shared_background() -> Background:
     """Return what this server does while nobody waits."""
     return Background(lambda: shared_store().busy)
+
+
+def start_anew() -> None:
+    """Let go of all three, so that the next to ask makes them anew; for tests, nothing in the app calls it."""
+    with _lock:
+        _made.clear()
 
 
 def note_use(key: Hashable) -> None:
