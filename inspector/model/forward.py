@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -29,7 +30,7 @@ from inspector.capture.residual_stream import ResidualStream, ResidualStreamReco
 from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NotRun
 from inspector.model import sizes
-from inspector.text import first_sentence
+from inspector.text import few, first_sentence
 
 KEEP = frozenset({"input", "output", "residual"})  # what a trace can store beyond queries, keys and values
 
@@ -156,22 +157,30 @@ class ForwardPasses:
         return logits
 
     def continuation(
-        self, ids: Sequence[int], count: int, *, eager: bool = False, on_layer: OnLayer | None = None
+        self,
+        ids: Sequence[int],
+        count: int,
+        *,
+        eager: bool = False,
+        past_the_end: bool = False,
+        on_layer: OnLayer | None = None,
     ) -> list[int]:
-        """Let the model go on, greedily and with its key/value cache.
+        """Let the model go on, greedily and with its key/value cache, until it ends its text.
 
         Args:
             ids: the prompt's token ids.
-            count: how many tokens to generate.
+            count: how many tokens to generate at most.
             eager: attend by the model's own eager function.
+            past_the_end: go on after an end-of-sequence token too.
             on_layer: called as on_layer(done, total) after each layer; what it raises ends the run.
 
         Returns:
-            The `count` new token ids.
+            The new token ids: `count` of them, or fewer, up to and with the first end-of-sequence token.
         """
+        ends = frozenset() if past_the_end else sizes.end_tokens(self.model)
         recorder = (EagerListener if eager else Listener)(on_layer=on_layer)
         with self._turn(), recording(recorder), self._in_words(recorder, len(ids)):
-            return greedy(self.model, ids, count)
+            return greedy(self.model, ids, count, ends=ends)
 
     def cache(self, ids: Sequence[int]) -> Any:
         """Return the library's own key/value cache after a pass over these ids; None where it hands none back."""
@@ -194,34 +203,51 @@ class ForwardPasses:
         self.run(ids, recorder)
         return recorder.found
 
-    def residuals(self, ids: Sequence[int], *, first: int = 0) -> list[Tensor]:
-        """Record what each attention layer's block receives, with the tokens at positions first, first + 1, ...
+    def residuals(self, ids: Sequence[int], *, first: int = 0, positions: Sequence[int] | None = None) -> list[Tensor]:
+        """Record what each attention layer's block receives, with the tokens at positions of our choice.
 
         Args:
             ids: the prompt's n token ids.
-            first: the first token's position.
+            first: the first token's position; the others follow one by one.
+            positions: each token's own position instead, gaps allowed.
 
         Returns:
             For each layer the residual stream [n, d_model].
 
         Raises:
-            InspectorError: the model takes no positions, or has not enough of them.
+            InspectorError: the model takes no positions or has not enough of them, or `positions` are not n numbers
+                that grow from 0 on.
         """
+        places = list(range(first, first + len(ids))) if positions is None else list(positions)
+        if len(places) != len(ids) or places[:1] < [0] or any(b <= a for a, b in itertools.pairwise(places)):
+            raise InspectorError(
+                f"{len(places)} positions from {few([str(place) for place in places])} do not place {len(ids)} tokens: "
+                "give each token one number from 0 on, each larger than the one before."
+            )
         if "position_ids" not in inspect.signature(self.model.forward).parameters:
             raise InspectorError(f"{self.name} takes no positions from outside, so its tokens cannot be moved along.")
-        if self.positions is not None and first + len(ids) > self.positions:
+        if self.positions is not None and places[-1] >= self.positions:
             raise InspectorError(
-                f"Position {first + len(ids) - 1} does not exist: {self.name} has positions 0 to {self.positions - 1}; "
+                f"Position {places[-1]} does not exist: {self.name} has positions 0 to {self.positions - 1}; "
                 "take a shorter prompt."
             )
         recorder = Recorder(Storage(keep=frozenset({"residual"})))
-        places = torch.arange(first, first + len(ids), device=self.device)[None]
         with self._turn(), torch.inference_mode(), recording(recorder):
-            self.model(torch.tensor([list(ids)], device=self.device), position_ids=places, use_cache=False)
+            self.model(**self._placed(ids, places), use_cache=False)
         found = [call.residual for call in recorder.calls if call.residual is not None]
         if len(found) != len(recorder.calls):
             raise InspectorError(f"What the layers of {self.name} receive could not be read from it as it ran.")
         return found
+
+    def _placed(self, ids: Sequence[int], places: Sequence[int]) -> dict[str, Tensor]:
+        """Return the arguments of a pass over one prompt whose tokens stand at these positions.
+
+        Always with an attention mask of ones: without one the library takes a gap among the positions for the border
+        between two prompts packed into one row, and keeps each from the other (its find_packed_sequence_indices).
+        """
+        one_row = torch.tensor([list(ids)], device=self.device)
+        positions = torch.tensor([list(places)], device=self.device)
+        return {"input_ids": one_row, "position_ids": positions, "attention_mask": torch.ones_like(one_row)}
 
     def nothing_to_record(self) -> InspectorError:
         """Return the error of a model without attention that can be recorded."""
@@ -261,16 +287,17 @@ class ForwardPasses:
             yield
 
 
-def greedy(model: PreTrainedModel, ids: Sequence[int], count: int) -> list[int]:
+def greedy(model: PreTrainedModel, ids: Sequence[int], count: int, *, ends: Collection[int] = ()) -> list[int]:
     """Generate the most probable next tokens, one after the other, with the model's key/value cache where it has one.
 
     Args:
         model: the library's model.
         ids: the prompt's token ids.
-        count: how many tokens to generate.
+        count: how many tokens to generate at most.
+        ends: the ids that end a text; the first of them is the last token generated.
 
     Returns:
-        The `count` new token ids.
+        The new token ids.
 
     Raises:
         InspectorError: the model has no language-model head.
@@ -286,6 +313,8 @@ def greedy(model: PreTrainedModel, ids: Sequence[int], count: int) -> list[int]:
                 raise InspectorError(f"{type(model).__name__} predicts no next token; load it with its head.")
             chosen = result.logits[:, -1:].argmax(-1)
             new.append(int(chosen))
+            if new[-1] in ends:
+                break
             whole = torch.cat((whole, chosen), dim=-1)
             step = whole if cache is None else chosen
     return new

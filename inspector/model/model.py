@@ -180,7 +180,8 @@ class Model:
                 generates, done is 0.
             chat: put the text through the tokenizer's chat template first.
             generate: let the model go on by so many tokens, greedily, and record the whole; `trace.prompt_length`
-                marks where they begin.
+                marks where they begin. They are fewer where the model ends its text (an end-of-sequence token of its
+                generation_config, which is then the last).
             layers: store queries, keys and values of these layers only (None: of all).
             precision: store them rounded to "float16" or "bfloat16": half the memory of float32. The model runs in
                 its own dtype; what is drawn is then computed from rounded vectors, and `trace.precision` says so.

@@ -196,9 +196,9 @@ def compare_spliced(
     tolerance = logit_tolerance(eager, noise=noise, layers=len(names))
     room = generated if model.positions is None else max(0, min(generated, model.positions - len(ids)))
     ours = greedy(twin, ids, room)
-    theirs = model.passes.continuation(ids, room, eager=True)
+    theirs = model.passes.continuation(ids, room, eager=True, past_the_end=True)
     equal = _equal_from_start(ours, theirs)
-    equal_sdpa = _equal_from_start(ours, model.passes.continuation(ids, room))
+    equal_sdpa = _equal_from_start(ours, model.passes.continuation(ids, room, past_the_end=True))
     apart = _apart(model, [*ids, *ours[:equal]], ours[equal], theirs[equal]) if equal < room else 0.0
     calls = sum(module.calls for module in twin.modules() if isinstance(module, SplicedAttention))
     due = len(names) * (1 + room)
