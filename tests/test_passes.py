@@ -113,3 +113,61 @@ def test_a_chats_answer_ends_with_its_turn(smollm):
     assert trace.n < trace.prompt_length + 40
     assert answer[-1] == "<|im_end|>"
     assert "<|im_start|>" not in answer
+
+
+# -- what is really added to the residual ------------------------------------------------------------------------------
+
+PLAIN = ("llama", "qwen3", "mistral", "gpt_neo", "dbrx")
+PARALLEL = ("gptj", "cohere", "gpt_neox", "phi", "falcon")
+
+
+def after_attention(model, ids: list[int], part: str) -> list[torch.Tensor]:
+    """What this part of each block is called with, [t, d_model] each: by a hook of our own."""
+    found: list[torch.Tensor] = []
+    blocks = [module for name, module in model.model.named_modules() if name.endswith("." + part)]
+    handles = [block.register_forward_pre_hook(lambda _, args: found.append(args[0][0])) for block in blocks]
+    with torch.inference_mode():
+        model.model(torch.tensor([ids]), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [("gemma2", "pre_feedforward_layernorm"), ("gemma3_text", "pre_feedforward_layernorm"), ("olmo2", "mlp"),
+     ("glm4", "post_attention_layernorm"), ("granite", "post_attention_layernorm"),
+     ("llama", "post_attention_layernorm")],
+)  # fmt: skip
+def test_the_residual_and_its_update_are_what_the_block_goes_on_with(kind, part, tmp_path):
+    model = inspector.load(types.save(types.types()[kind], tmp_path))
+    for module in model.model.modules():
+        if hasattr(module, "residual_multiplier"):  # Granite's: 1 unless a config says otherwise
+            module.residual_multiplier = 0.4
+    ids = tiny.ids(12)
+    trace = model.trace(ids)
+    sums = after_attention(model, ids, part)
+    assert len(sums) == len(trace.layers)
+    for layer, total in enumerate(sums):
+        assert torch.equal(trace.residual(layer) + trace.residual_update(layer), total)
+        assert torch.equal(trace.residual_update(layer), trace.output(layer)) == (kind == "llama")
+
+
+@pytest.mark.parametrize("kind", [*PLAIN, *PARALLEL])
+def test_where_nothing_stands_between_the_update_is_the_output(kind, tmp_path):
+    trace = inspector.load(types.save(types.types()[kind], tmp_path)).trace(tiny.ids(12))
+    for layer in range(len(trace.layers)):
+        assert torch.equal(trace.residual_update(layer), trace.output(layer)), layer
+
+
+def test_an_update_that_no_sum_shows_is_refused(tmp_path):
+    trace = inspector.load(types.save(types.types()["gemma3n_text"], tmp_path)).trace(tiny.ids(12))
+    with pytest.raises(InspectorError, match=r"What layer 0 of .* adds to the residual stream cannot be told: .*; out"):
+        trace.residual_update(0)
+
+
+def test_updates_are_saved_with_their_trace(tmp_path):
+    trace = tiny.load("gemma2", tmp_path).trace(tiny.ids(8))
+    update = trace.residual_update(1)
+    trace.save(tmp_path / "t.safetensors")
+    assert torch.equal(inspector.open_trace(tmp_path / "t.safetensors").residual_update(1), update)

@@ -19,6 +19,7 @@ import reimpl
 from inspector.capture import recorded_layers
 from inspector.capture.recorder import Recorder
 from inspector.capture.records import Layer, LayerInfo, OnLayer
+from inspector.capture.residual_update import ResidualUpdateRecorder
 from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NoModel
 from inspector.loading.source import Source
@@ -289,13 +290,14 @@ class Model:
 
         Args:
             ids: the trace's token ids.
-            what: "input", "output" or "residual".
+            what: "input", "output", "residual" or "update" (of the residual).
             layers: the numbers of the layers that it is wanted of.
 
         Returns:
             All layers, with nothing stored but `what`.
         """
-        recorder = Recorder(Storage(keep=frozenset({what}), layers=frozenset(layers), vectors=False))
+        kind = ResidualUpdateRecorder if what == "update" else Recorder
+        recorder = kind(Storage(keep=frozenset({what}), layers=frozenset(layers), vectors=False))
         return self.passes.record(ids, recorder)[0]
 
     def logits(self, ids: Sequence[int], *, eager: bool = False) -> Tensor:

@@ -102,7 +102,10 @@ class ModelTrace(StoredTrace):
         return self._stored(layer, "residual")
 
     def output(self, layer: int) -> Tensor:
-        """Return the attention output, as the library computed it in the forward pass.
+        """Return the attention output: what the attention module returned in the library's forward pass.
+
+        Some models normalise it before they add it to the residual stream (Gemma 2 and 3, OLMo 2) or multiply it by a
+        factor: `residual_update` has what is added.
 
         Args:
             layer: which attention call, from 0.
@@ -115,6 +118,31 @@ class ModelTrace(StoredTrace):
             NoModel: it is not stored, and the trace was opened from a file without its model.
         """
         return self._stored(layer, "output")
+
+    def residual_update(self, layer: int) -> Tensor:
+        """Return what the model adds to the residual stream for this layer's attention, seen as it ran.
+
+        In most models that is `output`; in others what a norm or a factor makes of it. Its sum with `residual` is what
+        the block goes on with, in every element.
+
+        Args:
+            layer: which attention call, from 0.
+
+        Returns:
+            [t, d_model].
+
+        Raises:
+            InspectorError: the layer does not exist or is not stored, or no sum in its block shows what was added.
+            NoModel: it is not stored, and the trace was opened from a file without its model.
+        """
+        found = self._fetched(layer, "update")
+        if found is None:
+            raise InspectorError(
+                f"What layer {layer} of {self.model_name} adds to the residual stream cannot be told: its block goes "
+                f"on with no sum of residual and attention output that was seen; output({layer}) has what its "
+                "attention returned."
+            )
+        return found
 
     # -- what the model predicts ----------------------------------------------------------------------------------
 
@@ -175,14 +203,20 @@ class ModelTrace(StoredTrace):
 
     def _stored(self, layer: int, what: str) -> Tensor:
         """Return a layer's input, output or residual, fetched if need be."""
+        found = self._fetched(layer, what)
+        if found is None:
+            name = stored_layer(self.stored, layer).info.name
+            raise InspectorError(f"The {what} of {name} could not be read from the model as it ran.")
+        return found
+
+    def _fetched(self, layer: int, what: str) -> Tensor | None:
+        """Return what is stored of a layer, fetched if need be; None where the model did not show it."""
         stored = stored_layer(self.stored, layer)
         if getattr(stored, what) is None:
             with self._lock:
                 if getattr(stored, what) is None:
                     self._fetch(what, f"the {what} of its layers")
         found: Tensor | None = getattr(stored, what)
-        if found is None:
-            raise InspectorError(f"The {what} of {stored.info.name} could not be read from the model as it ran.")
         return found
 
     def _fetch(self, what: str, needed_for: str) -> None:
@@ -199,7 +233,7 @@ def fetch(stored: Sequence[Layer], what: str, ids: Sequence[int], model: TraceMo
 
     Args:
         stored: the layers of the trace, which are filled in.
-        what: "input", "output" or "residual".
+        what: "input", "output", "residual" or "update".
         ids: the trace's tokens.
         model: the model that made it.
     """
