@@ -48,6 +48,7 @@ def build_layers(
     *,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    only: str | None = None,
 ) -> list[CausalSelfAttention]:
     """Build the layers from a config and any mapping of tensor names to tensors, such as a state dict in memory.
 
@@ -56,6 +57,7 @@ def build_layers(
         tensors: the model's, by name.
         dtype: of the parameters.
         device: where they are put.
+        only: the `place` of the one layer to build; None: all.
 
     Returns:
         The layers, in order.
@@ -67,7 +69,8 @@ def build_layers(
     family, config = family_of(config)
     specs = family.specs(config)
     where = find_prefix(next(iter(specs)), tensors)
-    return [_layer(family, spec, where, place, tensors, dtype, device) for place, spec in specs.items()]
+    wanted = {place: spec for place, spec in specs.items() if only in (None, place[-1])}
+    return [_layer(family, spec, where, place, tensors, dtype, device) for place, spec in wanted.items()]
 
 
 def read_config(folder: Path) -> dict[str, Any]:

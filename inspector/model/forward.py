@@ -10,8 +10,7 @@ import contextlib
 import inspect
 import itertools
 import threading
-from collections.abc import Collection, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from transformers import PreTrainedModel
 from inspector.capture import probe, recorded_layers
 from inspector.capture.attention_interface import install_seam, recording
 from inspector.capture.eager import EagerListener
+from inspector.capture.eval_mode import evaluating
 from inspector.capture.hooks import asks_interface, install_hooks
 from inspector.capture.listener import Listener
 from inspector.capture.probe import Probe
@@ -33,6 +33,7 @@ from inspector.model import sizes
 from inspector.text import few, first_sentence
 
 KEEP = frozenset({"input", "output", "residual"})  # what a trace can store beyond queries, keys and values
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of a number
 
 
 class ForwardPasses:
@@ -54,6 +55,7 @@ class ForwardPasses:
         install_seam()
         if not self._attention:
             raise self.nothing_to_record()
+        self._probed: tuple[torch.dtype, Probe] | None = None
         self._names = {id(module): name for name, module in self._attention.items()}
         # RoPE rules that adapt to the length change buffers while the model runs: one prompt at a time there.
         self._dynamic = [m for m in model.modules() if "dynamic" in sizes.rope_types(m)]
@@ -82,9 +84,14 @@ class ForwardPasses:
         asking = all(asks_interface(module) for module in self._attention.values())
         return asking and sizes.setting(self.model.config, "_attn_implementation") not in (None, "eager")
 
-    @cached_property
+    @property
     def probed(self) -> Probe:
-        """What one pass over a few tokens shows of each attention layer, run once."""
+        """What one pass over a few tokens shows of each attention layer, run once for each dtype of the model."""
+        if self._probed is None or self._probed[0] != self.model.dtype:
+            self._probed = self.model.dtype, self._probe()
+        return self._probed[1]
+
+    def _probe(self) -> Probe:
         ids = [1 + i % (self.vocabulary - 1) for i in range(min(probe.TOKENS, self.positions or probe.TOKENS))]
         recorder = Recorder(Storage(keep=KEEP))
         try:
@@ -200,7 +207,7 @@ class ForwardPasses:
             The vectors [d_model] of that token.
         """
         recorder = ResidualStreamRecorder(self._attention[layer.name], layer, position)
-        self.run(ids, recorder)
+        recorder.found.last_logits = self.run(ids, recorder)
         return recorder.found
 
     def residuals(self, ids: Sequence[int], *, first: int = 0, positions: Sequence[int] | None = None) -> list[Tensor]:
@@ -239,6 +246,15 @@ class ForwardPasses:
             raise InspectorError(f"What the layers of {self.name} receive could not be read from it as it ran.")
         return found
 
+    def mark(self, name: str) -> Hashable:
+        """Return what changes with any edit of an attention module's weights: sums of their bits by row and column."""
+        found: list[Hashable] = []
+        for parameter in self._attention[name].parameters():
+            bits = parameter.detach().view(_BITS[parameter.element_size()])
+            sums = [bits.sum(dim) for dim in range(bits.ndim)] if bits.ndim else [bits]
+            found.append((str(parameter.dtype), *(tuple(one.flatten().tolist()) for one in sums)))
+        return tuple(found)
+
     def _placed(self, ids: Sequence[int], places: Sequence[int]) -> dict[str, Tensor]:
         """Return the arguments of a pass over one prompt whose tokens stand at these positions.
 
@@ -276,7 +292,7 @@ class ForwardPasses:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        """Let nobody else's prompt run meanwhile, where runs could disturb each other.
+        """Run in eval mode, and let nobody else's prompt run meanwhile, where runs could disturb each other.
 
         Nor may an earlier run leave a trace: the library keeps the frequencies of the longest prompt so far (dynamic
         RoPE) and would use them for a shorter one.
@@ -284,7 +300,8 @@ class ForwardPasses:
         with self._lock:
             for module in self._dynamic:
                 sizes.forget_length(module)
-            yield
+            with evaluating(self.model):
+                yield
 
 
 def greedy(model: PreTrainedModel, ids: Sequence[int], count: int, *, ends: Collection[int] = ()) -> list[int]:
