@@ -55,6 +55,7 @@ def build_layers(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     known: Collection[str] | None = None,
+    only: str | None = None,
 ) -> list[CausalSelfAttention]:
     """Build the layers from a config and any mapping of tensor names to tensors, such as a state dict in memory.
 
@@ -65,6 +66,7 @@ def build_layers(
         device: where they are put.
         known: the names of the tensors that a model of this config has, where that is known from elsewhere: others may
             stand in its attention modules unread. None: every tensor there must be read.
+        only: the `place` of the one layer to build; None: all.
 
     Returns:
         The layers, in order.
@@ -76,7 +78,8 @@ def build_layers(
     family, config = family_of(config)
     specs = family.specs(config)
     where = find_prefix(next(iter(specs)), tensors)
-    return [_layer(family, spec, where, place, tensors, dtype, device, known) for place, spec in specs.items()]
+    wanted = {place: spec for place, spec in specs.items() if only in (None, place[-1])}
+    return [_layer(family, spec, where, place, tensors, dtype, device, known) for place, spec in wanted.items()]
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -202,11 +202,8 @@ def one_row(trace: Trace, query: int) -> slice:
 
 
 def _attention(trace: Trace, layer: int) -> CausalSelfAttention:
-    """Return our own attention of this layer."""
-    layers = model_of(trace, "W_o").reimplementation
-    if not 0 <= layer < len(layers):
-        raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(layers) - 1}.")
-    return layers[layer]
+    """Return our own attention of this layer, with the model's weights as they are now."""
+    return model_of(trace, "W_o").attention_now(layer)
 
 
 def _tolerance(trace: Trace, layer: int, query: int, shares: Tensor, reference: Tensor) -> tuple[float, str]:

@@ -68,10 +68,12 @@ def _hook_blocks(model: nn.Module, attention: set[nn.Module]) -> None:
         block = items[0] if items else parent
         blocks[block] = modules[block]
         modules[block].register_forward_pre_hook(functools.partial(_before_block, module), with_kwargs=True)
+        modules[block].register_forward_hook(functools.partial(_after_block, module))
         for place in inner[: inner.index(block) + 1]:
             for part, child in modules[place].named_children():
                 if module not in set(child.modules()):
                     child.register_forward_pre_hook(functools.partial(_before_part, module, part), with_kwargs=True)
+                    child.register_forward_hook(functools.partial(_after_part, module, part))
     for listed in {_above(place) for place in blocks}:
         if isinstance(modules[listed], nn.ModuleList):
             for other in modules[listed].children():
@@ -128,6 +130,16 @@ def _before_block(attention: nn.Module | None, _: nn.Module, args: tuple[Any, ..
 def _before_part(attention: nn.Module, part: str, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if (listener := active.get()) is not None and (received := _hidden_states(args, kwargs)) is not None:
         listener.enter_part(attention, part, received)
+
+
+def _after_part(attention: nn.Module, part: str, _: nn.Module, __: Any, output: Any) -> None:
+    if (listener := active.get()) is not None:
+        listener.leave_part(attention, part, output)
+
+
+def _after_block(attention: nn.Module, block: nn.Module, _: Any, output: Any) -> None:
+    if (listener := active.get()) is not None:
+        listener.leave_block(attention, block, output)
 
 
 def _above(name: str) -> str:

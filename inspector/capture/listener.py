@@ -131,6 +131,12 @@ class Listener:
     def enter_part(self, attention: nn.Module, name: str, hidden_states: Tensor) -> None:
         """Learn what another part of that block was called with."""
 
+    def leave_part(self, attention: nn.Module, name: str, output: Any) -> None:
+        """Learn what that part returned."""
+
+    def leave_block(self, attention: nn.Module, module: nn.Module, output: Any) -> None:
+        """Learn what the block of this attention, `module`, returned."""
+
     # -- modules that attend in their own code --------------------------------------------------------------------
 
     def watch(self, module: nn.Module) -> None:

@@ -31,6 +31,7 @@ class Recorded:
     input: Tensor | None = None  # [t, m], what the attention module received
     output: Tensor | None = None  # [t, m], what it returned
     residual: Tensor | None = None  # [t, m], what its block received
+    update: Tensor | None = None  # [t, m], what was added to that for attention
     unexplained: str = ""  # why weights computed from this would not be the library's; empty: they are
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from inspector.capture.attention_interface import recording
 from inspector.capture.eager import StageRecorder
+from inspector.capture.eval_mode import evaluating
 from inspector.capture.recorder import Recorder
 from inspector.capture.records import Call
 from inspector.capture.storage import Storage
@@ -43,6 +44,22 @@ def run_again(call: Call, *, rotate: bool = True) -> Call:
         return _unrotated(call)
     recorder = StageRecorder(Storage(keep=frozenset({"output"})))
     return _run(call, call.module, call.arguments.restored(), recorder)
+
+
+def vectors_again(call: Call) -> Call:
+    """Run a module again on its captured input until it has its queries, keys and values, as in the forward pass.
+
+    Args:
+        call: a call whose module's arguments were stored.
+
+    Returns:
+        The call made again, with query, key and value.
+
+    Raises:
+        InspectorError: the module cannot be run again.
+    """
+    assert call.arguments is not None  # noqa: S101  (who asks has fetched them)
+    return _run(call, call.module, call.arguments.restored(), _UntilCall(call.ordinal))
 
 
 def rotates(call: Call) -> bool | None:
@@ -107,7 +124,7 @@ def _run(call: Call, module: nn.Module, arguments: Mapping[str, Any], recorder: 
     """Return the call that `module` makes in the place of `call` when it is run by itself."""
     kind = type(call.module).__name__
     try:
-        with torch.inference_mode(), recording(recorder):
+        with torch.inference_mode(), recording(recorder), evaluating(module):
             module(**arguments)
     except _Enough:
         pass

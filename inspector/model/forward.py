@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 import threading
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from inspector.capture import probe, recorded_layers
 from inspector.capture.attention_interface import install_seam, recording
 from inspector.capture.eager import EagerListener
+from inspector.capture.eval_mode import evaluating
 from inspector.capture.hooks import asks_interface, install_hooks
 from inspector.capture.listener import Listener
 from inspector.capture.probe import Probe
@@ -29,9 +30,10 @@ from inspector.capture.residual_stream import ResidualStream, ResidualStreamReco
 from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NotRun
 from inspector.model import sizes
-from inspector.text import first_sentence
+from inspector.text import few, first_sentence
 
 KEEP = frozenset({"input", "output", "residual"})  # what a trace can store beyond queries, keys and values
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of a number
 
 
 class ForwardPasses:
@@ -53,6 +55,7 @@ class ForwardPasses:
         install_seam()
         if not self._attention:
             raise self.nothing_to_record()
+        self._probed: tuple[torch.dtype, Probe] | None = None
         self._names = {id(module): name for name, module in self._attention.items()}
         # RoPE rules that adapt to the length change buffers while the model runs: one prompt at a time there.
         self._dynamic = [m for m in model.modules() if "dynamic" in sizes.rope_types(m)]
@@ -81,9 +84,14 @@ class ForwardPasses:
         asking = all(asks_interface(module) for module in self._attention.values())
         return asking and sizes.setting(self.model.config, "_attn_implementation") not in (None, "eager")
 
-    @cached_property
+    @property
     def probed(self) -> Probe:
-        """What one pass over a few tokens shows of each attention layer, run once."""
+        """What one pass over a few tokens shows of each attention layer, run once for each dtype of the model."""
+        if self._probed is None or self._probed[0] != self.model.dtype:
+            self._probed = self.model.dtype, self._probe()
+        return self._probed[1]
+
+    def _probe(self) -> Probe:
         ids = [1 + i % (self.vocabulary - 1) for i in range(min(probe.TOKENS, self.positions or probe.TOKENS))]
         recorder = Recorder(Storage(keep=KEEP))
         try:
@@ -156,22 +164,30 @@ class ForwardPasses:
         return logits
 
     def continuation(
-        self, ids: Sequence[int], count: int, *, eager: bool = False, on_layer: OnLayer | None = None
+        self,
+        ids: Sequence[int],
+        count: int,
+        *,
+        eager: bool = False,
+        past_the_end: bool = False,
+        on_layer: OnLayer | None = None,
     ) -> list[int]:
-        """Let the model go on, greedily and with its key/value cache.
+        """Let the model go on, greedily and with its key/value cache, until it ends its text.
 
         Args:
             ids: the prompt's token ids.
-            count: how many tokens to generate.
+            count: how many tokens to generate at most.
             eager: attend by the model's own eager function.
+            past_the_end: go on after an end-of-sequence token too.
             on_layer: called as on_layer(done, total) after each layer; what it raises ends the run.
 
         Returns:
-            The `count` new token ids.
+            The new token ids: `count` of them, or fewer, up to and with the first end-of-sequence token.
         """
+        ends = frozenset() if past_the_end else sizes.end_tokens(self.model)
         recorder = (EagerListener if eager else Listener)(on_layer=on_layer)
         with self._turn(), recording(recorder), self._in_words(recorder, len(ids)):
-            return greedy(self.model, ids, count)
+            return greedy(self.model, ids, count, ends=ends)
 
     def cache(self, ids: Sequence[int]) -> Any:
         """Return the library's own key/value cache after a pass over these ids; None where it hands none back."""
@@ -191,37 +207,63 @@ class ForwardPasses:
             The vectors [d_model] of that token.
         """
         recorder = ResidualStreamRecorder(self._attention[layer.name], layer, position)
-        self.run(ids, recorder)
+        recorder.found.last_logits = self.run(ids, recorder)
         return recorder.found
 
-    def residuals(self, ids: Sequence[int], *, first: int = 0) -> list[Tensor]:
-        """Record what each attention layer's block receives, with the tokens at positions first, first + 1, ...
+    def residuals(self, ids: Sequence[int], *, first: int = 0, positions: Sequence[int] | None = None) -> list[Tensor]:
+        """Record what each attention layer's block receives, with the tokens at positions of our choice.
 
         Args:
             ids: the prompt's n token ids.
-            first: the first token's position.
+            first: the first token's position; the others follow one by one.
+            positions: each token's own position instead, gaps allowed.
 
         Returns:
             For each layer the residual stream [n, d_model].
 
         Raises:
-            InspectorError: the model takes no positions, or has not enough of them.
+            InspectorError: the model takes no positions or has not enough of them, or `positions` are not n numbers
+                that grow from 0 on.
         """
+        places = list(range(first, first + len(ids))) if positions is None else list(positions)
+        if len(places) != len(ids) or places[:1] < [0] or any(b <= a for a, b in itertools.pairwise(places)):
+            raise InspectorError(
+                f"{len(places)} positions from {few([str(place) for place in places])} do not place {len(ids)} tokens: "
+                "give each token one number from 0 on, each larger than the one before."
+            )
         if "position_ids" not in inspect.signature(self.model.forward).parameters:
             raise InspectorError(f"{self.name} takes no positions from outside, so its tokens cannot be moved along.")
-        if self.positions is not None and first + len(ids) > self.positions:
+        if self.positions is not None and places[-1] >= self.positions:
             raise InspectorError(
-                f"Position {first + len(ids) - 1} does not exist: {self.name} has positions 0 to {self.positions - 1}; "
+                f"Position {places[-1]} does not exist: {self.name} has positions 0 to {self.positions - 1}; "
                 "take a shorter prompt."
             )
         recorder = Recorder(Storage(keep=frozenset({"residual"})))
-        places = torch.arange(first, first + len(ids), device=self.device)[None]
         with self._turn(), torch.inference_mode(), recording(recorder):
-            self.model(torch.tensor([list(ids)], device=self.device), position_ids=places, use_cache=False)
+            self.model(**self._placed(ids, places), use_cache=False)
         found = [call.residual for call in recorder.calls if call.residual is not None]
         if len(found) != len(recorder.calls):
             raise InspectorError(f"What the layers of {self.name} receive could not be read from it as it ran.")
         return found
+
+    def mark(self, name: str) -> Hashable:
+        """Return what changes with any edit of an attention module's weights: sums of their bits by row and column."""
+        found: list[Hashable] = []
+        for parameter in self._attention[name].parameters():
+            bits = parameter.detach().view(_BITS[parameter.element_size()])
+            sums = [bits.sum(dim) for dim in range(bits.ndim)] if bits.ndim else [bits]
+            found.append((str(parameter.dtype), *(tuple(one.flatten().tolist()) for one in sums)))
+        return tuple(found)
+
+    def _placed(self, ids: Sequence[int], places: Sequence[int]) -> dict[str, Tensor]:
+        """Return the arguments of a pass over one prompt whose tokens stand at these positions.
+
+        Always with an attention mask of ones: without one the library takes a gap among the positions for the border
+        between two prompts packed into one row, and keeps each from the other (its find_packed_sequence_indices).
+        """
+        one_row = torch.tensor([list(ids)], device=self.device)
+        positions = torch.tensor([list(places)], device=self.device)
+        return {"input_ids": one_row, "position_ids": positions, "attention_mask": torch.ones_like(one_row)}
 
     def nothing_to_record(self) -> InspectorError:
         """Return the error of a model without attention that can be recorded."""
@@ -250,7 +292,7 @@ class ForwardPasses:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        """Let nobody else's prompt run meanwhile, where runs could disturb each other.
+        """Run in eval mode, and let nobody else's prompt run meanwhile, where runs could disturb each other.
 
         Nor may an earlier run leave a trace: the library keeps the frequencies of the longest prompt so far (dynamic
         RoPE) and would use them for a shorter one.
@@ -258,19 +300,21 @@ class ForwardPasses:
         with self._lock:
             for module in self._dynamic:
                 sizes.forget_length(module)
-            yield
+            with evaluating(self.model):
+                yield
 
 
-def greedy(model: PreTrainedModel, ids: Sequence[int], count: int) -> list[int]:
+def greedy(model: PreTrainedModel, ids: Sequence[int], count: int, *, ends: Collection[int] = ()) -> list[int]:
     """Generate the most probable next tokens, one after the other, with the model's key/value cache where it has one.
 
     Args:
         model: the library's model.
         ids: the prompt's token ids.
-        count: how many tokens to generate.
+        count: how many tokens to generate at most.
+        ends: the ids that end a text; the first of them is the last token generated.
 
     Returns:
-        The `count` new token ids.
+        The new token ids.
 
     Raises:
         InspectorError: the model has no language-model head.
@@ -286,6 +330,8 @@ def greedy(model: PreTrainedModel, ids: Sequence[int], count: int) -> list[int]:
                 raise InspectorError(f"{type(model).__name__} predicts no next token; load it with its head.")
             chosen = result.logits[:, -1:].argmax(-1)
             new.append(int(chosen))
+            if new[-1] in ends:
+                break
             whole = torch.cat((whole, chosen), dim=-1)
             step = whole if cache is None else chosen
     return new

@@ -33,7 +33,7 @@ def load(
 
     Args:
         name: the packaged default, a hub id (owner/name), a folder, a .gguf file, or a PreTrainedModel that is loaded
-            already.
+            already, which is left as it is (its passes here run in eval mode).
         tokenizer: the library's tokenizer, needed with a model object; else the checkpoint's own.
         dtype: what the model runs in: "float32", "bfloat16", "float16", "float64", "auto" (the file's), or torch's own.
         device: where it runs, such as "cpu" or "cuda".
@@ -57,7 +57,7 @@ def load(
         source = Source(
             kind="memory", name=title, folder=None, revision=None, note="A model object handed over in memory."
         )
-        return Model(name.eval(), tokenizer, source)
+        return Model(name, tokenizer, source)
     if not isinstance(name, str | Path):
         raise InspectorError(
             f"load takes a model's name, its folder, a .gguf file or a PreTrainedModel, and this is a "

@@ -5,8 +5,9 @@ The library's own objects stay untouched at `model.model` and `model.tokenizer`.
 
 from __future__ import annotations
 
+import contextlib
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, overload
 
@@ -19,6 +20,7 @@ import reimpl
 from inspector.capture import recorded_layers
 from inspector.capture.recorder import Recorder
 from inspector.capture.records import Layer, LayerInfo, OnLayer
+from inspector.capture.residual_update import ResidualUpdateRecorder
 from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NoModel
 from inspector.loading.source import Source
@@ -49,6 +51,7 @@ class Model:
         """Take the library's model and tokenizer; `source` says where they come from."""
         self.model, self.tokenizer, self.source = model, tokenizer, source
         self.passes = ForwardPasses(model, name=self.name, vocabulary=self.vocabulary)
+        self._from_files: tuple[object, list[reimpl.CausalSelfAttention]] | None = None
 
     @property
     def name(self) -> str:
@@ -120,26 +123,48 @@ class Model:
             fused_attention=self.passes.fused_attention,
         )
 
-    @cached_property
+    @property
     def reimplementation(self) -> list[reimpl.CausalSelfAttention]:
         """Our own attention layers, one for each of `layers`, in this model's dtype and device.
 
-        They are read from the checkpoint's files or, for a model given as an object, from its state dict. Raises
-        InspectorError where the family is not reimplemented.
+        They are read from the checkpoint's files, once for each dtype and device, or, for a model given as an object,
+        from its state dict as it is now. Raises InspectorError where the family is not reimplemented.
         """
-        try:
-            if self.source.folder is not None:
+        if self.source.folder is None:
+            with _in_words():
+                return pair(self._built_now(), self.layers, self.name)
+        place = (self.dtype, self.device)
+        if self._from_files is None or self._from_files[0] != place:
+            with _in_words():
                 known = self.model.state_dict().keys()  # what the library has no place for, it ignores: so may we
                 ours = reimpl.load_layers(self.source.folder, dtype=self.dtype, device=self.device, known=known)
-            else:
-                config = {**self.model.config.to_dict(), "model_type": self.model.config.model_type}
-                ours = reimpl.build_layers(config, self.model.state_dict(), dtype=self.dtype, device=self.device)
-            return pair(ours, self.layers, self.name)
-        except reimpl.CheckpointError as error:
-            raise InspectorError(str(error)) from error
+                self._from_files = place, pair(ours, self.layers, self.name)
+        return self._from_files[1]
+
+    def attention_now(self, layer: int) -> reimpl.CausalSelfAttention:
+        """Return our own attention of one layer with the weights that the library's model has now, whatever its files.
+
+        Args:
+            layer: the attention layer, from 0.
+
+        Returns:
+            Our layer.
+
+        Raises:
+            InspectorError: there is no such layer, or the model's family is not reimplemented.
+        """
+        layers = self.reimplementation
+        if not isinstance(layer, int) or not 0 <= layer < len(layers):
+            raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(layers) - 1}.")
+        if self.source.folder is None:
+            return layers[layer]
+        try:
+            return self._built_now(only=layers[layer].place)[0]
+        except reimpl.CheckpointError:  # in memory its tensors have names that no file of it has
+            return layers[layer]
 
     def head_parameters(self, layer: int, head: int) -> HeadParameters:
-        """Return one head's slices of W_q, W_k, W_v and W_o.
+        """Return one head's slices of W_q, W_k, W_v and W_o, as the library's model has them now.
 
         Args:
             layer: the attention layer, from 0.
@@ -151,10 +176,7 @@ class Model:
         Raises:
             InspectorError: there is no such layer or head, or the model's family is not reimplemented.
         """
-        layers = self.reimplementation
-        if not isinstance(layer, int) or not 0 <= layer < len(layers):
-            raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(layers) - 1}.")
-        attention = layers[layer]
+        attention = self.attention_now(layer)
         if not isinstance(head, int) or not 0 <= head < attention.spec.heads:
             raise InspectorError(
                 f"Head {head} does not exist: layer {layer} has heads 0 to {attention.spec.heads - 1}."
@@ -189,7 +211,8 @@ class Model:
                 generates, done is 0.
             chat: put the text through the tokenizer's chat template first.
             generate: let the model go on by so many tokens, greedily, and record the whole; `trace.prompt_length`
-                marks where they begin.
+                marks where they begin. They are fewer where the model ends its text (an end-of-sequence token of its
+                generation_config, which is then the last).
             layers: store queries, keys and values of these layers only (None: of all).
             precision: store them rounded to "float16" or "bfloat16": half the memory of float32. The model runs in
                 its own dtype; what is drawn is then computed from rounded vectors, and `trace.precision` says so.
@@ -234,6 +257,7 @@ class Model:
             source=self.provenance,
             precision=half,
             dtype=dtype_name(self.dtype),
+            threads=torch.get_num_threads(),
         )
 
     def cost(
@@ -292,19 +316,35 @@ class Model:
             prompt = self._templated(prompt)
         return tokenize(one_prompt(prompt), self.tokenizer, vocabulary=self.vocabulary, limit=self.positions)
 
-    def again(self, ids: Sequence[int], what: str, layers: Iterable[int]) -> list[Layer]:
+    def mark(self, layer: int) -> Hashable:
+        """Return what changes with any edit of a layer's attention weights.
+
+        Args:
+            layer: the attention layer, from 0.
+
+        Returns:
+            Sums of the weights' bits by row and by column.
+        """
+        return self.passes.mark(self.layers[layer].name)
+
+    def again(self, ids: Sequence[int], what: str, layers: Iterable[int]) -> tuple[list[Layer], Tensor | None]:
         """Run the same tokens once more, for one thing that their trace did not store.
 
         Args:
             ids: the trace's token ids.
-            what: "input", "output" or "residual".
+            what: "input", "output", "residual" or "update" (of the residual).
             layers: the numbers of the layers that it is wanted of.
 
         Returns:
-            All layers, with nothing stored but `what`.
+            All layers, with nothing stored but `what` (and the vectors, where there is no language-model head); and the
+            logits [1, vocabulary] after the last token, None without a head: by one or the other it can be seen
+            whether the model is still the same.
         """
-        recorder = Recorder(Storage(keep=frozenset({what}), layers=frozenset(layers), vectors=False))
-        return self.passes.record(ids, recorder)[0]
+        kind = ResidualUpdateRecorder if what == "update" else Recorder
+        recorder = kind(
+            Storage(keep=frozenset({what}), layers=frozenset(layers), vectors=not self.passes.probed.logits)
+        )
+        return self.passes.record(ids, recorder)
 
     def logits(self, ids: Sequence[int], *, eager: bool = False) -> Tensor:
         """Return the next-token logits after each token.
@@ -319,6 +359,12 @@ class Model:
         return self.passes.logits(ids, eager=eager)
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _built_now(self, only: str | None = None) -> list[reimpl.CausalSelfAttention]:
+        """Build our layers (or the one at this place) of the library's parameters as they are now, without a copy."""
+        config = {**self.model.config.to_dict(), "model_type": self.model.config.model_type}
+        state = self.model.state_dict()
+        return reimpl.build_layers(config, state, dtype=self.dtype, device=self.device, only=only)
 
     @cached_property
     def _speed(self) -> Speed:
@@ -364,6 +410,15 @@ class Model:
         }
         rows = "".join(f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
         return f"<table>{rows}</table>"
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """Turn what the reimplementation refuses into an error of ours."""
+    try:
+        yield
+    except reimpl.CheckpointError as error:
+        raise InspectorError(str(error)) from error
 
 
 def model_of(trace: Trace, needed_for: str) -> Model:

@@ -51,6 +51,15 @@ def text_config(model: PreTrainedModel) -> Any:
         return model.config
 
 
+def end_tokens(model: PreTrainedModel) -> frozenset[int]:
+    """Return the ids of the tokens that end a text, as the model's generation_config has them, or else its config."""
+    for settings in (getattr(model, "generation_config", None), text_config(model), model.config):
+        found = getattr(settings, "eos_token_id", None)
+        if found is not None:
+            return frozenset(torch.as_tensor(found).flatten().tolist())
+    return frozenset()
+
+
 def setting(config: Any, name: str) -> Any:
     """Return a setting of a model's config.
 

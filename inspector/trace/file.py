@@ -134,6 +134,7 @@ def _contents(facts: dict[str, Any], tensors: dict[str, Tensor]) -> TraceContent
                 input=tensors.get(place + "input"),
                 output=tensors.get(place + "output"),
                 residual=tensors.get(place + "residual"),
+                update=tensors.get(place + "update"),
                 unexplained=facts["unexplained"][len(layers)],
             )
         )

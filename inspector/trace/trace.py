@@ -246,7 +246,8 @@ class Trace(ModelTrace):
     def head_output(self, layer: int, head: int | None = None, *, queries: Rows | None = None) -> Tensor:
         """Return a head's own share of the attention output: its context vectors times its slice of W_o.
 
-        The shares of all heads (and W_o's bias, if any) add up to the attention output.
+        The shares of all heads (and W_o's bias, if any) add up to the attention output. W_o is the model's own as it is
+        now: the first call runs the prompt once more, to see that it is still the model that made the trace.
 
         Args:
             layer: which attention call, from 0.
@@ -257,11 +258,13 @@ class Trace(ModelTrace):
             [t, d_model], or [h, t, d_model] of all heads.
 
         Raises:
-            InspectorError: as `weights`, or the layer has no W_o with a slice for each head.
+            InspectorError: as `weights`, or the layer has no W_o with a slice for each head, or the model was changed
+                since it made this trace.
             NoModel: the trace was opened from a file, without its model.
         """
         heads, model = self._select(layer, head).layer.info.heads, self._model("a head's share of the output")
         context = self.context(layer, head, queries=queries)
+        self._refuse_other_weights(layer, "a head's share of the output")
         if head is not None:
             return context @ model.head_parameters(layer, head).W_o.to(context).T
         return torch.stack([context[one] @ model.head_parameters(layer, one).W_o.to(context).T for one in range(heads)])

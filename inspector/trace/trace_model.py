@@ -6,20 +6,25 @@ That is the attention input, the residual stream, the output and all logits, the
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Unpack, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from inspector.capture.records import Layer
-from inspector.capture.rerun import run_again
+from inspector.capture.rerun import run_again, vectors_again
 from inspector.errors import InspectorError, NoModel
 from inspector.trace.file import TraceContents
 from inspector.trace.selection import stored_layer
 from inspector.trace.stored import StoredTrace
 from inspector.trace.tokens import tokenize
 from inspector.trace.whole_numbers import shown, whole_number
+
+# How many units in the last place a layer may add to the logits where the same sums are taken in another order (another
+# machine or number of threads, all tokens' logits in one product); `verification.tolerances` allows as many.
+ROUNDINGS = 4
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,11 @@ class TraceModel(Protocol):
 
     tokenizer: Any
 
-    def again(self, ids: Sequence[int], what: str, layers: Iterable[int]) -> list[Layer]:
-        """Run the tokens once more, storing `what` of these layers."""
+    def again(self, ids: Sequence[int], what: str, layers: Iterable[int]) -> tuple[list[Layer], Tensor | None]:
+        """Run the tokens once more, storing `what` of these layers; return them and the logits after the last token."""
+
+    def mark(self, layer: int) -> Hashable:
+        """Return what changes with any edit of a layer's attention weights."""
 
     def logits(self, ids: Sequence[int]) -> Tensor:
         """Return the next-token logits after each token, [n, vocabulary]."""
@@ -54,9 +62,19 @@ class TraceModel(Protocol):
 class ModelTrace(StoredTrace):
     """A stored trace with the model that made it (None: opened from a file without one), for what is not stored."""
 
-    def __init__(self, *, model: TraceModel | None = None, **stored: Unpack[TraceContents]) -> None:
+    def __init__(
+        self, *, model: TraceModel | None = None, threads: int | None = None, **stored: Unpack[TraceContents]
+    ) -> None:
+        """Take what is stored, and the model.
+
+        Args:
+            model: the one that made the trace.
+            threads: how many threads did so, in this process; None: it was made elsewhere.
+            stored: as `StoredTrace` takes it.
+        """
         super().__init__(**stored)
-        self.model = model
+        self.model, self._threads = model, threads
+        self._marks: dict[int, Hashable] = {}  # of each layer's weights, when the model was last seen to be the same
         self._lock = threading.Lock()
 
     # -- the residual stream --------------------------------------------------------------------------------------
@@ -102,7 +120,10 @@ class ModelTrace(StoredTrace):
         return self._stored(layer, "residual")
 
     def output(self, layer: int) -> Tensor:
-        """Return the attention output, as the library computed it in the forward pass.
+        """Return the attention output: what the attention module returned in the library's forward pass.
+
+        Some models normalise it before they add it to the residual stream (Gemma 2 and 3, OLMo 2) or multiply it by a
+        factor: `residual_update` has what is added.
 
         Args:
             layer: which attention call, from 0.
@@ -116,13 +137,38 @@ class ModelTrace(StoredTrace):
         """
         return self._stored(layer, "output")
 
+    def residual_update(self, layer: int) -> Tensor:
+        """Return what the model adds to the residual stream for this layer's attention, seen as it ran.
+
+        In most models that is `output`; in others what a norm or a factor makes of it. Its sum with `residual` is what
+        the block goes on with, in every element.
+
+        Args:
+            layer: which attention call, from 0.
+
+        Returns:
+            [t, d_model].
+
+        Raises:
+            InspectorError: the layer does not exist or is not stored, or no sum in its block shows what was added.
+            NoModel: it is not stored, and the trace was opened from a file without its model.
+        """
+        found = self._fetched(layer, "update")
+        if found is None:
+            raise InspectorError(
+                f"What layer {layer} of {self.model_name} adds to the residual stream cannot be told: its block goes "
+                f"on with no sum of residual and attention output that was seen; output({layer}) has what its "
+                "attention returned."
+            )
+        return found
+
     # -- what the model predicts ----------------------------------------------------------------------------------
 
     @property
     def logits(self) -> Tensor:
         """Next-token logits after each token, [n, vocabulary]."""
         if self._logits is None:
-            self._logits = self._model("the logits of all tokens").logits(self.tokens.ids)
+            self._logits = self._all_logits()
         return self._logits
 
     def next_tokens(self, count: int = 10) -> list[tuple[str, int, float]]:
@@ -167,7 +213,7 @@ class ModelTrace(StoredTrace):
         if not written:
             return 0, 0
         known = self._logits  # else n × vocabulary numbers, which are not stored for this
-        logits = self._model("the logits of all tokens").logits(self.tokens.ids) if known is None else known
+        logits = self._all_logits() if known is None else known
         chosen = logits[self.prompt_length - 1 : self.n - 1].argmax(-1).tolist()
         return sum(a == b for a, b in zip(chosen, written, strict=True)), len(written)
 
@@ -175,18 +221,95 @@ class ModelTrace(StoredTrace):
 
     def _stored(self, layer: int, what: str) -> Tensor:
         """Return a layer's input, output or residual, fetched if need be."""
+        found = self._fetched(layer, what)
+        if found is None:
+            name = stored_layer(self.stored, layer).info.name
+            raise InspectorError(f"The {what} of {name} could not be read from the model as it ran.")
+        return found
+
+    def _fetched(self, layer: int, what: str) -> Tensor | None:
+        """Return what is stored of a layer, fetched if need be; None where the model did not show it."""
         stored = stored_layer(self.stored, layer)
         if getattr(stored, what) is None:
             with self._lock:
                 if getattr(stored, what) is None:
                     self._fetch(what, f"the {what} of its layers")
         found: Tensor | None = getattr(stored, what)
-        if found is None:
-            raise InspectorError(f"The {what} of {stored.info.name} could not be read from the model as it ran.")
         return found
 
     def _fetch(self, what: str, needed_for: str) -> None:
-        fetch(self.stored, what, self.tokens.ids, self._model(needed_for))
+        fill(self.stored, what, self._again(what, needed_for))
+
+    def _again(self, what: str, needed_for: str) -> list[Layer]:
+        """Run the tokens once more through the same model, storing `what` of every layer whose vectors are stored."""
+        wanted = [layer.info.index for layer in self.stored if layer.has_vectors]
+        layers, last = self._model(needed_for).again(self.tokens.ids, what, wanted)
+        self.refuse_changed(last, layers)
+        return layers
+
+    # -- whether the model is still the same ----------------------------------------------------------------------
+
+    def refuse_changed(self, last: Tensor | None, layers: Sequence[Layer] = (), *, exact: bool = True) -> None:
+        """Refuse what a repeated pass gave if the model is no longer the one that made this trace.
+
+        The pass must give the trace's own last logits: to the last bit on the CPU and with the number of threads that
+        made them, or else, where sums may be taken in another order, to some roundings a layer.
+
+        Args:
+            last: the logits [1, vocabulary] after the last token; None where there is no language-model head.
+            layers: of the pass; their vectors are compared where there is no head.
+            exact: False: the pass computed the logits in another way, such as those of all tokens at once.
+
+        Raises:
+            InspectorError: the model is another, or was edited, hooked or put in another dtype.
+        """
+        pairs = [("logits after the last token", self.last_logits, last)]
+        if self.last_logits is None and last is None:
+            pairs = [
+                (f"queries in layer {new.info.index}", layer.query, new.query.to(layer.query.dtype))
+                for layer, new in zip(self.stored, layers, strict=bool(layers))
+                if layer.has_vectors and new.has_vectors
+            ]
+        for what, before, now in pairs:
+            if why := self._difference(before, now, exact=exact):
+                raise InspectorError(
+                    f"{self.model_name} is no longer the model that made this trace: run again, its {what} {why}; "
+                    "trace the prompt again."
+                )
+
+    def _difference(self, before: Tensor | None, now: Tensor | None, *, exact: bool) -> str:
+        """Say how two results of the same tokens differ; empty where they do not, but for rounding."""
+        if before is None or now is None or before.shape != now.shape:
+            return "have another shape"
+        if before.dtype != now.dtype:
+            return f"are {str(now.dtype).removeprefix('torch.')}, and were {str(before.dtype).removeprefix('torch.')}"
+        now = now.to(before.device)
+        if torch.equal(before, now):
+            return ""
+        here = now.device.type == "cpu" and self._threads == torch.get_num_threads()
+        room = 0.0
+        if not (exact and here):
+            room = ROUNDINGS * len(self.stored) * torch.finfo(before.dtype).eps * float(before.abs().max())
+        off = float((before.double() - now.double()).abs().max())
+        return (
+            "" if off <= room else f"differ by {off:.3g}" + (f", more than the {room:.1g} of rounding" if room else "")
+        )
+
+    def _refuse_other_weights(self, layer: int, needed_for: str) -> None:
+        """Refuse a layer's weights of now where they are not those that the trace was made with.
+
+        One repeated pass shows it; after that, as long as the weights are not edited, nothing is run.
+        """
+        model = self._model(needed_for)
+        with self._lock:
+            if self._marks.get(layer) != model.mark(layer):
+                self._again("nothing", needed_for)
+                self._marks = {info.index: model.mark(info.index) for info in self.layers}
+
+    def _all_logits(self) -> Tensor:
+        found = self._model("the logits of all tokens").logits(self.tokens.ids)
+        self.refuse_changed(found[-1:], exact=False)
+        return found
 
     def _model(self, needed_for: str) -> TraceModel:
         if self.model is None:
@@ -194,17 +317,15 @@ class ModelTrace(StoredTrace):
         return self.model
 
 
-def fetch(stored: Sequence[Layer], what: str, ids: Sequence[int], model: TraceModel) -> None:
-    """Run the tokens once more, and store `what` of every layer whose vectors are stored.
+def fill(stored: Sequence[Layer], what: str, layers: Sequence[Layer]) -> None:
+    """Store `what` of every layer whose vectors are stored.
 
     Args:
         stored: the layers of the trace, which are filled in.
-        what: "input", "output" or "residual".
-        ids: the trace's tokens.
-        model: the model that made it.
+        what: "input", "output", "residual" or "update".
+        layers: those of a repeated pass.
     """
-    wanted = [layer.info.index for layer in stored if layer.has_vectors]
-    for layer, new in zip(stored, model.again(ids, what, wanted), strict=True):
+    for layer, new in zip(stored, layers, strict=True):
         if what == "input":
             layer.call = new.call  # before the input: whoever sees the input finds the call
         setattr(layer, what, getattr(new, what))
@@ -221,7 +342,7 @@ def before_rotation(layer: Layer, fetch_call: Callable[[], None]) -> tuple[Tenso
         Query and key, in the model's dtype.
 
     Raises:
-        InspectorError: the layer's module cannot be run again.
+        InspectorError: the layer's module cannot be run again, or has been changed since.
     """
     if layer.before is None:
         if layer.call is None:
@@ -231,5 +352,12 @@ def before_rotation(layer: Layer, fetch_call: Callable[[], None]) -> tuple[Tenso
                 f"{layer.info.name} cannot be run again, so its vectors before rotation are not shown."
             )
         again = run_again(layer.call, rotate=False)
+        turned = vectors_again(layer.call).query.to(layer.query.dtype)
+        room = 32 * torch.finfo(turned.dtype).eps * float(layer.query.abs().max())
+        if not float((turned.float() - layer.query.float()).abs().max()) <= room:
+            raise InspectorError(
+                f"{layer.info.name} is no longer the attention that made this trace: run again on the same input, it "
+                "makes other queries; trace the prompt again."
+            )
         layer.before = (again.query, again.key)
     return layer.before

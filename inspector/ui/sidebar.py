@@ -45,8 +45,8 @@ def show() -> None:
             if written:  # a server for many may leave writing out
                 st.number_input(
                     "Write n more tokens", 0, written, key=_GENERATE,
-                    help="The model writes this many tokens, the most probable each time; prompt and continuation are "
-                    "then run as one text and looked at together.",
+                    help="The model writes this many tokens, the most probable each time, or fewer where it ends its "
+                    "text; prompt and continuation are then run as one text and looked at together.",
                 )  # fmt: skip
             st.form_submit_button(
                 "Run", type="primary", width="stretch", on_click=_take_prompt, help="Ctrl+Enter runs it too."

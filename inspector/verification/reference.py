@@ -35,7 +35,7 @@ def library_stages(layer: Layer) -> AttentionTrace:
     if not (torch.equal(turned.query, layer.query) and torch.equal(turned.key, layer.key)):
         raise InspectorError(
             f"Layer {layer.info.index} gave other queries when run again than in the forward pass, so there is no "
-            "reference to compare with; please report this model."
+            "reference to compare with: trace the prompt again if the model was changed since, else please report it."
         )
     if turned.weights is None or turned.context is None or turned.output is None:
         raise InspectorError(f"Layer {layer.info.index}'s own eager attention gives no weights to compare with.")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
+from inspector.capture.eval_mode import evaluating
 from inspector.errors import InspectorError
 from inspector.model.forward import greedy
 from inspector.model.model import Model
@@ -116,7 +117,7 @@ def spliced_model(
         others: how many Nones follow the output in the tuple that each module returns (one, unless told).
 
     Returns:
-        The copy.
+        The copy, in eval mode.
     """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     twin = copy.deepcopy(model, shared)
@@ -127,7 +128,7 @@ def spliced_model(
         number = layer_idx if isinstance(layer_idx, int) else list(ours).index(name)
         following = 1 if others is None else others[name]
         setattr(twin.get_submodule(place), last, SplicedAttention(attention, theirs, number, following))
-    return twin
+    return twin.eval()
 
 
 def _returned(model: Model, names: Collection[str]) -> dict[str, int | None]:
@@ -147,7 +148,7 @@ def _returned(model: Model, names: Collection[str]) -> dict[str, int | None]:
 
     handles = [model.model.get_submodule(name).register_forward_hook(note(name)) for name in names]
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), evaluating(model.model):
             model.model(torch.tensor([[0, 0]], device=model.device), use_cache=False)
     finally:
         for handle in handles:
@@ -196,9 +197,9 @@ def compare_spliced(
     tolerance = logit_tolerance(eager, noise=noise, layers=len(names))
     room = generated if model.positions is None else max(0, min(generated, model.positions - len(ids)))
     ours = greedy(twin, ids, room)
-    theirs = model.passes.continuation(ids, room, eager=True)
+    theirs = model.passes.continuation(ids, room, eager=True, past_the_end=True)
     equal = _equal_from_start(ours, theirs)
-    equal_sdpa = _equal_from_start(ours, model.passes.continuation(ids, room))
+    equal_sdpa = _equal_from_start(ours, model.passes.continuation(ids, room, past_the_end=True))
     apart = _apart(model, [*ids, *ours[:equal]], ours[equal], theirs[equal]) if equal < room else 0.0
     calls = sum(module.calls for module in twin.modules() if isinstance(module, SplicedAttention))
     due = len(names) * (1 + room)

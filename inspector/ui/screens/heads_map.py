@@ -90,6 +90,8 @@ def _continuation(shown: Current) -> None:
     )
     if trace.model is None:
         return
+    if (written := trace.n - trace.prompt_length) < shown.request.generate:
+        st.caption(f"It ended its text after {count(written, 'token')} of the {shown.request.generate} asked for.")
     same = attempt(lambda report: results.own_choices(shown.request, report))
     if same is not None:
         st.caption(f"In that run {same[0]} of its {same[1]} tokens are the most probable ones again.")
