@@ -406,7 +406,7 @@ def test_names_that_lead_nowhere(tmp_path: Path, tiny: Path) -> None:
     assert "There is no config.json" in refusal(tmp_path)
     (tmp_path / "some.gguf").write_bytes(b"GGUF")
     assert "give a GGUF file's own path (some.gguf)" in refusal(tmp_path)
-    assert "is not a GGUF file" in refusal(tiny / "config.json")
+    assert "config.json is one file of the model in" in refusal(tiny / "config.json")
     with pytest.raises(InspectorError, match="only hub models have revisions"):
         find_model(str(tiny), revision="main")
 

@@ -42,7 +42,7 @@ def test_a_head_that_does_not_exist_has_no_parameters(model, layer, head):
 @pytest.mark.parametrize("ask", ["trace", "cost", "tokenize"])
 def test_what_a_chat_template_raises_is_one_sentence(model, ask):
     model.tokenizer.chat_template = "{{ raise_exception('a system turn comes first') }}"
-    with pytest.raises(InspectorError, match=r"takes no single user's turn \(a system turn comes first\); use"):
+    with pytest.raises(InspectorError, match=r"takes no single user's turn \(a system turn comes first\); give"):
         getattr(model, ask)("w1", chat=True)
 
 

@@ -7,6 +7,7 @@ import pytest
 import tiny
 import torch
 from screen_app import address_of, open_app, payloads
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import inspector
 from inspector import InspectorError
@@ -306,3 +307,58 @@ def test_a_trace_without_its_model_says_so(tmp_path):
             call()
     row = walkthrough.with_exponentials(score_breakdown.row(opened, 0, 0, 5))
     assert len(row) == 6  # what does not need the model works
+
+
+@pytest.mark.packaged
+def test_in_all_heads_of_llama_the_matrices_are_all(smollm):
+    """Not one of the 270 heads is said to add a bias or normalise, at a token in the middle and at the last."""
+    trace = smollm.trace("Houston, we have a problem", keep=("input",))
+    differing = {
+        (layer, head, query, name): count
+        for layer in range(30)
+        for head in range(9)
+        for query in (3, 7)
+        for name, count in token_vectors.made_vectors(trace, layer, head, query, trace.input(layer)[query].numpy())[
+            ["vector", "differing"]
+        ].itertuples(index=False)
+        if count
+    }
+    assert differing == {}
+    assert {token_vectors.beyond_the_matrices(trace, layer) for layer in range(30)} == {""}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "said", "vectors"),
+    [
+        ("llama", {}, "", 0),
+        ("qwen2", {}, "adds a bias to query, key and value", 3),
+        ("qwen3", {}, "normalises query and key", 2),
+        ("olmo2", {}, "normalises query and key", 2),
+        ("olmo", {"clip_qkv": 0.5}, "limits numbers to ±0.5", 3),
+        ("qwen3", {"attention_bias": True}, "adds a bias to query, key and value and normalises query and key", 3),
+        ("gemma3_text", {}, "normalises query and key", 2),
+    ],
+)
+def test_what_a_layer_does_beside_its_matrices_is_its_specs_word(tmp_path, kind, settings, said, vectors):
+    config = AutoConfig.for_model(kind, **{**tiny.SIZES, "head_dim": 16, **settings})
+    model = AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, mean=0.5 if parameter.ndim == 1 else 0.0, std=0.3)
+    model.save_pretrained(tmp_path)
+    entries.word_tokenizer(tmp_path)
+    trace = inspector.load(tmp_path).trace(tiny.ids(12), keep=("input",))
+    assert token_vectors.beyond_the_matrices(trace, 1) == said
+    table = token_vectors.made_vectors(trace, 1, 1, 5, trace.input(1)[5].numpy())
+    assert int((table["differing"] > 0).sum()) == vectors
+
+
+def test_a_bias_of_zeros_is_a_bias_and_a_changed_weight_differs(tmp_path):
+    """The words come from the spec, the count from the numbers: neither decides for the other."""
+    fresh = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", **tiny.SIZES))  # its biases are 0
+    fresh.save_pretrained(tmp_path)
+    entries.word_tokenizer(tmp_path)
+    trace = inspector.load(tmp_path).trace(tiny.ids(12), keep=("input",))
+    assert token_vectors.beyond_the_matrices(trace, 0) == "adds a bias to query, key and value"
+    received = trace.input(0)[5].numpy()
+    assert not token_vectors.made_vectors(trace, 0, 0, 5, received)["differing"].any()
+    assert token_vectors.made_vectors(trace, 0, 0, 5, received * 1.001)["differing"].all()

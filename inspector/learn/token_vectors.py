@@ -14,9 +14,11 @@ from torch import Tensor
 from inspector.analysis.shares import Numbers, numbers, one_row
 from inspector.errors import NoModel
 from inspector.model.model import model_of
+from inspector.verification.tolerances import projection_tolerance
 
 if TYPE_CHECKING:
     from inspector.trace.trace import Trace
+    from reimpl.spec import AttentionSpec, NormSpec
 
 MATRICES = ("W_q", "W_k", "W_v", "W_o")
 
@@ -136,19 +138,14 @@ def own_vectors(trace: Trace, layer: int, head: int, query: int) -> dict[str, Nu
     Returns:
         Name -> vector.
     """
-    before = trace.layers[layer].rope is True
-    when = " before RoPE" if before else ""
-    return {
-        f"query{when}": numbers(trace.query(layer, head, rope=not before)[query]),
-        f"key{when}": numbers(trace.key(layer, head, rope=not before)[query]),
-        "value": numbers(trace.value(layer, head)[query]),
-    }
+    return {name: numbers(vectors[query]) for name, vectors in _head_vectors(trace, layer, head).items()}
 
 
 def made_vectors(trace: Trace, layer: int, head: int, query: int, received: Numbers) -> pd.DataFrame:
     """Compute the query token's three vectors by their matrices, beside what the model has.
 
-    Where a model adds a bias or normalises, many numbers differ: the matrix is not all of it then.
+    Where a layer does more than multiply (`beyond_the_matrices` says what), many numbers differ: the matrix is not all
+    of it then.
 
     Args:
         trace: the prompt's trace.
@@ -160,20 +157,20 @@ def made_vectors(trace: Trace, layer: int, head: int, query: int, received: Numb
     Returns:
         A row per vector: vector (as `own_vectors` names it); matrix; first: the first number of matrix times attention
         input; model: the same number as the model has it; differing: how many of `elements` numbers differ by more than
-        rounding allows.
+        verification allows for sums in another order.
 
     Raises:
         InspectorError: as `matrices`.
     """
     parameters = matrices(trace, layer, head)
-    unit = torch.finfo(trace.stored[layer].query.dtype).eps
+    dtype = trace.stored[layer].query.dtype
     inputs = received.astype(np.float64)
     rows = []
-    for (name, theirs), matrix in zip(own_vectors(trace, layer, head, query).items(), MATRICES, strict=False):
+    for (name, vectors), matrix in zip(_head_vectors(trace, layer, head).items(), MATRICES, strict=False):
+        theirs = numbers(vectors[query])
         weight = parameters[matrix].astype(np.float64)
         ours = weight @ inputs
-        # The model sums the same products in its own precision: each may be off by one unit.
-        room = unit * (np.abs(weight) @ np.abs(inputs))
+        room = projection_tolerance(dtype, len(inputs), float(vectors.abs().max()))
         rows.append(
             {
                 "vector": name,
@@ -185,3 +182,57 @@ def made_vectors(trace: Trace, layer: int, head: int, query: int, received: Numb
             }
         )
     return pd.DataFrame(rows)
+
+
+def beyond_the_matrices(trace: Trace, layer: int) -> str:
+    """Say what a layer does to its query, key and value vectors beside multiplying by W_q, W_k and W_v.
+
+    Its spec decides, not its numbers: a bias of zeros is a bias all the same.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+
+    Returns:
+        Such as "adds a bias to query, key and value and normalises query and key", with "it" as the subject; empty
+        where the matrices are all.
+
+    Raises:
+        InspectorError: the trace has no model, or the family is not reimplemented.
+    """
+    spec = model_of(trace, "what a layer does beside its matrices").reimplementation[layer].spec
+    done = [
+        f"adds a bias to {'query and key' if spec.value_is_key else 'query, key and value'}" if spec.qkv_bias else "",
+        f"limits numbers to ±{spec.clip:g}" if spec.clip is not None else "",
+        _normalised(spec),
+        *(
+            f"multiplies the {name} by {factor:g}"
+            for name, factor in (
+                ("query", spec.query_factor),
+                ("key", spec.key_factor),
+                ("value", spec.value_factor),
+            )
+            if factor != 1
+        ),
+        "multiplies the query by a number that grows with its position" if spec.temperature is not None else "",
+    ]
+    said = [part for part in done if part]
+    return " and ".join(filter(None, [", ".join(said[:-1]), *said[-1:]]))
+
+
+def _normalised(spec: AttentionSpec) -> str:
+    """Say which of the three vectors are normalised; an empty text where none is."""
+    norms: dict[str, NormSpec | None] = {"query": spec.query_norm, "key": spec.key_norm, "value": spec.value_norm}
+    names = [name for name, norm in norms.items() if norm is not None]
+    return f"normalises {' and '.join(filter(None, [', '.join(names[:-1]), *names[-1:]]))}" if names else ""
+
+
+def _head_vectors(trace: Trace, layer: int, head: int) -> dict[str, Tensor]:
+    """Return one head's vectors of all tokens [n, d], by the names that `own_vectors` has."""
+    before = trace.layers[layer].rope is True
+    when = " before RoPE" if before else ""
+    return {
+        f"query{when}": trace.query(layer, head, rope=not before),
+        f"key{when}": trace.key(layer, head, rope=not before),
+        "value": trace.value(layer, head),
+    }

@@ -6,7 +6,9 @@ No hub is asked here and no weights are read: file names, config.json and the he
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -92,11 +94,14 @@ def refuse_other_kinds(folder: Path, name: str, *, trust_remote_code: bool) -> N
 
     try:
         raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        _refuse_mlx(raw, name)
         kind, code = raw.get("model_type"), raw.get("auto_map") or {}
         if trust_remote_code and "AutoModelForCausalLM" in code:
             return
         known = kind in CONFIG_MAPPING_NAMES
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True) if known else None
+    except InspectorError:
+        raise
     except Exception as error:  # the library says a value it cannot take in errors of many kinds
         raise InspectorError(
             f"The config.json of '{name}' could not be read ({first_sentence(error.__cause__ or error)}): "
@@ -124,6 +129,17 @@ def refuse_other_kinds(folder: Path, name: str, *, trust_remote_code: bool) -> N
             "know: upgrade transformers, or choose another model."
         )
     raise InspectorError(f"'{name}' ({kind}) is no language model that predicts the next token: {wanted}.")
+
+
+def _refuse_mlx(settings: Mapping[str, Any], name: str) -> None:
+    """Refuse weights that MLX has packed: its settings give bits and a group's size, and no method of the library's."""
+    for key in ("quantization", "quantization_config"):
+        packed = settings.get(key)
+        if isinstance(packed, dict) and {"bits", "group_size"} <= packed.keys() and "quant_method" not in packed:
+            raise InspectorError(
+                f"'{name}' holds weights packed into {packed['bits']} bits by MLX, and transformers has no reader for "
+                "these: give the model that it was converted from, or unpack it with mlx_lm.convert --dequantize."
+            )
 
 
 def shard_names(index: Path, name: str) -> list[str]:

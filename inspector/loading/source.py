@@ -11,6 +11,8 @@ from inspector.errors import InspectorError
 
 PACKAGED = "smollm2-135m-instruct"  # the default, which needs no hub: sentences name it as the way out
 
+FILES = (".gguf", ".json", ".safetensors")  # a name that ends so is a file's
+
 Kind = Literal["packaged", "hub", "folder", "gguf", "memory"]
 
 
@@ -35,7 +37,11 @@ class Source:
 
 def written_as_path(name: str) -> bool:
     """Return whether a model's name can only mean a file or a folder here."""
-    return name.startswith((".", "~", "/", os.sep)) or Path(name).is_absolute() or name.endswith(".gguf")
+    return (
+        name.startswith((".", "~", "/", os.sep))
+        or Path(name).is_absolute()
+        or (name.endswith(FILES) and "://" not in name)
+    )
 
 
 def refuse_missing(name: str) -> None:

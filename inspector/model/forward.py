@@ -34,6 +34,10 @@ from inspector.text import few, first_sentence
 
 KEEP = frozenset({"input", "output", "residual"})  # what a trace can store beyond queries, keys and values
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of a number
+PLAIN_ATTENTION = ("sdpa", "eager")  # implementations that are at hand everywhere
+# What a forward method takes where the model reads more than token ids; some config has a part of its own for it.
+_MORE_INPUTS = ("pixel_values", "input_features", "input_values", "audio_values", "images", "bbox")
+_MORE_PARTS = ("vision_config", "audio_config", "codec_config", "depth_decoder_config")
 
 
 class ForwardPasses:
@@ -92,16 +96,18 @@ class ForwardPasses:
         return self._probed[1]
 
     def _probe(self) -> Probe:
+        if empty := without_numbers(self.model):
+            raise InspectorError(
+                f"{self.name} has no numbers in {len(empty)} of its weights ({few(empty)}), which are on the meta "
+                "device: load it with its weights, from_pretrained outside of torch.device('meta')."
+            )
         ids = [1 + i % (self.vocabulary - 1) for i in range(min(probe.TOKENS, self.positions or probe.TOKENS))]
         recorder = Recorder(Storage(keep=KEEP))
         try:
             last = self.run(ids, recorder)
         except NotRun as error:
             why = error.__cause__ or error
-            raise InspectorError(
-                f"{self.name} ({type(self.model).__name__}) cannot run on token ids alone ({first_sentence(why)}); "
-                "choose a model that needs no images, no sound and one id for each token, or another dtype."
-            ) from why
+            raise InspectorError(self._why_not(why)) from why
         return Probe.of(recorder, last)
 
     def record(self, ids: Sequence[int], recorder: Recorder) -> tuple[list[Layer], Tensor | None]:
@@ -272,6 +278,27 @@ class ForwardPasses:
             "choose a decoder with softmax attention, such as smollm2-135m-instruct."
         )
 
+    def _why_not(self, error: BaseException) -> str:
+        """Say why the first short pass failed: a setting that is known to be the matter, or what the library says."""
+        what, why = f"{self.name} ({type(self.model).__name__})", first_sentence(error)
+        if sizes.setting(self.model.config, "return_dict") is False:
+            return (
+                f"{what} cannot run with return_dict=False in its config ({why}): set model.config.return_dict = True, "
+                "or take it out of config.json."
+            )
+        attention = sizes.setting(self.model.config, "_attn_implementation")
+        if attention not in (None, *PLAIN_ATTENTION):
+            return (
+                f"{what} cannot run here with the attention implementation {attention!r} ({why}): call "
+                f"model.set_attn_implementation('sdpa'), or 'eager', before you load it here."
+            )
+        return (
+            f"{what} cannot run on token ids alone ({why}); "
+            "choose a model that needs no images, no sound and one id for each token, or another dtype."
+            if needs_more_than_ids(self.model, error)
+            else f"{what} could not run a first short prompt ({why}); load it in another dtype, or choose another."
+        )
+
     @contextlib.contextmanager
     def _in_words(self, recorder: Listener, tokens: int) -> Iterator[None]:
         """Turn what the library's own code raises into one sentence.
@@ -282,7 +309,7 @@ class ForwardPasses:
             yield
         except torch.OutOfMemoryError:
             raise
-        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ImportError) as error:
             if recorder.stopped:
                 raise
             raise NotRun(
@@ -302,6 +329,25 @@ class ForwardPasses:
                 sizes.forget_length(module)
             with evaluating(self.model):
                 yield
+
+
+def without_numbers(model: PreTrainedModel) -> list[str]:
+    """Return the names of the weights that are on the meta device, those aside that accelerate brings when they run."""
+    return [
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        if not hasattr(module, "_hf_hook")
+        for name, parameter in module.named_parameters(recurse=False)
+        if parameter.is_meta
+    ]
+
+
+def needs_more_than_ids(model: PreTrainedModel, error: BaseException) -> bool:
+    """Return whether a model that failed reads other inputs beside token ids, or was told that one is missing."""
+    takes = inspect.signature(model.forward).parameters
+    parts = any(getattr(model.config, part, None) is not None for part in _MORE_PARTS)
+    missing = isinstance(error, TypeError) and any(word in str(error) for word in ("missing", "NoneType"))
+    return parts or missing or any(name in takes for name in _MORE_INPUTS)
 
 
 def greedy(model: PreTrainedModel, ids: Sequence[int], count: int, *, ends: Collection[int] = ()) -> list[int]:

@@ -52,6 +52,11 @@ def load(
     if isinstance(name, PreTrainedModel):
         if tokenizer is None:
             raise InspectorError("A model given as an object needs its tokenizer too: load(model, tokenizer).")
+        if not callable(tokenizer) or not hasattr(tokenizer, "decode"):
+            raise InspectorError(
+                f"The tokenizer of a model given as an object is the library's own, and this is a "
+                f"{type(tokenizer).__name__}: give what AutoTokenizer.from_pretrained returns."
+            )
         title = str(getattr(name.config, "_name_or_path", "") or type(name).__name__)
         refuse_broken_numbers(title, name)
         source = Source(

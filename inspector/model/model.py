@@ -25,6 +25,7 @@ from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NoModel
 from inspector.loading.source import Source
 from inspector.model import sizes
+from inspector.model.chat import Messages, is_chat, templated
 from inspector.model.cost import FREE, HALVES, Cost, Speed, measure_speed, refuse_run, run_cost
 from inspector.model.forward import ForwardPasses
 from inspector.model.matching import pair
@@ -38,7 +39,6 @@ from inspector.model.options import (
 )
 from inspector.model.sizes import ModelSizes
 from inspector.model.tokenizer_file import tokenizer_remark
-from inspector.text import first_sentence
 from inspector.trace.tokens import Tokens, tokenize
 from inspector.trace.trace import Trace
 from inspector.trace.trace_model import HeadParameters
@@ -187,12 +187,12 @@ class Model:
             raise InspectorError(str(error)) from error
 
     @overload
-    def trace(self, prompt: str | Sequence[int] | Tensor, **options: Any) -> Trace: ...
+    def trace(self, prompt: str | Sequence[int] | Tensor | Messages, **options: Any) -> Trace: ...
     @overload
     def trace(self, prompt: list[str], **options: Any) -> list[Trace]: ...
     def trace(  # type: ignore[misc]  # the options are spelt out below, once
         self,
-        prompt: str | Sequence[int] | Tensor | list[str],
+        prompt: str | Sequence[int] | Tensor | Messages | list[str],
         *,
         keep: Iterable[str] = (),
         on_layer: OnLayer | None = None,
@@ -204,7 +204,8 @@ class Model:
         """Run one unpadded prompt once and record it.
 
         Args:
-            prompt: a text, or token ids (a list, or an integer tensor [n] or [1, n]); a list of texts gives a list.
+            prompt: a text, or token ids (a list, or an integer tensor [n] or [1, n]); a list of texts gives a list. A
+                list of chat messages, {"role": ..., "content": ...} each, goes through the chat template.
             keep: what to store beyond queries, keys and values: any of "input", "output", "residual". What is not
                 stored is fetched by one more pass when it is asked for.
             on_layer: called as on_layer(done, total) after each layer; what it raises ends the run. While the model
@@ -262,7 +263,7 @@ class Model:
 
     def cost(
         self,
-        prompt: str | Sequence[int] | Tensor | Tokens,
+        prompt: str | Sequence[int] | Tensor | Messages | Tokens,
         *,
         keep: Iterable[str] = (),
         chat: bool = False,
@@ -273,7 +274,7 @@ class Model:
         """Say what `trace` of this prompt with these options would store, need and take.
 
         Args:
-            prompt: a text, token ids, or tokens.
+            prompt: a text, token ids, chat messages, or tokens.
             keep: as in `trace`.
             chat: as in `trace`.
             generate: as in `trace`.
@@ -294,27 +295,30 @@ class Model:
             speed=self._speed,
         )
 
-    def tokenize(self, prompt: str | Sequence[int] | Tensor, *, chat: bool = False) -> Tokens:
+    def tokenize(self, prompt: str | Sequence[int] | Tensor | Messages, *, chat: bool = False) -> Tokens:
         """Return the prompt's tokens, checked against the model's vocabulary and number of positions.
 
         Args:
-            prompt: a text, or token ids (a list, or an integer tensor [n] or [1, n]).
-            chat: put the text through the tokenizer's chat template first.
+            prompt: a text, or token ids (a list, or an integer tensor [n] or [1, n]), or a list of chat messages.
+            chat: put the text through the tokenizer's chat template first; messages always are.
 
         Returns:
             The tokens, with a label for each.
 
         Raises:
             InspectorError: the prompt is empty, too long, of another type, or has ids that the model does not know;
-                with `chat`, the tokenizer has no chat template, or its template refuses the text.
+                the tokenizer refuses the text or makes no token of it; with `chat` or messages, it has no chat
+                template, or its template refuses them.
         """
-        if chat:
-            if not isinstance(prompt, str):
-                raise InspectorError("chat=True puts a text through the chat template; token ids are already past it.")
-            if not getattr(self.tokenizer, "chat_template", None):
-                raise InspectorError(f"The tokenizer of {self.name} has no chat template; use chat=False.")
-            prompt = self._templated(prompt)
-        return tokenize(one_prompt(prompt), self.tokenizer, vocabulary=self.vocabulary, limit=self.positions)
+        if chat and not isinstance(prompt, str) and not is_chat(prompt):
+            raise InspectorError(
+                "chat=True puts a text or a list of messages through the chat template, and token ids are already past "
+                "it: leave chat out."
+            )
+        ids: Any = one_prompt(prompt)
+        if is_chat(prompt) or (chat and isinstance(prompt, str)):
+            ids = templated(prompt, self.tokenizer, self.name)
+        return tokenize(ids, self.tokenizer, vocabulary=self.vocabulary, limit=self.positions)
 
     def mark(self, layer: int) -> Hashable:
         """Return what changes with any edit of a layer's attention weights.
@@ -379,19 +383,6 @@ class Model:
                 f"The prompt's {length} tokens and {generate} written ones are more than the {self.positions} that "
                 f"this model has positions for; let it write at most {self.positions - length}."
             )
-
-    def _templated(self, text: str) -> list[int]:
-        """Return the token ids of one user's turn."""
-        turns = [{"role": "user", "content": text}]
-        try:
-            found = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True)
-        except Exception as error:  # a template is a program of the model's authors, which raises what it likes
-            raise InspectorError(
-                f"The chat template of {self.name} takes no single user's turn ({first_sentence(error)}); "
-                "use chat=False."
-            ) from error
-        ids: list[int] = found["input_ids"]
-        return ids
 
     def __repr__(self) -> str:
         config = sizes.text_config(self.model)

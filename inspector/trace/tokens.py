@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inspector.errors import InspectorError
+from inspector.text import first_sentence
 from inspector.trace.prompt_length import surely_longer
 from inspector.trace.whole_numbers import shown, whole_number
 
@@ -121,14 +122,20 @@ def tokenize(prompt: str | Sequence[int], tokenizer: Any, *, vocabulary: int, li
         The tokens.
 
     Raises:
-        InspectorError: the prompt is empty, not valid Unicode, neither a text nor one list of whole numbers, has ids
-            outside the vocabulary, or more tokens than `limit`.
+        InspectorError: the tokenizer refuses the prompt or makes no token of it, or the prompt is empty, not valid
+            Unicode, neither a text nor one list of whole numbers, has ids outside the vocabulary, or more tokens than
+            `limit`.
     """
     ids = ids_of_text(prompt, tokenizer, limit=limit) if isinstance(prompt, str) else _ids_passed(prompt)
     if ids is None:
         raise InspectorError(
             f"The prompt has {len(prompt):,} characters, which are more than the {limit} tokens that this model has "
             "positions for: shorten it."
+        )
+    if not ids and isinstance(prompt, str) and prompt:
+        raise InspectorError(
+            f"The tokenizer makes no token of this prompt ({shown(prompt)}), whose characters it does not know or "
+            "leaves out: write something else, or give token ids."
         )
     if not ids:
         raise InspectorError('The prompt is empty: give at least one token, for example "Houston, we have a problem".')
@@ -175,7 +182,18 @@ def ids_of_text(prompt: str, tokenizer: Any, *, limit: int | None = None) -> lis
     if limit is not None and surely_longer(prompt, tokenizer, limit):
         return None
     # Asked for plainly, the tokenizer warns beyond its model's length; that limit is judged above, in words.
-    return list(tokenizer(prompt, verbose=False)["input_ids"])
+    return _asked(tokenizer, prompt, verbose=False)
+
+
+def _asked(tokenizer: Any, text: str, **options: Any) -> list[int]:
+    """Return the ids that a tokenizer makes of a text; whatever it raises becomes one sentence."""
+    try:
+        return [int(token) for token in tokenizer(text, **options)["input_ids"]]
+    except Exception as error:  # the tokenizers library raises plain Exception, and a model's own code what it likes
+        raise InspectorError(
+            f"The tokenizer ({type(tokenizer).__name__}) cannot take this prompt ({first_sentence(error)}): write "
+            "something else, give token ids, or load the model with its own tokenizer."
+        ) from error
 
 
 def _ids_passed(prompt: Any) -> list[int]:
@@ -228,7 +246,10 @@ def _pieces(ids: Sequence[int], tokenizer: Any) -> tuple[list[str], list[str]]:
 
 def _ids_of_replacement(tokenizer: Any) -> list[int]:
     """Return the ids that U+FFFD has within a text, which reads as bytes that are no text."""
-    alone, after = (list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in ("a", "a\ufffd"))
+    try:
+        alone, after = (_asked(tokenizer, text, add_special_tokens=False) for text in ("a", "a\ufffd"))
+    except InspectorError:  # it has a token for neither
+        return []
     return after[len(alone) :] if after[: len(alone)] == alone else []
 
 
@@ -256,5 +277,13 @@ def _whole_characters(ids: Sequence[int], context: int, start: int, tokenizer: A
 
 
 def _decode(ids: list[int], tokenizer: Any) -> str:
-    text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False) if ids else ""
+    if not ids:
+        return ""
+    try:
+        text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    except Exception as error:  # as in `_asked`
+        raise InspectorError(
+            f"The tokenizer ({type(tokenizer).__name__}) has no text for the token ids {ids[:8]} "
+            f"({first_sentence(error)}): load the model with its own tokenizer."
+        ) from error
     return text

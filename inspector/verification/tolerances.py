@@ -38,6 +38,20 @@ def sum_rounding(dtype: torch.dtype, products: int) -> float:
     return unit + sum_unit * math.sqrt(products)
 
 
+def projection_tolerance(dtype: torch.dtype, d_model: int, number: float) -> float:
+    """Return how far a projected vector may be off when its products are summed in another order.
+
+    Args:
+        dtype: what the model computed it in.
+        d_model: the width of the attention input: so many products are summed.
+        number: the largest number of the vectors compared.
+
+    Returns:
+        The largest difference allowed.
+    """
+    return sum_rounding(dtype, d_model) * number
+
+
 def stage_tolerances(
     reference: AttentionTrace, info: LayerInfo, *, d_model: int, chained: bool
 ) -> dict[str, tuple[float, str]]:

@@ -179,12 +179,16 @@ def vectors(at: At) -> None:
         column_config={
             "first": st.column_config.NumberColumn("matrix · input", format="%.6f"),
             "model": st.column_config.NumberColumn("in the model", format="%.6f"),
-            "differing": st.column_config.NumberColumn("numbers that differ", help="By more than rounding allows."),
+            "differing": st.column_config.NumberColumn("numbers that differ", help="By more than verification allows."),
             "elements": st.column_config.NumberColumn("of"),
         },
     )
-    if table["differing"].any():
-        st.caption("Where numbers differ, this model does more than multiply: it adds a bias or normalises.")
+    if more := token_vectors.beyond_the_matrices(trace, at.layer):
+        st.caption(f"This layer does more than multiply: it {more}.")
+    elif table["differing"].any():
+        st.caption(
+            "Numbers differ by more than rounding, which this layer's description does not explain: see Verification."
+        )
     terms("query vector", "key vector", "value vector", "d_head")
 
 
