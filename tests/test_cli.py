@@ -203,9 +203,9 @@ def test_what_is_no_whole_number_is_said(run, capfd, arguments):
     assert capfd.readouterr().err.endswith(said)
 
 
-@pytest.mark.parametrize("prompt", ["", "  "])
-def test_an_empty_prompt(run, folder, prompt):
-    assert "The prompt is empty" in run("verify", folder, "--prompt", prompt).refused()
+@pytest.mark.parametrize(("prompt", "words"), [("", "The prompt is empty"), ("  ", "makes no token of this prompt")])
+def test_an_empty_prompt(run, folder, prompt, words):
+    assert words in run("verify", folder, "--prompt", prompt).refused()
 
 
 @pytest.mark.parametrize("command", [["verify"], ["capture", "--out", "never.safetensors"]])

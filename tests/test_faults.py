@@ -177,8 +177,8 @@ def test_a_full_disk_leaves_every_file_as_it_was(model, gguf, tmp_path):
 
 
 def test_places_where_no_file_can_be_made(tmp_path):
-    for path in (tmp_path / ("x" * 250), tmp_path):
-        with pytest.raises(InspectorError, match="could not be written") as caught, written_whole(path) as part:
+    for path, words in ((tmp_path / ("x" * 250), "could not be written"), (tmp_path, "is a folder: give the name")):
+        with pytest.raises(InspectorError, match=words) as caught, written_whole(path) as part:
             part.write_text("new")
         fuzz.one_sentence(caught.value)
     assert list(tmp_path.iterdir()) == []

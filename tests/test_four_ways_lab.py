@@ -135,7 +135,7 @@ def test_dropout_is_off_here_and_two_runs_are_equal(houston):
     assert found.elements == 30 * 8 * 64 * (9 + 3 + 3) + houston.last_logits.numel()
 
 
-def test_a_model_trained_with_dropout_says_so_and_drops_in_training_mode(tmp_path):
+def test_a_model_trained_with_dropout_says_so_and_drops_nothing_here(tmp_path):
     torch.manual_seed(0)
     model = tiny.load("grouped", tmp_path)
     model.model.config.attention_dropout = 0.25
@@ -145,7 +145,10 @@ def test_a_model_trained_with_dropout_says_so_and_drops_in_training_mode(tmp_pat
     found = dropout.at_inference(trace, 0)
     assert (found.rate, found.differing) == (0.25, 0)
     model.model.train()
-    assert dropout.at_inference(trace, 0).differing > 0  # a control: now it drops, and the count sees it
+    found = dropout.at_inference(trace, 0)
+    assert (found.training, found.differing) == (True, 0)  # runs are in eval mode, whatever mode the object is in
+    trace.stored[0].query[0, 0] += 1
+    assert dropout.at_inference(trace, 0).differing > 0  # a control: the count sees a difference
 
 
 def test_dropout_drops_with_probability_p_and_keeps_the_mean():

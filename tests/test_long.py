@@ -207,17 +207,6 @@ def test_rounded_vectors_are_computed_with_in_the_models_dtype_whatever_the_sour
         assert torch.equal(again.weights(2, 3), half.weights(2, 3))
 
 
-def test_files_that_name_the_dtype_in_their_source_alone_still_open(tmp_path):
-    half = tiny.load("grouped", tmp_path).trace(tiny.ids(50), precision="bfloat16")
-
-    def older(facts):
-        return {name: said for name, said in facts.items() if name != "dtype"}
-
-    again = inspector.open_trace(retold(half.save(tmp_path / "half.safetensors"), older))
-    assert torch.equal(again.weights(2, 3), half.weights(2, 3))
-    assert again.facts()["dtype"] == "float32"
-
-
 @pytest.mark.parametrize("dtype", [None, "float61", "bfloat16", "__doc__"])
 def test_a_rounded_trace_that_does_not_say_what_it_was_before_is_refused(tmp_path, dtype):
     half = tiny.load("grouped", tmp_path).trace(tiny.ids(50), precision="bfloat16")

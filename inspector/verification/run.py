@@ -88,7 +88,8 @@ def verify(
     steps = Steps(on_layer, len(trace.layers) + spliced + (control_steps(spliced=spliced) if controls else 0))
     checks, rounding = _stage_by_stage(trace, ours, steps)
     first = first_difference(checks)
-    frequencies, cause = _models_doing(model, trace, ours, first)
+    # Another checkpoint's config says nothing of this model's frequencies.
+    frequencies, cause = _models_doing(model, trace, ours, first) if checkpoint is None else ([], "")
     remarks += frequencies
     in_place, refusals = _in_place(model, trace, ours, steps) if spliced else (None, [])
     right = ours if checkpoint is None else model.reimplementation
