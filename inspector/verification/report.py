@@ -54,7 +54,7 @@ class VerificationReport(Report):
     """What `inspector.verify` found.
 
     `verdict` is one of:
-        "equal"         every stage held, spliced too, and every planted mistake was caught: `ok` is True here alone
+        "equal"         all that was run held: stages, and spliced and controls where asked for; `ok` is True here alone
         "different"     a stage, or the spliced model, differs by more than its tolerance, or the model itself is not
                         as its config says (`models_doing`)
         "less exact"    every stage held, but off float64 by more than twice what the library is
