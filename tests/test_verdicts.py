@@ -195,10 +195,12 @@ def test_frequencies_that_are_not_the_configs_are_named_by_size_alone(tmp_path):
     assert report.summary().startswith("The model's own inv_freq is not what its config says: off by up to 0.1 radians")
 
 
-def test_another_error_beside_rounded_frequencies_stays_the_reimplementations(tmp_path):
+def test_another_error_beside_rounded_frequencies_stays_the_reimplementations(tmp_path, monkeypatch):
     model = rounded(tmp_path, lambda m: m.half().float())
-    weight = model.reimplementation[1].projections.q_proj.weight
-    weight.data = weight.data * 1.1
+    layers = model.reimplementation
+    weight = layers[1].projections.q_proj.weight
+    weight.data = weight.data * 1.1  # a tensor of our own, where the model's was shared
+    monkeypatch.setattr(inspector.Model, "reimplementation", property(lambda self: layers))
     report = inspector.verify(model, tiny.ids(40), controls=False)
     assert report.summary().startswith("The reimplementation differs first at")
     assert any("as after .half()" in remark for remark in report.remarks)
