@@ -37,7 +37,8 @@ app: setup ## open the app on this machine (MODEL=name, folder or .gguf file to 
 	$(BIN)/attention-inspector app $(MODEL)
 
 # Mathematics, the server's parts, the plan of the code: files whose quick tests end within a second or two each.
-UNIT := attention background checkpoint docstrings hooked imports mask measures metrics pairs rope store tokens trace
+UNIT := attention background checkpoint docstrings head_scores imports maps mask rope score_breakdown store tokens \
+  torch_functions trace
 unit: setup ## run what ends in seconds, without a browser and the packaged model: for use while writing
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not browser and not packaged" $(UNIT:%=tests/test_%.py)
 

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from test_convert import write_gguf
+from test_gguf import write_gguf
 
 import inspector
 from inspector import InspectorError

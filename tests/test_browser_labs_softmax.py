@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_taken_away import Saved
+from test_downloads import Saved
 
 from inspector.learn import softmax, toy
 from inspector.views.softmax_page import page_of_softmax

@@ -21,11 +21,11 @@ from typing import Any
 
 import fuzz
 import pytest
-import test_hub
+import test_loading
 import tiny
 from loopback_hub import LoopbackHub
-from test_convert import write_gguf
-from test_hub import Client
+from test_gguf import write_gguf
+from test_loading import Client
 
 from inspector import InspectorError
 from inspector.files import written_whole
@@ -211,7 +211,7 @@ def test_killed_at_any_moment_it_is_whole_or_absent(model, gguf, tmp_path, what)
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("repositories")
     for name in ("stalls", "shared", "heals", "full"):
-        test_hub.save_model(root / "owner" / name)
+        test_loading.save_model(root / "owner" / name)
     return root
 
 

@@ -18,7 +18,7 @@ from browser_app import Visitor
 from safetensors import safe_open
 from screen_app import SCREENS, open_app, press
 from streamlit.testing.v1 import AppTest
-from test_taken_away import Saved, download, open_saved  # noqa: F401
+from test_downloads import Saved, download, open_saved  # noqa: F401
 
 import inspector
 from inspector import views
