@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import pictures
 from benchmarks.process import give_back, resident
-from benchmarks.ways import Run, Way, assert_equal, ids_of, kept_bytes, last_logits, make
+from benchmarks.ways import Run, Way, assert_equal, ids_of, stored_bytes, last_logits, make
 
 EQUAL_FIRST_UP_TO = 512  # tokens: of a longer prompt the timed results themselves are compared, which saves passes
 TIMED_UP_TO = 2048  # tokens
@@ -82,7 +82,7 @@ def once(way: Way, n: int) -> dict[str, Any]:
         n: tokens.
 
     Returns:
-        peak_bytes: by which the process grew; kept_bytes: that the result stores; seconds; logits: a hash of the last
+        peak_bytes: by which the process grew; stored_bytes: that the result stores; seconds; logits: a hash of the last
         token's; pictures: what those of a long prompt's capture cost.
     """
     import inspector
@@ -97,7 +97,7 @@ def once(way: Way, n: int) -> dict[str, Any]:
     result = run(ids)
     found: dict[str, Any] = {"seconds": time.perf_counter() - start, "peak_bytes": resident() - loaded}
     logits = last_logits(way, result)
-    found |= {"kept_bytes": kept_bytes(way, result), "logits": hashlib.sha256(logits.numpy().tobytes()).hexdigest()}
+    found |= {"stored_bytes": stored_bytes(way, result), "logits": hashlib.sha256(logits.numpy().tobytes()).hexdigest()}
     if way == "capture" and n > TIMED_UP_TO:
         found["pictures"] = pictures.measure(result, None, 3)
     return found

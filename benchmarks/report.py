@@ -167,8 +167,8 @@ def _forward(record: dict[str, Any]) -> list[str]:
             rows.append(
                 [
                     n, name, _seconds(taken), _ratio(taken, plain), large(peak["peak_bytes"]) if peak.get("peak_bytes")
-                    else "", _ratio(peak.get("peak_bytes"), plain_peak), large(peak["kept_bytes"])
-                    if peak.get("kept_bytes") else "", peak.get("failed", ""),
+                    else "", _ratio(peak.get("peak_bytes"), plain_peak), large(peak["stored_bytes"])
+                    if peak.get("stored_bytes") else "", peak.get("failed", ""),
                 ]
             )  # fmt: skip
     return [

@@ -189,7 +189,7 @@ def _close(name: str, found: Any, expected: Any, tolerance: float) -> None:
     assert apart <= tolerance, f"{name} differ by {apart:.2g}, more than {tolerance:.2g}"
 
 
-def kept_bytes(way: Way, result: Any) -> int:
+def stored_bytes(way: Way, result: Any) -> int:
     """Count the bytes of tensors that a result stores.
 
     Args:

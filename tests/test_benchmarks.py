@@ -12,7 +12,7 @@ from benchmarks import forward, loading, pages, pictures, report, verification
 from benchmarks.__main__ import _skip
 from benchmarks.bounds import Size, yardsticks
 from benchmarks.process import ROOT, available, measured
-from benchmarks.ways import TITLES, assert_equal, ids_of, kept_bytes, make, missing, needs
+from benchmarks.ways import TITLES, assert_equal, ids_of, stored_bytes, make, missing, needs
 from inspector.analysis import maps, thumbnails
 from inspector.ui.server.pictures import SAMPLE
 
@@ -78,8 +78,8 @@ def test_a_long_prompts_results_are_compared_as_they_are_timed(runs, ids, monkey
 def test_what_is_kept_is_what_the_sums_say(runs, ids, smollm):
     size = Size.of(smollm.model.config)
     last = 4 * size.vocabulary  # the trace also keeps the last token's logits
-    assert kept_bytes("capture", runs["capture"](ids)) == size.vectors(32) + last
-    assert kept_bytes("eager", runs["eager"](ids)) == size.all_weights(32)
+    assert stored_bytes("capture", runs["capture"](ids)) == size.vectors(32) + last
+    assert stored_bytes("eager", runs["eager"](ids)) == size.all_weights(32)
 
 
 def test_the_sums(smollm):
@@ -175,8 +175,8 @@ def test_a_verification_that_does_not_hold_is_not_timed(smollm, tiny_model, monk
 
 def test_a_process_of_its_own_tells_what_it_needed_and_what_was_wrong():
     found = measured("benchmarks.forward:once", way="capture", n=32)
-    assert found["kept_bytes"] == 32 * 115_200 + 4 * 49_152
-    assert found["peak_bytes"] > found["kept_bytes"]
+    assert found["stored_bytes"] == 32 * 115_200 + 4 * 49_152
+    assert found["peak_bytes"] > found["stored_bytes"]
     plain = found | {"logits": "another"}
     with pytest.raises(AssertionError, match="recording changed the logits"):
         forward.from_once({"plain": plain, "capture": found})

@@ -158,7 +158,7 @@ def test_no_more_is_kept_than_the_vectors(kind, tmp_path):
     vectors = [tensor for kept in trace.stored for tensor in (kept.query, kept.key, kept.value)]
     held = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in vectors}
     assert sum(held.values()) == sum(tensor.nbytes for tensor in vectors)
-    assert trace.nbytes == model.cost(tiny.ids(50)).kept_bytes
+    assert trace.nbytes == model.cost(tiny.ids(50)).stored_bytes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="huge pages are Linux's")

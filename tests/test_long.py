@@ -292,14 +292,14 @@ def test_one_name_and_a_dtype_of_torch_are_taken(tmp_path):
 @pytest.mark.packaged
 def test_costs_are_what_is_kept_and_refused_before_a_run(smollm, monkeypatch):
     lean = smollm.trace("Houston, we have a problem")
-    assert smollm.cost("Houston, we have a problem").kept_bytes == lean.nbytes
+    assert smollm.cost("Houston, we have a problem").stored_bytes == lean.nbytes
     keep = ("input", "output", "residual")
     kept = smollm.trace("Houston, we have a problem", keep=keep)
-    assert smollm.cost("Houston, we have a problem", keep=keep).kept_bytes == kept.nbytes
+    assert smollm.cost("Houston, we have a problem", keep=keep).stored_bytes == kept.nbytes
     long = smollm.cost([5] * 8192)
-    assert long.kept_bytes == pytest.approx(0.944e9, rel=1e-3)
+    assert long.stored_bytes == pytest.approx(0.944e9, rel=1e-3)
     assert "8,192 tokens: keeps 0.94 GB, needs about" in str(long)
-    assert smollm.cost([5] * 8192, precision="float16").kept_bytes == pytest.approx(0.472e9, rel=1e-3)
+    assert smollm.cost([5] * 8192, precision="float16").stored_bytes == pytest.approx(0.472e9, rel=1e-3)
     monkeypatch.setenv("ATTENTION_INSPECTOR_MEMORY_GB", "0.5")
     with pytest.raises(InspectorError, match=r'8,192 tokens .* may use 0.50 GB .*precision="float16" \(0.8'):
         smollm.trace([5] * 8192)
@@ -316,7 +316,7 @@ def test_cost_takes_what_trace_takes(tmp_path, monkeypatch):
     for changed in ({"generate": 5}, {"chat": True}, {"generate": 3, "chat": True, "keep": KEEP, "layers": [0]}):
         kept = model.trace("w4 w5", **changed)
         cost = model.cost("w4 w5", **changed)
-        assert (cost.tokens, cost.kept_bytes) == (kept.n, kept.nbytes)
+        assert (cost.tokens, cost.stored_bytes) == (kept.n, kept.nbytes)
     some, written = model.cost(tiny.ids(100)), model.cost(tiny.ids(100), generate=50)
     assert written.seconds > some.seconds
     assert written.peak_bytes > model.cost(tiny.ids(150)).peak_bytes  # the prompt's logits, all of them
@@ -330,8 +330,8 @@ def test_the_app_estimates_the_run_that_it_makes(tokens, tmp_path, monkeypatch):
     tiny.save("grouped", tmp_path)
     request = state.Request(str(tmp_path), " ".join(["w7"] * tokens), generate=3)
     found = traces.costs(request)
-    assert found.exact.kept_bytes == traces.trace(request).nbytes
-    assert found.half.kept_bytes == traces.trace(dataclasses.replace(request, precision="float16")).nbytes
+    assert found.exact.stored_bytes == traces.trace(request).nbytes
+    assert found.half.stored_bytes == traces.trace(dataclasses.replace(request, precision="float16")).nbytes
 
 
 @pytest.mark.parametrize("name", ["doge", "deepseek_v32", "bloom", "gpt_oss", "inkling2_text", "qwen4_exp_text"])
@@ -341,7 +341,7 @@ def test_costs_count_biases_tables_and_sinks(name, tmp_path):
     entry = types()[name]
     model = inspector.load(str(save(entry, tmp_path)))
     for options in ({}, {"keep": KEEP}, {"layers": [1], "keep": ("residual",)}, {"precision": "bfloat16"}):
-        assert model.cost(tiny.ids(60), **options).kept_bytes == model.trace(tiny.ids(60), **options).nbytes
+        assert model.cost(tiny.ids(60), **options).stored_bytes == model.trace(tiny.ids(60), **options).nbytes
     kept = model.passes.probed.layers[0]
     assert kept.pair or kept.token or kept.sinks or kept.sinks_token
 
@@ -435,7 +435,7 @@ def test_visitors_read_what_they_can_do(long_request, monkeypatch):
     between = (whole.peak_bytes + half.peak_bytes) / 2e9
     for limit, buttons, step in (
         (between, {"run_long_half"}, "shorten the prompt. With its vectors rounded it fits."),
-        (half.kept_bytes / 1e9, set(), "shorten the prompt."),
+        (half.stored_bytes / 1e9, set(), "shorten the prompt."),
     ):
         monkeypatch.setenv(MEMORY_VARIABLE, str(limit))
         shared.shared_store().results.drop("costs")

@@ -32,20 +32,20 @@ TIMED = 256  # tokens of the timed pass
 class Cost:
     """What one run takes; printed, it is one sentence.
 
-    tokens: of the prompt, with those that the model is to write. kept_bytes: what the trace will store. peak_bytes:
+    tokens: of the prompt, with those that the model is to write. stored_bytes: what the trace will store. peak_bytes:
     the most that the run needs at once above the loaded model, what is stored included. seconds: of the run, roughly
     (None: not asked for).
     """
 
     tokens: int
-    kept_bytes: int
+    stored_bytes: int
     peak_bytes: int
     seconds: float | None
 
     def __str__(self) -> str:
         took = "" if self.seconds is None else f", takes roughly {_duration(self.seconds)}"
         return (
-            f"{self.tokens:,} token{'' if self.tokens == 1 else 's'}: keeps {_size(self.kept_bytes)}, needs about "
+            f"{self.tokens:,} token{'' if self.tokens == 1 else 's'}: keeps {_size(self.stored_bytes)}, needs about "
             f"{_size(self.peak_bytes)} while it runs{took}."
         )
 

@@ -92,7 +92,7 @@ def _asks_first(asked: state.Request) -> bool:
             if not found.refused:
                 st.button("Run it", type="primary", key="run_long", on_click=state.agree)
             if found.half is not None:
-                label = f"Run it with vectors rounded to float16 ({found.half.kept_bytes / 1e9:.2f} GB)"
+                label = f"Run it with vectors rounded to float16 ({found.half.stored_bytes / 1e9:.2f} GB)"
                 st.button(label, key="run_long_half", on_click=state.agree, args=("float16",))
     return True
 
