@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import pictures
 from benchmarks.process import give_back, resident
-from benchmarks.ways import Run, Way, assert_equal, ids_of, stored_bytes, last_logits, make
+from benchmarks.ways import Run, Way, assert_equal, ids_of, last_logits, make, stored_bytes
 
 EQUAL_FIRST_UP_TO = 512  # tokens: of a longer prompt the timed results themselves are compared, which saves passes
 TIMED_UP_TO = 2048  # tokens

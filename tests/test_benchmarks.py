@@ -12,7 +12,7 @@ from benchmarks import forward, loading, pages, pictures, report, verification
 from benchmarks.__main__ import _skip
 from benchmarks.bounds import Size, yardsticks
 from benchmarks.process import ROOT, available, measured
-from benchmarks.ways import TITLES, assert_equal, ids_of, stored_bytes, make, missing, needs
+from benchmarks.ways import TITLES, assert_equal, ids_of, make, missing, needs, stored_bytes
 from inspector.analysis import maps, thumbnails
 from inspector.ui.server.pictures import SAMPLE
 

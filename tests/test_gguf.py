@@ -38,11 +38,20 @@ print(gguf_conversion.converted(Path(sys.argv[1]), Path(sys.argv[2]), name="tiny
 """
 
 
-def write_gguf(path: Path, *, leave_out: str = "", architecture: str = "llama", merge: str = "a b") -> Path:
+def write_gguf(
+    path: Path,
+    *,
+    leave_out: str = "",
+    architecture: str = "llama",
+    merge: str = "a b",
+    keys: dict[str, float | int | bool | str] | None = None,
+    tensors: dict[str, np.ndarray] | None = None,
+    parts: int = 1,
+) -> Path:
     """A random one-layer Llama with a byte-level vocabulary of 259 tokens, as llama.cpp writes it."""
     rng, width, hidden, vocabulary = np.random.default_rng(0), 32, 64, 259
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    writer = gguf.GGUFWriter(path, architecture)
+    writer = gguf.GGUFWriter(path, architecture, split_max_tensors=0 if parts == 1 else -(-11 // parts))
     writer.add_name("tiny")
     writer.add_context_length(128)
     writer.add_embedding_length(width)
@@ -52,10 +61,14 @@ def write_gguf(path: Path, *, leave_out: str = "", architecture: str = "llama", 
     writer.add_head_count_kv(2)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(50000.0)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([*letters, "ab", "<|start|>", "<|end|>"])
-    writer.add_token_types([1] * 257 + [3, 3])
-    writer.add_token_merges([merge])
+    for key, value in (keys or {}).items():
+        add = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
+        add[type(value)](f"{architecture}.{key}", value)
+    if leave_out != "tokenizer":
+        writer.add_tokenizer_model("gpt2")
+        writer.add_token_list([*letters, "ab", "<|start|>", "<|end|>"])
+        writer.add_token_types([1] * 257 + [3, 3])
+        writer.add_token_merges([merge])
     writer.add_bos_token_id(257)
     writer.add_eos_token_id(258)
     writer.add_chat_template("{{ messages[0]['content'] }}")
@@ -81,6 +94,8 @@ def write_gguf(path: Path, *, leave_out: str = "", architecture: str = "llama", 
         else:
             kind = gguf.GGMLQuantizationType.Q8_0
             writer.add_tensor(f"{name}.weight", gguf.quantize(values, kind), raw_dtype=kind)
+    for name, values in (tensors or {}).items():
+        writer.add_tensor(name, values.astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -239,7 +254,9 @@ def test_files_that_cannot_be_converted(tiny: Path, tmp_path: Path) -> None:
         assert f"could not read cut.gguf ({size:,} bytes)" in refusal(cut)
     other.write_bytes(b"PK\x03\x04")
     assert "starts with b'PK\\x03\\x04' instead of b'GGUF'" in refusal(other)
-    assert "architecture gptneox is not supported" in refusal(write_gguf(other, architecture="gptneox"))
+    assert "a model of the architecture 'gptneox', which transformers" in refusal(
+        write_gguf(other, architecture="gptneox")
+    )
     assert "its tokenizer: " in refusal(write_gguf(other, merge="b c"))
     missing = refusal(write_gguf(other, leave_out="blk.0.attn_k"))
     assert "lacks 1 of the model's weights (model.layers.0.self_attn.k_proj.weight)" in missing

@@ -21,11 +21,19 @@ import filelock
 from inspector.errors import InspectorError
 from inspector.files import flush
 from inspector.loading.folder_checks import broken_safetensors
-from inspector.loading.gguf_reading import parsed_once, read_with_library, refuse_what_is_no_gguf
+from inspector.loading.gguf_metadata import complete_config
+from inspector.loading.gguf_reading import (
+    metadata,
+    parsed_once,
+    parts_of,
+    read_with_library,
+    refuse_what_is_no_gguf,
+    why_unreadable,
+)
 from inspector.loading.quiet_library import library_lock, quiet
-from inspector.text import Progress, first_sentence, no_progress
+from inspector.text import Progress, no_progress
 
-FORMAT = 1  # raise it when the folders written by older versions must be written again
+FORMAT = 2  # raise it when the folders written by older versions must be written again
 MANIFEST = "converted.json"
 SMALL = 16 * 2**20  # files up to this size are hashed at every opening: 5 ms for a tokenizer, 0.4 s for the weights
 WAIT = 900.0  # seconds to wait for another process's conversion; one of 8 GB takes a few minutes
@@ -123,6 +131,19 @@ def damage(folder: Path, *, thorough: bool = False) -> str | None:
     return None
 
 
+def unread_keys(folder: Path) -> str:
+    """Return the sentence on keys of the GGUF file that nobody reads, for a folder that `converted` returned.
+
+    Args:
+        folder: what `converted` returned.
+
+    Returns:
+        The sentence; empty where every key is read.
+    """
+    said: str = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["unread"]
+    return said
+
+
 def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
     """Read `gguf` with the library and write `part`, flushed to the disk, the manifest last."""
     from safetensors import SafetensorError
@@ -135,12 +156,9 @@ def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
         try:
             model, tokenizer, loading_info = read_with_library(gguf)
         except Exception as error:  # a damaged file ends in errors of any kind
-            raise InspectorError(
-                f"The library could not read {gguf.name} ({gguf.stat().st_size:,} bytes): "
-                f"{first_sentence(error)}; the file may be cut short (compare its size with its source's), "
-                "or hold a model that is no causal language model the installed transformers knows."
-            ) from error
-    refuse_unread_weights(gguf.name, loading_info)
+            raise InspectorError(why_unreadable(gguf, error)) from error
+        refuse_unread_weights(gguf.name, loading_info)
+        unread = complete_config(model.config, *metadata(gguf, model))
     # A GGUF-loaded model refuses to be saved while it remembers that; its weights are plain by now.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -157,6 +175,7 @@ def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
     manifest = {
         "format": FORMAT,
         "name": name,
+        "unread": unread,
         "source": {"file": str(gguf), "size": gguf.stat().st_size, "mtime_ns": gguf.stat().st_mtime_ns},
         "written_by": {package: importlib.metadata.version(package) for package in ("transformers", "gguf")},
         "files": {str(p.relative_to(part)): {"size": p.stat().st_size, "sha256": _sha256(p)} for p in files},
@@ -189,8 +208,9 @@ def _only_one(lock_file: Path, say: Progress) -> Iterator[None]:
 
 def _key(gguf: Path, identity: str | None) -> str:
     """Return twelve characters for this file as this version of the library reads it; a later one may differ."""
-    stat = gguf.stat()
-    identity = identity or f"{gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    identity = identity or " ".join(
+        f"{part.resolve()} {part.stat().st_size} {part.stat().st_mtime_ns}" for part in parts_of(gguf)
+    )
     library = ".".join(importlib.metadata.version("transformers").split(".")[:2])
     return hashlib.sha256(f"{FORMAT} {library} {identity}".encode()).hexdigest()[:12]
 

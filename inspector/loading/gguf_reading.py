@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from inspector.errors import InspectorError
-from inspector.text import Progress
+from inspector.text import Progress, few, first_sentence
+
+PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
+FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
 
 def refuse_what_is_no_gguf(path: Path) -> None:
@@ -21,6 +25,85 @@ def refuse_what_is_no_gguf(path: Path) -> None:
             f"{path.name} is not a GGUF file: it starts with {start!r} instead of b'GGUF'; give the path of "
             "a GGUF file, or of a folder with config.json and safetensors."
         )
+
+
+def parts_of(gguf: Path) -> list[Path]:
+    """Return the files that a GGUF model stands in, the first one first: one, or as many as its name says.
+
+    Args:
+        gguf: the file, or any of the files of a model that was split.
+
+    Returns:
+        Paths in the same folder.
+
+    Raises:
+        InspectorError: a part is missing.
+    """
+    named = PART.fullmatch(gguf.name)
+    if named is None:
+        return [gguf]
+    parts = [gguf.with_name(f"{named[1]}-{part:05}-of-{named[3]}.gguf") for part in range(1, int(named[3]) + 1)]
+    missing = [part.name for part in parts if not part.exists()]
+    if missing:
+        raise InspectorError(
+            f"{gguf.name} is one of {len(parts)} parts of a model, and {few(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not beside it: put all parts into one folder."
+        )
+    return parts
+
+
+def why_unreadable(gguf: Path, error: Exception) -> str:
+    """Say why the library could not read a GGUF file: what the file lacks if it is whole, else that it may not be.
+
+    Args:
+        gguf: the file.
+        error: what the library raised.
+
+    Returns:
+        A sentence with the next step.
+    """
+    import transformers
+    from gguf import GGUFReader
+
+    said = f"The library could not read {gguf.name} ({gguf.stat().st_size:,} bytes): {first_sentence(error)}"
+    try:
+        fields = GGUFReader(gguf).fields
+        architecture = str(fields["general.architecture"].contents())
+    except Exception:  # a damaged file ends in errors of any kind
+        return f"{said}; the file may be cut short (compare its size with its source's)."
+    if "is not supported" in said:
+        return (
+            f"{gguf.name} holds a model of the architecture '{architecture}', which transformers "
+            f"{transformers.__version__} does not read from GGUF: give the model's safetensors folder or its hub id."
+        )
+    if "tokenizer.ggml.model" not in fields:
+        return (
+            f"{gguf.name} holds no tokenizer (no key tokenizer.ggml.model): give the model's safetensors folder or its "
+            "hub id, or a GGUF file made with its tokenizer."
+        )
+    return f"{said}; give the model's safetensors folder or its hub id."
+
+
+def metadata(gguf: Path, model: Any) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Return what a GGUF file says beside its weights; call it where `parsed_once` holds.
+
+    Args:
+        gguf: the file.
+        model: the library's model of it.
+
+    Returns:
+        Its keys and values; its factors of rotary frequencies by name; names of tensors that the model has no place
+        for, without these.
+    """
+    import gguf as package
+    from transformers import modeling_gguf_pytorch_utils as library
+
+    reader = package.GGUFReader(str(gguf))
+    keys = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("tokenizer.")}
+    processor = library.TENSOR_PROCESSORS.get(keys["general.architecture"], library.TensorProcessor)
+    places = library.get_gguf_hf_weights_map(model, processor(config=model.config.to_dict()))
+    factors = {tensor.name: tensor.data for tensor in reader.tensors if tensor.name in FACTORS}
+    return keys, factors, [t.name for t in reader.tensors if t.name not in places and t.name not in FACTORS]
 
 
 def read_with_library(gguf: Path) -> tuple[Any, Any, Mapping[str, Any]]:
@@ -69,7 +152,14 @@ def parsed_once(gguf: Path, say: Progress) -> Iterator[None]:
     import numpy as np
     from transformers import modeling_gguf_pytorch_utils as library
 
-    class Reader(package.GGUFReader):  # type: ignore[misc,unused-ignore]
+    one_file: Any = package.GGUFReader
+
+    class Reader(one_file):  # type: ignore[misc]
+        def __init__(self, path: str, mode: str = "r") -> None:
+            super().__init__(path, mode)
+            for part in parts_of(Path(path))[1:]:  # the first part has all keys, each part some tensors
+                self.tensors += one_file(part).tensors
+
         @property
         def data(self) -> Any:
             return self._plain

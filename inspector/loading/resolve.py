@@ -9,6 +9,7 @@ from inspector.files import cache_dir
 from inspector.loading import gguf_conversion
 from inspector.loading.download import from_hub
 from inspector.loading.folder_checks import refuse_unreadable
+from inspector.loading.gguf_reading import parts_of
 from inspector.loading.mistaken_names import refuse_folder_above, refuse_mistaken_name, refuse_part_of_model
 from inspector.loading.packaged import packaged_source
 from inspector.loading.source import PACKAGED, Source, refuse_missing, written_as_path
@@ -64,10 +65,11 @@ def find_model(
         return Source("folder", name, where, None, f"The weights are read from the folder {where}{wins}.")
     if path.is_file():
         refuse_part_of_model(path)
-        folder = gguf_conversion.converted(path, cache_dir() / "models", name=path.stem, progress=say)
+        first = parts_of(path)[0]
+        folder = gguf_conversion.converted(first, cache_dir() / "models", name=first.stem, progress=say)
         refuse_unreadable(folder, name)
         note = f"The weights are the library's float32 reading of the GGUF file {path.name}."
-        return Source("gguf", name, folder, None, note)
+        return Source("gguf", name, folder, None, note, remark=gguf_conversion.unread_keys(folder))
     refuse_missing(name)
     refuse_mistaken_name(name)
     return from_hub(name, revision, token or None, say, trust_remote_code=trust_remote_code)

@@ -26,6 +26,7 @@ class Source:
         folder: holds config.json and the safetensors files; None for a model given as an object in memory.
         revision: a hub model's commit hash, else None.
         note: one sentence on where the numbers come from.
+        remark: what a reader of a report should know of them; empty where there is nothing.
     """
 
     kind: Kind
@@ -33,6 +34,7 @@ class Source:
     folder: Path | None
     revision: str | None
     note: str
+    remark: str = ""
 
 
 def written_as_path(name: str) -> bool:

@@ -101,10 +101,10 @@ class Model:
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
-        """What a reader of this model's numbers should know: a tokenizer that is not the one of the folder's file."""
+        """What a reader of this model's numbers should know: another tokenizer than the file's, keys not read."""
         folder = self.source.folder
-        remark = "" if folder is None else tokenizer_remark(self.tokenizer, folder)
-        return (remark,) if remark else ()
+        of_tokenizer = "" if folder is None else tokenizer_remark(self.tokenizer, folder)
+        return tuple(remark for remark in (of_tokenizer, self.source.remark) if remark)
 
     @property
     def sizes(self) -> ModelSizes:

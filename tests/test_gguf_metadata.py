@@ -1,0 +1,136 @@
+"""What a GGUF file says of attention beside its weights: read, or harmless, or named, or refused; never lost."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_gguf import write_gguf
+
+import inspector
+
+HEAD = 8  # of write_gguf's model: 32 numbers in 4 heads
+PLAIN = 50000.0 ** (-torch.arange(0, HEAD, 2, dtype=torch.float64) / HEAD)  # its frequencies without scaling
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTENTION_INSPECTOR_CACHE", str(tmp_path / "cache"))
+
+
+def frequencies(model: inspector.Model) -> torch.Tensor:
+    return model.model.model.rotary_emb.inv_freq.double()
+
+
+def llama3_factors(factor: float, original: int) -> torch.Tensor:
+    """Llama 3's factors written out, as its paper's code has them."""
+    found = []
+    for frequency in PLAIN.tolist():
+        length = 2 * math.pi / frequency
+        smooth = (original / length - 1) / 3
+        found.append(
+            1 if length < original / 4 else factor if length > original else 1 / ((1 - smooth) / factor + smooth)
+        )
+    return torch.tensor(found, dtype=torch.float64)
+
+
+ODD = torch.tensor([1.0, 1.5, 2.25, 7.0], dtype=torch.float64)
+SCALED = {
+    "linear": ({"rope.scaling.type": "linear", "rope.scaling.factor": 8.0}, None, 8.0),
+    "linear, by its older key": ({"rope.scale_linear": 4.0}, None, 4.0),
+    "llama 3.1's factors": ({}, llama3_factors(8.0, 8192), llama3_factors(8.0, 8192)),
+    "llama 3.2's factors": ({}, llama3_factors(32.0, 8192), llama3_factors(32.0, 8192)),
+    "another length's":
+        ({"rope.scaling.original_context_length": 64}, llama3_factors(8.0, 64), llama3_factors(8.0, 64)),
+    "factors of no formula": ({}, ODD, ODD),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SCALED)
+def test_scaled_frequencies_reach_the_model_and_are_verified(case: str, tmp_path: Path) -> None:
+    keys, factors, divided = SCALED[case]
+    tensors = None if factors is None else {"rope_freqs.weight": factors.numpy()}
+    model = inspector.load(str(write_gguf(tmp_path / "scaled.gguf", keys=keys, tensors=tensors)))
+    torch.testing.assert_close(frequencies(model), PLAIN / divided, rtol=3e-6, atol=0)
+    report = inspector.verify(model, list(range(40)), controls=case == "llama 3.2's factors")
+    assert (report.ok, report.verdict) == (True, "equal")
+    assert model.remarks == ()
+
+
+def test_yarn_reaches_the_model_with_its_own_betas(tmp_path: Path) -> None:
+    keys = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 32,
+            "rope.scaling.yarn_beta_fast": 16.0, "rope.scaling.attn_factor": 0.5}  # fmt: skip
+    model = inspector.load(str(write_gguf(tmp_path / "yarn.gguf", keys=keys)))
+    read = model.model.config.rope_parameters
+    assert (read["rope_type"], read["factor"], read["beta_fast"]) == ("yarn", 4.0, 16.0)
+    assert read["original_max_position_embeddings"] == 32
+    assert model.model.model.rotary_emb.attention_scaling == pytest.approx(0.5 * (0.1 * math.log(4) + 1))
+    assert inspector.verify(model, list(range(40)), controls=False).ok
+
+
+def test_factors_for_short_and_long_prompts_both_reach_the_model(tmp_path: Path) -> None:
+    factors = {"rope_factors_short.weight": np.full(4, 1.25), "rope_factors_long.weight": np.array([1.0, 2, 3, 4])}
+    keys = {"rope.scaling.original_context_length": 32}
+    model = inspector.load(str(write_gguf(tmp_path / "long.gguf", keys=keys, tensors=factors)))
+    read = model.model.config.rope_parameters
+    assert (read["short_factor"], read["long_factor"]) == ([1.25] * 4, [1.0, 2.0, 3.0, 4.0])
+    assert read["attention_factor"] == pytest.approx(math.sqrt(1 + math.log(4) / math.log(32)))
+    for length in (20, 60):
+        assert inspector.verify(model, list(range(length)), controls=False).ok
+
+
+REFUSED = {
+    "both ways": ({"attention.causal": False}, {}, "attention.causal = False"),
+    "clamped": ({"attention.clamp_kqv": 8.0}, {}, "attention.clamp_kqv = 8.0"),
+    "another scale": ({"attention.scale": 0.5}, {}, "attention.scale = 0.5"),
+    "soft-capped": ({"attn_logit_softcapping": 50.0}, {}, "attn_logit_softcapping = 50.0"),
+    "windowed": ({"attention.sliding_window": 16}, {}, "attention.sliding_window = 16"),
+    "an unknown scaling": ({"rope.scaling.type": "spiral"}, {}, "rope.scaling.type = spiral"),
+    "biases": ({}, {"blk.0.attn_q.bias": np.ones(32)}, "blk.0.attn_q.bias"),
+    "sinks": ({}, {"blk.0.attn_sinks.weight": np.ones(4)}, "blk.0.attn_sinks.weight"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_the_librarys_class_cannot_do_is_refused_by_name(case: str, tmp_path: Path) -> None:
+    keys, tensors, name = REFUSED[case]
+    with pytest.raises(inspector.InspectorError) as refused:
+        inspector.load(str(write_gguf(tmp_path / "refused.gguf", keys=keys, tensors=tensors)))
+    assert name in str(refused.value)
+    assert "safetensors folder or its hub id" in str(refused.value)
+
+
+def test_what_the_class_does_anyway_is_read(tmp_path: Path) -> None:
+    keys = {"attention.causal": True, "attention.scale": HEAD**-0.5, "attention.key_length": HEAD,
+            "attention.value_length": HEAD, "rope.scaling.type": "none"}  # fmt: skip
+    assert inspector.load(str(write_gguf(tmp_path / "usual.gguf", keys=keys))).remarks == ()
+
+
+def test_a_key_that_nobody_reads_is_named_in_the_report(tmp_path: Path) -> None:
+    keys = {"attention.magnet": 3.0, "rope.wobble": True}
+    model = inspector.load(str(write_gguf(tmp_path / "odd.gguf", keys=keys)))
+    said = "Nothing here reads these keys of the file: attention.magnet = 3.0, rope.wobble = True."
+    assert model.remarks == (said,)
+    assert said in inspector.verify(model, [1, 2, 3], controls=False).remarks
+
+
+def test_a_split_file_is_read_whole_by_any_of_its_parts(tmp_path: Path) -> None:
+    whole = inspector.load(str(write_gguf(tmp_path / "whole.gguf"))).model.state_dict()
+    write_gguf(tmp_path / "split.gguf", parts=3)
+    parts = sorted(tmp_path.glob("split-*.gguf"))
+    assert len(parts) >= 3
+    for part in (parts[0], parts[1], parts[-1]):
+        read = inspector.load(str(part)).model.state_dict()
+        assert all(torch.equal(whole[name], read[name]) for name in whole)
+    parts[1].unlink()
+    with pytest.raises(inspector.InspectorError, match=f"{parts[1].name} is not beside it: put all parts"):
+        inspector.load(str(parts[0]))
+
+
+def test_a_whole_file_without_tokenizer_is_not_called_cut(tmp_path: Path) -> None:
+    with pytest.raises(inspector.InspectorError, match="holds no tokenizer") as refused:
+        inspector.load(str(write_gguf(tmp_path / "bare.gguf", leave_out="tokenizer")))
+    assert "cut short" not in str(refused.value)
