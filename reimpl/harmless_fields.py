@@ -49,7 +49,8 @@ HARMLESS = {
     "norm_type", "normalization_function", "num_ln_in_parallel_attn",
     "use_post_norm", "use_sandwich_norm", "gated_norm_rank", "use_parallel_residual", "parallel_attn",
     "classifier_activation", "decoder_bias", "final_logit_softcapping", "logits_soft_cap", "logit_scale",
-    "logits_scaling", "lm_head_multiplier", "output_multiplier", "embedding_multiplier", "residual_multiplier",
+    "logits_scaling", "lm_head_multiplier", "lm_head_bias", "output_multiplier", "embedding_multiplier",
+    "residual_multiplier",
     "attention_in_multiplier", "attention_out_multiplier", "residual_gate_temperature", "embedding_scale",
     "embedding_size", "type_vocab_size", "dim_model_base", "scale_depth", "scale_emb", "n_ctx", "hidden_dropout",
     "hidden_dropout_prob", "resid_pdrop", "embd_pdrop", "emb_pdrop", "residual_dropout", "embedding_dropout",
@@ -73,7 +74,15 @@ HARMLESS_STARTS = (
     "prefix_", "summary_", "shared_experts_", "ngram_", "ple_", "aligner_", "resampler_",
     "learnable_sink_init", "share_expert", "initializer_", "embedding_initializer",
 )  # fmt: skip
-HARMLESS_ENDS = ("_token_id", "_loss_coef", "_bos_id", "_eos_id", "_init_variance_scale", "_multipliers")
+HARMLESS_ENDS = (
+    "_token_id",
+    "_token_index",
+    "_loss_coef",
+    "_bos_id",
+    "_eos_id",
+    "_init_variance_scale",
+    "_multipliers",
+)
 
 
 def harmless(name: str) -> bool:

@@ -49,7 +49,7 @@ def test_what_the_class_never_reads_is_named_and_changes_nothing(name, tmp_path)
 
 LINEAR = {"rope_type": "linear", "factor": 2.0}
 BESIDE = {
-    "the base too": ("grouped", {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}, "rope_scaling": LINEAR}),
+    "the base too": ("grouped", {"rope_parameters": {"rope_theta": 5e5}, "rope_scaling": LINEAR}),
     "its own base": ("qwen3", {"rope_scaling": {**LINEAR, "rope_theta": 777.0}}),
     "another rule": ("linear", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}),
     "a base beside both": ("mistral", {"rope_theta": 321.0, "rope_scaling": LINEAR}),

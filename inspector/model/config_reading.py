@@ -28,7 +28,7 @@ from reimpl.spec import CheckpointError
 
 # The library's code for attention that all models share.
 SHARED = (
-    "transformers.masking_utils", "transformers.modeling_rope_utils", "transformers.integrations.sdpa_attention",
+    "transformers.modeling_rope_utils", "transformers.masking_utils", "transformers.integrations.sdpa_attention",
     "transformers.cache_utils",
 )  # fmt: skip
 
@@ -39,7 +39,11 @@ ROPE_FIELDS = ("rope_parameters", "rope_scaling", "rope_theta", PART)
 
 # Read by the shared code for any model, but to any effect only where the model's own code asks for it: a mask for
 # sliding or chunked layers; RoPE's plain rule for a part of each head.
-OWN_CODE_DECIDES = {"layer_types", "sliding_window", "attention_chunk_size"}
+OWN_CODE_DECIDES = {
+    "layer_types": "layer_types",
+    "sliding_window": "create_sliding_window_causal_mask",
+    "attention_chunk_size": "create_chunked_causal_mask",
+}
 PLAIN_RULES = {"default", "mrope"}
 
 
@@ -111,7 +115,9 @@ def class_reading(model: PreTrainedModel, *configs: Mapping[str, Any]) -> ClassR
     if None in own or None in shared:
         return ClassReading(defaults=defaults)
     own_names = frozenset[str]().union(*(code.names for code in own if code))
-    read = own_names.union(*(code.names for code in shared if code)) - (OWN_CODE_DECIDES - own_names)
+    read = own_names.union(*(code.names for code in shared if code)) - {
+        field for field, asking in OWN_CODE_DECIDES.items() if not own_names & {field, asking}
+    }
     rules = {
         value for name, _, value in _numbers({"": object_part.to_dict().get("rope_parameters")}) if name == "rope_type"
     }
@@ -144,12 +150,17 @@ def _code(place: str) -> Code | None:
         return None
     names: set[str] = set()
     defaults: dict[str, Any] = {}
+    # There self is no config.
+    layers = place in SHARED[1:] or (place.startswith("transformers.models.") and ".modeling_" in place)
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            names.add(node.attr)
+            if not layers or "config" in ast.unparse(node.value):
+                names.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             names.add(node.value)  # getattr(config, "name"), kwargs.pop("name"); whole sentences do no harm
-        elif isinstance(node, ast.FunctionDef):
+        elif isinstance(node, ast.FunctionDef) and not layers:
             names |= {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
             found = [each.value for each in node.args[1:] if isinstance(each, ast.Constant)]
@@ -163,7 +174,7 @@ def _remarks(file: Mapping[str, Any], model: PreTrainedModel, by_class: ClassRea
     _, part = family_of(file)
     config = text_config(model)
     kind = type(config).__name__
-    if contradicted := list(_contradicted(part, config.to_dict())):
+    if contradicted := list(_contradicted(part, config.to_dict(), rope_alone=same)):
         yield f"config.json is not all heeded by the library's {kind}: {'; '.join(contradicted)}."
     elif not same:
         yield f"The model's {kind} is not what config.json says: what the model has was taken."
@@ -179,14 +190,16 @@ def _says_something(name: str, value: Any) -> bool:
     return not harmless(name) and value not in (None, False, "", [], {}) and (name, value) != (PART, 1.0)
 
 
-def _contradicted(part: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
-    """Name the numbers of a file that the library's object has with other values."""
+def _contradicted(part: Mapping[str, Any], config: Mapping[str, Any], *, rope_alone: bool) -> Iterator[str]:
+    """Name the numbers of a file that the library's object has with other values: RoPE's, or any."""
     said: dict[str, list[Any]] = {}
     for name, _, value in _numbers({name: config.get(name) for name in ROPE_FIELDS}):
         said.setdefault(name, []).append(value)
     for name, place, value in _numbers({name: part.get(name) for name in ROPE_FIELDS}):
         if name in said and value not in said[name]:
             yield f"it says {place} {value}, the model has {' and '.join(map(str, said[name]))}"
+    if rope_alone:
+        return
     for name in sorted(part.keys() & config.keys() - set(ROPE_FIELDS)):
         if isinstance(part[name], bool | int | float) and part[name] != config[name] and not harmless(name):
             yield f"it says {name} {part[name]}, the model has {config[name]}"
