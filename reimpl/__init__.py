@@ -6,7 +6,7 @@ stages = layers[0].stages(attention_input)   # every query, key, value, weight a
 """
 
 from reimpl.attention import AttentionTrace, CausalSelfAttention
-from reimpl.checkpoint import build_layers, load_layers
+from reimpl.checkpoint import build_layers, load_layers, read_config
 from reimpl.spec import AttentionSpec, CheckpointError, UnsupportedError
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "UnsupportedError",
     "build_layers",
     "load_layers",
+    "read_config",
 ]

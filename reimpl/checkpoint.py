@@ -18,6 +18,7 @@ from torch import Tensor
 from reimpl.attention import CausalSelfAttention
 from reimpl.families import family_of
 from reimpl.families.family import Family, Place
+from reimpl.harmless_fields import UNKNOWN_CLASS, ClassReading
 from reimpl.spec import AttentionSpec, CheckpointError
 
 
@@ -27,6 +28,8 @@ def load_layers(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     known: Collection[str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    by_class: ClassReading = UNKNOWN_CLASS,
 ) -> list[CausalSelfAttention]:
     """Load every attention layer of a checkpoint, in order, ready for inference.
 
@@ -36,6 +39,8 @@ def load_layers(
         device: where they are put.
         known: the names of the tensors that a model of this config has, where that is known from elsewhere: others may
             stand in its attention modules unread. None: every tensor there must be read.
+        config: what to read instead of the folder's config.json.
+        by_class: how the library's class reads the config, where that is known.
 
     Returns:
         The layers.
@@ -45,7 +50,14 @@ def load_layers(
         UnsupportedError: the config asks for something that is not modelled.
     """
     folder = Path(folder)
-    return build_layers(read_config(folder), TensorFiles(folder), dtype=dtype, device=device, known=known)
+    return build_layers(
+        read_config(folder) if config is None else config,
+        TensorFiles(folder),
+        dtype=dtype,
+        device=device,
+        known=known,
+        by_class=by_class,
+    )
 
 
 def build_layers(
@@ -56,6 +68,7 @@ def build_layers(
     device: torch.device | str = "cpu",
     known: Collection[str] | None = None,
     only: str | None = None,
+    by_class: ClassReading = UNKNOWN_CLASS,
 ) -> list[CausalSelfAttention]:
     """Build the layers from a config and any mapping of tensor names to tensors, such as a state dict in memory.
 
@@ -67,6 +80,7 @@ def build_layers(
         known: the names of the tensors that a model of this config has, where that is known from elsewhere: others may
             stand in its attention modules unread. None: every tensor there must be read.
         only: the `place` of the one layer to build; None: all.
+        by_class: how the library's class reads the config, where that is known.
 
     Returns:
         The layers, in order.
@@ -76,10 +90,28 @@ def build_layers(
         UnsupportedError: the config asks for something that is not modelled.
     """
     family, config = family_of(config)
-    specs = family.specs(config)
+    specs = family.specs(config, by_class)
     where = find_prefix(next(iter(specs)), tensors)
     wanted = {place: spec for place, spec in specs.items() if only in (None, place[-1])}
     return [_layer(family, spec, where, place, tensors, dtype, device, known) for place, spec in wanted.items()]
+
+
+def attention_specs(config: Mapping[str, Any], by_class: ClassReading = UNKNOWN_CLASS) -> dict[Place, AttentionSpec]:
+    """Read what every attention layer of a config is, without its weights.
+
+    Args:
+        config: config.json as a dict.
+        by_class: how the library's class reads it, where that is known.
+
+    Returns:
+        The spec of each layer by its place.
+
+    Raises:
+        CheckpointError: a field is missing or has an impossible value.
+        UnsupportedError: the config asks for something that is not modelled.
+    """
+    family, config = family_of(config)
+    return family.specs(config, by_class)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

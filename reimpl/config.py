@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from reimpl.choices import RopeRule
+from reimpl.harmless_fields import UNKNOWN_CLASS, ClassReading, harmless
 from reimpl.spec import CheckpointError, RopeSpec, UnsupportedError
 
 
@@ -82,25 +83,75 @@ class Fields:
         """Read a flag: the field of this name, or the answer itself."""
         return bool(self[rule]) if isinstance(rule, str) else rule
 
-    def refuse_unread(self, also: Collection[str] = ()) -> None:
-        """Refuse fields that could matter and that nobody read.
-
-        A field may also be known to be harmless, or be switched off (null, false, empty).
+    def unread(self, also: Collection[str] = (), by_class: ClassReading = UNKNOWN_CLASS) -> set[str]:
+        """List the fields that could matter and that nobody read.
 
         Args:
             also: fields that are harmless in this model type.
+            by_class: how the library's class reads them, where that is known.
+
+        Returns:
+            Their names; without those that say what the class does anyway, and those that are switched off (null,
+            false, empty) where the class does not switch them on.
+        """
+        known = self.read | set(also) | {own for name, own in self.names.items() if harmless(name)}
+        defaults = {**ON_BY_DEFAULT, **by_class.defaults}
+        return {
+            name
+            for name, value in self.given.items()
+            if name not in known
+            and not harmless(name)
+            and value is not None
+            and (value != defaults[name] if defaults.get(name) is not None else value not in (False, [], {}, ""))
+        }
+
+    def refuse_unread(self, also: Collection[str] = (), by_class: ClassReading = UNKNOWN_CLASS) -> None:
+        """Refuse fields that could matter and that nobody read.
+
+        Args:
+            also: as in `unread`.
+            by_class: as in `unread`.
 
         Raises:
             UnsupportedError: names the fields.
         """
-        unread = {name for name, value in self.given.items() if value is not None and value is not False}
-        unread -= self.read | set(also) | {own for name, own in self.names.items() if harmless(name)}
-        unread = {name for name in unread if not harmless(name) and self.given[name] not in ([], {}, "")}
-        if unread:
+        if unread := self.unread(also, by_class):
+            said = ", ".join(f"{name}={_short(self.given[name])}" for name in sorted(unread))
             raise UnsupportedError(
-                f"config.json has fields that are not modelled: {', '.join(sorted(unread))}. They may change the "
-                "attention, so nothing is computed; if one is harmless, add it to HARMLESS in reimpl/config.py."
+                f"config.json has fields that are not modelled: {said}. They may change the attention, so nothing is "
+                "computed. It can still be captured and viewed; docs/add-an-architecture.md says how a field is added."
             )
+
+
+# On in every class of the library, so that a file's false switches something off: is_causal makes queries look ahead.
+ON_BY_DEFAULT = {"is_causal": True}
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def without(config: Mapping[str, Any], ignored: Collection[str]) -> dict[str, Any]:
+    """Leave fields out of a config, and out of what it says of RoPE.
+
+    Args:
+        config: config.json as a dict, the language model's part of it.
+        ignored: the names of the fields.
+
+    Returns:
+        The config without them.
+    """
+    kept = {name: value for name, value in config.items() if name not in ignored}
+    for name in ("rope_parameters", "rope_scaling"):
+        if isinstance(kept.get(name), Mapping):
+            kept[name] = _numbers_without(kept[name], ignored)
+    return kept
+
+
+def _numbers_without(numbers: Mapping[str, Any], ignored: Collection[str]) -> dict[str, Any]:
+    kept = {name: value for name, value in numbers.items() if name not in ignored}
+    return {name: _numbers_without(v, ignored) if isinstance(v, Mapping) else v for name, v in kept.items()}
 
 
 def rope_numbers(fields: Fields, layer_type: str) -> dict[str, Any] | None:
@@ -117,7 +168,7 @@ def rope_numbers(fields: Fields, layer_type: str) -> dict[str, Any] | None:
     """
     today, scaling = fields["rope_parameters"] or {}, fields["rope_scaling"]
     base, older = fields["rope_theta"], not fields.given.get("rope_parameters")
-    if older and scaling:
+    if scaling:  # beside rope_parameters, too: the library then takes nothing from there, the base neither
         return {"rope_theta": base, **scaling}
     if any(isinstance(numbers, dict) for numbers in today.values()):
         if today.get(layer_type, today) is None:
@@ -217,61 +268,3 @@ RULE_FIELDS: dict[RopeRule, tuple[set[str], set[str]]] = {
     "llama3": ({"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}, set()),
     "proportional": (set(), {"factor", "partial_rotary_factor"}),
 }
-
-# Fields that cannot change what attention computes from its input: names, or how names begin or end.
-HARMLESS = {
-    "architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "auto_map", "use_cache",
-    "vocab_size", "initializer_range", "tie_word_embeddings", "pretraining_tp", "transformers.js_config",
-    "output_attentions", "output_hidden_states", "return_dict", "id2label", "label2id", "problem_type",
-    "is_encoder_decoder", "is_decoder", "max_position_embeddings", "num_logits_to_keep",
-    "cache_implementation", "tokenizer_class", "task_specific_params", "init_method",
-    "max_window_layers",  # read where a class does so
-    "attention_softmax_in_fp32", "scale_attention_softmax_in_fp32",  # in float32 it is, whatever a file says
-    "rope_interleaved",  # written by SmolLM2's training tool; its files are in halves, and False there
-    # Feed-forward layers and experts.
-    "intermediate_size", "hidden_act", "hidden_activation", "activation", "activation_function", "n_inner", "dff",
-    "chunk_size_feed_forward", "ffn_hidden_size", "ffn_dim", "ff_factor", "ffn_config", "expert_ffn_hidden_size",
-    "dense_intermediate_size",
-    "intermediate_size_mlp", "interleave_moe_layer_step", "intermediate_multiple_size", "shared_intermediate_size",
-    "shared_expert_intermediate_size", "shared_expert_combination_strategy", "share_expert_dim", "use_expert_bias",
-    "num_experts", "num_experts_per_tok", "num_experts_per_token", "num_local_experts", "num_shared_experts",
-    "num_dense_layers", "n_routed_experts", "n_shared_experts", "zero_expert_num", "top_k_experts",
-    "enable_moe_block", "enable_moe_fp32_combine", "expert_selection_fn", "decoder_sparse_step",
-    "first_k_dense_replace", "norm_topk_prob", "topk_group", "topk_method", "n_group", "num_expert_group",
-    "route_scale", "scoring_func", "use_double_wide_mlp", "activation_sparsity_pattern", "output_router_logits",
-    "input_jitter_noise", "z_loss_coefficient", "aux_loss_alpha", "seq_aux", "ep_size", "add_bias_linear",
-    # The block around attention and the stack: norms, residuals, multipliers, embeddings, logits.
-    "rms_norm_eps", "norm_eps", "norm_epsilon", "norm_after", "layer_norm_eps", "layer_norm_epsilon", "post_norm_eps",
-    "norm_type", "normalization_function", "num_ln_in_parallel_attn",
-    "use_post_norm", "use_sandwich_norm", "gated_norm_rank", "use_parallel_residual", "parallel_attn",
-    "classifier_activation", "decoder_bias", "final_logit_softcapping", "logits_soft_cap", "logit_scale",
-    "logits_scaling", "lm_head_multiplier", "output_multiplier", "embedding_multiplier", "residual_multiplier",
-    "attention_in_multiplier", "attention_out_multiplier", "residual_gate_temperature", "embedding_scale",
-    "embedding_size", "type_vocab_size", "dim_model_base", "scale_depth", "scale_emb", "n_ctx", "hidden_dropout",
-    "hidden_dropout_prob", "resid_pdrop", "embd_pdrop", "emb_pdrop", "residual_dropout", "embedding_dropout",
-    "dropout", "attention_probs_dropout_prob", "classifier_dropout", "laurel_rank", "keys_to_ignore_at_inference",
-    "hidden_size_per_layer_input", "vocab_size_per_layer_input", "num_layers_per_stack", "H_cycles", "L_cycles",
-    "L_bp_cycles", "qk_head_dim",  # qk_nope_head_dim + qk_rope_head_dim
-    # Recurrent and convolutional layers beside the attention layers.
-    "lru_width", "block_size", "full_attn_alpha_factor", "full_attn_beta_factor", "chunk_size", "n_mamba_heads",
-    "num_mem_blocks", "use_conv_bias", "use_mamba_kernels", "use_mem_eff_path", "block_auto_adjust_ff_dim",
-    "block_ffn_dim_multiplier", "block_multiple_of", "block_dim", "block_use_swiglu", "short_conv_kernel_size",
-    "num_nextn_predict_layers", "layer_group_size",
-    # Other parts of multimodal models, and what their tokens are.
-    "vq_config", "vocabulary_map", "model_parallel_size", "codec_config", "depth_decoder_config", "num_codebooks",
-    "frame_size", "tie_codebooks_embeddings", "text_vocab_size", "additional_vocab_size", "max_source_positions",
-    "heads_per_ngram",
-    "make_ngram_vocab_size_divisible_by", "number_of_conv_states", "split_ngram_parts", "seed",
-}  # fmt: skip
-HARMLESS_STARTS = (
-    "mamba_", "ssm_", "moe_", "mlp_", "linear_", "conv_", "conv1d_", "router_", "routed_", "altup_", "hc_", "mtp_",
-    "time_step_", "swiglu_", "kda_", "codebook_", "audio_", "image_", "video_", "vision_", "indexer_", "index_",
-    "prefix_", "summary_", "shared_experts_", "ngram_", "ple_", "aligner_", "resampler_",
-    "learnable_sink_init", "share_expert", "initializer_", "embedding_initializer",
-)  # fmt: skip
-HARMLESS_ENDS = ("_token_id", "_loss_coef", "_bos_id", "_eos_id", "_init_variance_scale", "_multipliers")
-
-
-def harmless(name: str) -> bool:
-    """Tell whether a field cannot change what attention computes from its input."""
-    return name in HARMLESS or name.startswith(("_", *HARMLESS_STARTS)) or name.endswith(HARMLESS_ENDS)

@@ -7,10 +7,10 @@ import json
 
 import pytest
 import transformers
-from published import PUBLISHED
 from transformers import AutoConfig
 
 from inspector.coverage.defaults import config_classes, defaults_of, rope_words
+from inspector.coverage.published import PUBLISHED
 from reimpl.families import FAMILIES, family_of
 from reimpl.families.defaults import DEFAULTS
 from reimpl.spec import CheckpointError, UnsupportedError

@@ -19,9 +19,12 @@ saved, loaded, traced on {tokens} tokens and verified, stage by stage and with p
 *How to read a line*: **captured** gives the number of attention layers that were recorded, **verified** says that our
 reimplementation, read from the checkpoint's files, gave the library's numbers at every stage within its tolerance and
 that every planted mistake was noticed, **largest difference** is that of any element at any stage in float32, and
-**mistakes** are those noticed of those planted.
+**mistakes** are those noticed of those planted. *As NAME* in the remarks: a tiny model of the config.json that NAME
+was published with, sizes shrunk and every other field as it stands, was loaded and verified as well.
 
 {totals}
+
+{published}
 """
 
 COLUMNS = ("type", "RoPE", "captured", "verified", "largest difference", "mistakes", "remarks")
@@ -37,9 +40,30 @@ def render_document(rows: Sequence[Row], *, day: date | None = None) -> str:
     Returns:
         The text.
     """
-    heading = HEADING.format(tokens=TOKENS, day=(day or date.today()).isoformat(), totals=summary(rows), **versions())
+    found = {
+        "tokens": TOKENS,
+        "day": (day or date.today()).isoformat(),
+        "totals": summary(rows),
+        "published": published_summary(rows),
+    }
+    heading = HEADING.format(**found, **versions())
     ruled = [_line(COLUMNS), _line("---" for _ in COLUMNS)]
     return "\n".join([heading, *ruled, *(_line(_cells(row)) for row in rows)])
+
+
+def published_summary(rows: Sequence[Row]) -> str:
+    """Say which verified types were read from a published config.json too, and which from their defaults alone.
+
+    Args:
+        rows: what was found of each type.
+
+    Returns:
+        Two sentences.
+    """
+    done = [row for row in rows if row.reimplemented]
+    read = sum(bool(row.published) for row in done)
+    alone = ", ".join(f"`{row.model_type}`" for row in done if not row.published)
+    return f"{read} verified types are also read as published. From defaults only: {alone or 'none'}."
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -62,6 +86,7 @@ def _remarks(row: Row) -> str:
         "" if row.known else "New since the survey.",
         f"In place of one softmax: {row.otherwise}." if row.otherwise else "",
         f"Not drawn: {row.unexplained}." if row.unexplained else "",
+        f"As {row.published}." if row.published and row.reimplemented else "",
         row.reason,
         f"Missed: {', '.join(row.missed)}." if row.missed else "",
     ]

@@ -26,6 +26,7 @@ from inspector.errors import InspectorError, NoModel
 from inspector.loading.source import Source
 from inspector.model import sizes
 from inspector.model.chat import Messages, is_chat, templated
+from inspector.model.config_reading import read_as_library
 from inspector.model.cost import FREE, HALVES, Cost, Speed, measure_speed, refuse_run, run_cost
 from inspector.model.forward import ForwardPasses
 from inspector.model.matching import pair
@@ -107,6 +108,14 @@ class Model:
         return tuple(remark for remark in (of_tokenizer, self.source.remark) if remark)
 
     @property
+    def config_remarks(self) -> tuple[str, ...]:
+        """What the folder's config.json says and the library's class does not heed; empty without files."""
+        try:
+            return read_as_library(self.model, self.source.folder).remarks
+        except reimpl.CheckpointError:  # not reimplemented, or refused where it is read for a comparison
+            return ()
+
+    @property
     def sizes(self) -> ModelSizes:
         """The sizes that the cost of a run follows from."""
         return ModelSizes(
@@ -133,11 +142,19 @@ class Model:
         if self.source.folder is None:
             with _in_words():
                 return pair(self._built_now(), self.layers, self.name)
-        place = (self.dtype, self.device)
+        place = (self.dtype, self.device, self.model.config.to_json_string())
         if self._from_files is None or self._from_files[0] != place:
             with _in_words():
                 known = self.model.state_dict().keys()  # what the library has no place for, it ignores: so may we
-                ours = reimpl.load_layers(self.source.folder, dtype=self.dtype, device=self.device, known=known)
+                read = read_as_library(self.model, self.source.folder)
+                ours = reimpl.load_layers(
+                    self.source.folder,
+                    dtype=self.dtype,
+                    device=self.device,
+                    known=known,
+                    config=read.config,
+                    by_class=read.by_class,
+                )
                 self._from_files = place, pair(ours, self.layers, self.name)
         return self._from_files[1]
 
@@ -366,9 +383,15 @@ class Model:
 
     def _built_now(self, only: str | None = None) -> list[reimpl.CausalSelfAttention]:
         """Build our layers (or the one at this place) of the library's parameters as they are now, without a copy."""
-        config = {**self.model.config.to_dict(), "model_type": self.model.config.model_type}
-        state = self.model.state_dict()
-        return reimpl.build_layers(config, state, dtype=self.dtype, device=self.device, only=only)
+        read = read_as_library(self.model, None)
+        return reimpl.build_layers(
+            read.config,
+            self.model.state_dict(),
+            dtype=self.dtype,
+            device=self.device,
+            only=only,
+            by_class=read.by_class,
+        )
 
     @cached_property
     def _speed(self) -> Speed:

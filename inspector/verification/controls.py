@@ -126,7 +126,7 @@ class _Numbers:
     def _at(self, index: int) -> tuple[AttentionTrace, ExternalInputs, dict[str, Tensor]]:
         if index not in self._found:
             layer, stored = self.ours[index], self.trace.stored[index]
-            reference, external = library_stages(stored), external_inputs(layer, self.trace, index)
+            reference, external = library_stages(stored, layer.spec.kv_heads), external_inputs(layer, self.trace, index)
             with torch.inference_mode():
                 right = each_from_reference(layer, attention_input(stored), reference, external)
             self._found[index] = (reference, external, right)

@@ -114,7 +114,8 @@ def _judge(
     rounding: list[RoundingError] = []
     external = [external_inputs(layer, trace, index) for index, layer in enumerate(ours)]
     for index, layer in enumerate(trace.stored):
-        reference, x = library_stages(layer), attention_input(layer)
+        reference = library_stages(layer, ours[index].spec.kv_heads if ours else None)
+        x = attention_input(layer)
         with torch.inference_mode():
             found = _readable(attention(x, index), reference)
         checks += compare_stages(layer.info, x, found, reference, chained=True)
@@ -155,7 +156,8 @@ def _likely_causes(
 ) -> Iterator[str]:
     """Name the planted mistakes that give somebody's numbers at the first stage that differs."""
     layer = trace.stored[first.layer]
-    reference, x = library_stages(layer), attention_input(layer)
+    reference = library_stages(layer, ours[first.layer].spec.kv_heads if ours else None)
+    x = attention_input(layer)
     with torch.inference_mode():
         found = _readable(attention(x, first.layer), reference)[first.stage]
         for mistake in MISTAKES:

@@ -12,6 +12,7 @@ from torch import Tensor
 import reimpl
 from inspector.capture.records import OnLayer
 from inspector.errors import InspectorError
+from inspector.model.config_reading import class_reading
 from inspector.model.cost import refuse_verification
 from inspector.model.matching import pair
 from inspector.model.model import Model
@@ -57,7 +58,7 @@ def recorded_prompt(model: Model, prompt: Prompt) -> tuple[Trace, list[str]]:
         )
     tokens = prompt.tokens if isinstance(prompt, Trace) else model.tokenize(prompt)
     refuse_verification(model.layers, len(tokens), model.vocabulary)
-    remarks = list(model.remarks)
+    remarks = [*model.remarks, *model.config_remarks]
     if isinstance(prompt, Trace) and prompt.exact:
         trace = prompt
     else:
@@ -86,8 +87,14 @@ def reimplemented_layers(model: Model, checkpoint: str | Path | None) -> list[Ca
     if checkpoint is None:
         return model.reimplementation
     try:
+        config = reimpl.read_config(Path(checkpoint))
         loaded = reimpl.load_layers(
-            checkpoint, dtype=model.dtype, device=model.device, known=model.model.state_dict().keys()
+            checkpoint,
+            dtype=model.dtype,
+            device=model.device,
+            known=model.model.state_dict().keys(),
+            config=config,
+            by_class=class_reading(model.model, config),
         )
         return pair(loaded, model.layers, model.name)
     except reimpl.CheckpointError as error:

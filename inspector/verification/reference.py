@@ -18,11 +18,12 @@ def attention_input(layer: Layer) -> Tensor:
     return found
 
 
-def library_stages(layer: Layer) -> AttentionTrace:
+def library_stages(layer: Layer, kv_heads: int | None = None) -> AttentionTrace:
     """Return the library's own stages of one layer, those before rotation included.
 
     Args:
         layer: a recorded layer, with its attention input.
+        kv_heads: how many key and value heads the weights have: a few modules repeat them before anything else.
 
     Returns:
         The stages, head-first.
@@ -39,9 +40,26 @@ def library_stages(layer: Layer) -> AttentionTrace:
         )
     if turned.weights is None or turned.context is None or turned.output is None:
         raise InspectorError(f"Layer {layer.info.index}'s own eager attention gives no weights to compare with.")
+    plain_key, key, value = (one_of_each_group(each, kv_heads) for each in (plain.key, turned.key, turned.value))
     return AttentionTrace(
-        plain.query, plain.key, turned.query, turned.key, turned.value, turned.weights, turned.context, turned.output
+        plain.query, plain_key, turned.query, key, value, turned.weights, turned.context, turned.output
     )
+
+
+def one_of_each_group(heads: Tensor, kv_heads: int | None) -> Tensor:
+    """Take one head of each group where all heads of a group are the same, bit for bit.
+
+    Args:
+        heads: keys or values [heads, t, d].
+        kv_heads: how many groups there are; None leaves the heads as they are.
+
+    Returns:
+        [kv_heads, t, d]; the heads as they are where they are not copies.
+    """
+    if kv_heads is None or heads.shape[0] == kv_heads or heads.shape[0] % kv_heads:
+        return heads
+    first = heads[:: heads.shape[0] // kv_heads]
+    return first if torch.equal(first.repeat_interleave(heads.shape[0] // kv_heads, dim=0), heads) else heads
 
 
 def _call(layer: Layer) -> Call:

@@ -117,7 +117,7 @@ def _stage_by_stage(
     rounding: list[RoundingError] = []
     external = [external_inputs(layer, trace, index) for index, layer in enumerate(ours)]
     for index, layer in enumerate(trace.stored):
-        reference, x = library_stages(layer), attention_input(layer)
+        reference, x = library_stages(layer, ours[index].spec.kv_heads), attention_input(layer)
         with torch.inference_mode():
             chained = vars(ours[index].stages(x, external=external[index]))
             found = each_from_reference(ours[index], x, reference, external[index])
@@ -150,7 +150,7 @@ def _compared(trace: Trace, ours: Sequence[CausalSelfAttention]) -> list[Check]:
     """Compare every layer at every stage."""
     checks: list[Check] = []
     for index, layer in enumerate(trace.stored):
-        reference, x = library_stages(layer), attention_input(layer)
+        reference, x = library_stages(layer, ours[index].spec.kv_heads), attention_input(layer)
         with torch.inference_mode():
             found = each_from_reference(ours[index], x, reference, external_inputs(ours[index], trace, index))
         checks += compare_stages(layer.info, x, found, reference)

@@ -2,7 +2,7 @@
 
 `Family()` is Llama's reading of the standard field names; a row of the tables beside this file states only where a
 model type differs, its class's defaults included, since files on the hub leave defaults out. What a row does not read
-and `config.HARMLESS` does not list is refused by name: an unread field may change the numbers.
+and `harmless_fields.HARMLESS` does not list is refused by name: an unread field may change the numbers.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from reimpl.choices import Layout, RopeStyle, refuse_unknown_choices
-from reimpl.config import Fields, rope_spec
+from reimpl.config import Fields, rope_spec, without
 from reimpl.families.layer_types import ALL_FULL, ATTENDS, CHOSEN, CHUNKED, FULL, SLIDES, SLIDING, LayerTypes
 from reimpl.families.tensor_names import PerHead, Renamed, alternatives, names_in_checkpoint
+from reimpl.harmless_fields import UNKNOWN_CLASS, ClassReading
 from reimpl.spec import AttentionSpec, CheckpointError, GateSpec, MaskRule, NormSpec, RopeSpec
 
 
@@ -156,11 +157,12 @@ class Family:
         """Refuse a choice that is none of those above."""
         refuse_unknown_choices(self)
 
-    def specs(self, config: Mapping[str, Any]) -> dict[Place, AttentionSpec]:
+    def specs(self, config: Mapping[str, Any], by_class: ClassReading = UNKNOWN_CLASS) -> dict[Place, AttentionSpec]:
         """Read a config: the AttentionSpec of each attention layer by its place, in the model's order.
 
         Args:
             config: config.json as a dict, the language model's part of it.
+            by_class: how the library's class reads it, where that is known.
 
         Returns:
             Place -> spec. A place is a name, ("layers.3.self_attn",), or the checkpoint's name and then the library's.
@@ -169,6 +171,12 @@ class Family:
             CheckpointError: a field is missing or has an impossible value, or no layer attends.
             UnsupportedError: names any field that is not understood.
         """
+        specs, fields = self._read(without(config, by_class.ignored))
+        fields.refuse_unread(self.harmless, by_class)
+        return specs
+
+    def _read(self, config: Mapping[str, Any]) -> tuple[dict[Place, AttentionSpec], Fields]:
+        """Read every layer's spec; return the fields too, which know what was read of them."""
         fields = Fields({**STANDARD_DEFAULTS, **self.defaults}, config, self.names)
         fields.count_as_read(*self.reads, *self.layer_types.reads)
         specs: dict[Place, AttentionSpec] = {}
@@ -180,8 +188,7 @@ class Family:
                     specs[tuple(each.format(i=layer) for each in alternatives(name))] = spec
         if not specs:
             raise CheckpointError("config.json describes no layer with attention; check its layer types.")
-        fields.refuse_unread(self.harmless)
-        return specs
+        return specs, fields
 
     def _layer_type(self, fields: Fields, layer: int) -> str:
         types = fields["layer_types"]
