@@ -22,9 +22,9 @@ NOT_ATTENTION = (
 NOT_ATTENTION_OF_ARCHITECTURE = (
     "block_count", "context_length", "embedding_length", "feed_forward_length", "expert_", "vocab_size",
     "leading_dense", "tensor_data_layout", "use_parallel_residual", "final_logit_softcapping", "logit_scale",
-    "moe_every_n_layers", "interleave_moe_layer_step", "nextn_predict_layers", "ssm.", "shortconv.",
-    "altup.", "activation_sparsity", "decoder_", "embedding_scale", "residual_scale", "router_logit_softcapping", "swiglu_clamp", "pooling_type",
-    "rope.scaling.finetuned",
+    "moe_every_n_layers", "interleave_moe_layer_step", "nextn_predict_layers", "ssm.", "shortconv.", "altup.",
+    "activation_sparsity", "decoder_", "embedding_scale", "residual_scale", "router_logit_softcapping",
+    "swiglu_clamp", "pooling_type", "rope.scaling.finetuned",
 )  # fmt: skip
 # A key, and the fields of config classes that say the same, the first that a class has.
 FIELDS: dict[str, tuple[str, ...]] = {
