@@ -20,6 +20,7 @@ from reimpl.families import family_of
 from reimpl.families.family import Family, Place
 from reimpl.harmless_fields import UNKNOWN_CLASS, ClassReading
 from reimpl.spec import AttentionSpec, CheckpointError
+from reimpl.weights_on_disk import weight_files
 
 
 def load_layers(
@@ -146,31 +147,14 @@ class TensorFiles(Mapping[str, Tensor]):
     """
 
     def __init__(self, folder: Path) -> None:
-        paths = sorted(folder.glob("*.safetensors"))
-        index = folder / "model.safetensors.index.json"
-        if index.is_file():
-            paths = self._indexed(index)
-        if not paths:
-            raise CheckpointError(f"{folder} holds no .safetensors file; convert the weights to safetensors first.")
         self.files: dict[str, Any] = {}
-        for path in paths:
+        for path in weight_files(folder):
             try:
                 opened: Any = safe_open(path, framework="pt")
             except (OSError, SafetensorError) as error:
                 raise CheckpointError(f"{path} is damaged or cut short ({error}); fetch the file again.") from None
             names: list[str] = opened.keys()
             self.files.update(dict.fromkeys(names, opened))
-
-    @staticmethod
-    def _indexed(index: Path) -> list[Path]:
-        try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{index} is not a readable index ({error}); fetch the file again.") from None
-        missing = sorted(name for name in names if not (index.parent / name).is_file())
-        if missing:
-            raise CheckpointError(f"{index.parent} lacks {missing[0]}, which its index names; fetch that shard.")
-        return [index.parent / name for name in sorted(names)]
 
     def __getitem__(self, name: str) -> Tensor:
         tensor: Tensor = self.files[name].get_tensor(name)

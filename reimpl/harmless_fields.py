@@ -28,7 +28,7 @@ HARMLESS = {
     "vocab_size", "initializer_range", "tie_word_embeddings", "pretraining_tp", "transformers.js_config",
     "output_attentions", "output_hidden_states", "return_dict", "id2label", "label2id", "problem_type",
     "is_encoder_decoder", "is_decoder", "max_position_embeddings", "num_logits_to_keep",
-    "cache_implementation", "tokenizer_class", "task_specific_params", "init_method",
+    "cache_implementation", "tokenizer_class", "task_specific_params", "init_method", "transformers_weights",
     "max_window_layers",  # read where a class does so
     "attention_softmax_in_fp32", "scale_attention_softmax_in_fp32",  # in float32 it is, whatever a file says
     "rope_interleaved",  # written by SmolLM2's training tool; its files are in halves, and False there

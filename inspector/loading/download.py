@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import io
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -145,7 +146,8 @@ def check_hub(name: str, *, revision: str | None = None, token: str | None = Non
         commit, sizes = _ask(name, revision, token)
     except client_errors() as error:
         raise hub_refusal(error, name, revision) from error
-    weights = sum(size for file, size in sizes.items() if file.endswith(".safetensors"))
+    shards = {file: size for file, size in sizes.items() if re.fullmatch(r"model-\d+-of-\d+\.safetensors", file)}
+    weights = sizes[SINGLE] if SINGLE in sizes else sum(shards.values())
     return f"{name} is on the hub at commit {commit}, with {weights / 1e6:,.1f} MB of safetensors."
 
 

@@ -6,7 +6,8 @@ No hub is asked here and no weights are read: file names, config.json and the he
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from inspector.errors import InspectorError
 from inspector.files import duplicate_keys
 from inspector.text import few, first_sentence
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+SINGLE, INDEX = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+)  # as reimpl/weights_on_disk.py has them, without torch
 TOKENIZER_FILES = ("tokenizer*", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
 
 
@@ -35,13 +39,11 @@ def refuse_unreadable(folder: Path, name: str, *, trust_remote_code: bool = Fals
     files = sorted(p.name for p in folder.iterdir() if p.exists())
     refuse_without_weights(name, files, str(folder))
     refuse_other_kinds(folder, name, trust_remote_code=trust_remote_code)
-    for file in [SINGLE] if SINGLE in files else shard_names(folder / INDEX, name):
-        missing = not (folder / file).is_file()
-        broken = f"{file} is missing" if missing else broken_safetensors(folder / file)
-        if broken:
+    for path in weight_files(folder, name):
+        if broken := broken_safetensors(path):
             raise InspectorError(
-                f"The weights of '{name}' cannot be used: {broken}; delete {(folder / file).resolve()} if it "
-                "is there, and download the file again."
+                f"The weights of '{name}' cannot be used: {broken}; delete {path.resolve()} "
+                "and download the file again."
             )
     if not any(p.is_file() for pattern in TOKENIZER_FILES for p in folder.glob(pattern)):
         raise InspectorError(no_tokenizer(name, folder))
@@ -155,22 +157,40 @@ def shard_names(index: Path, name: str) -> list[str]:
     Raises:
         InspectorError: where the index cannot be read, or names files outside its folder.
     """
-    try:
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InspectorError(
-            f"The {INDEX} of '{name}' could not be read: delete {index} and download it again."
-        ) from error
-    if any("/" in shard or "\\" in shard for shard in shards):
-        raise InspectorError(
-            f"The {INDEX} of '{name}' names files outside its folder ({few(shards)}): choose another model."
-        )
-    return shards
+    from reimpl.weights_on_disk import shards
+
+    with _about(name):
+        return shards(index)
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
-    """Return the safetensors files that a folder's weights are read from; raises as `shard_names` does."""
-    return [folder / file for file in ([SINGLE] if (folder / SINGLE).is_file() else shard_names(folder / INDEX, name))]
+    """Return the safetensors files that a folder's weights are read from, by the library's rule.
+
+    Args:
+        folder: the model's.
+        name: what the user called the model.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        InspectorError: one is missing, or the index cannot be read or names files outside the folder.
+    """
+    from reimpl import weights_on_disk as rule  # with torch, which listing models does not need
+
+    with _about(name):
+        return rule.weight_files(folder)
+
+
+@contextmanager
+def _about(name: str) -> Iterator[None]:
+    """Turn the reimplementation's refusal of weight files into an error about this model."""
+    from reimpl.errors import CheckpointError
+
+    try:
+        yield
+    except CheckpointError as error:
+        raise InspectorError(f"The weights of '{name}' cannot be used: {error}") from error
 
 
 def broken_safetensors(path: Path) -> str | None:
