@@ -1,23 +1,26 @@
-"""Run a model in eval mode and leave it in the mode in which it was."""
+"""Run a model in eval mode and by its own code, not a compiled copy, and leave it as it was."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
 
 _lock = threading.Lock()
 _runs: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # of modules that were in training mode, and are not now
+_uncompiled = [0]  # runs that asked for the model's own code
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Put a module and all within it in eval mode while this lasts; each goes back to training after its last run.
 
-    Runs may overlap, in one thread (a module within its model) or in several.
+    Runs may overlap, in one thread (a module within its model) or in several. Where a `forward` was compiled in place,
+    its own code runs instead: compiled code calls neither hooks nor the attention interface again.
     """
     with _lock:
         changed = [part for part in module.modules() if part.training or part in _runs]
@@ -25,7 +28,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = False
             _runs[part] = _runs.get(part, 0) + 1
     try:
-        yield
+        with _own_code() if any(map(forward_compiled, module.modules())) else nullcontext():
+            yield
     finally:
         with _lock:
             for part in changed:
@@ -33,3 +37,31 @@ def evaluating(module: nn.Module) -> Iterator[None]:
                 if _runs[part] == 0:
                     del _runs[part]
                     part.training = True
+
+
+def forward_compiled(part: nn.Module) -> bool:
+    """Return whether somebody wrote `part.forward = torch.compile(part.forward)`.
+
+    Args:
+        part: any module.
+
+    Returns:
+        Whether its forward is compiled code of its own, and not its class's.
+    """
+    return hasattr(vars(part).get("forward"), "_torchdynamo_orig_callable")
+
+
+@contextmanager
+def _own_code() -> Iterator[None]:
+    """Let what was compiled run as it was written, while this lasts."""
+    with _lock:
+        if _uncompiled[0] == 0:
+            torch.compiler.set_stance("force_eager")
+        _uncompiled[0] += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _uncompiled[0] -= 1
+            if _uncompiled[0] == 0:
+                torch.compiler.set_stance("default")

@@ -12,13 +12,14 @@ from inspector.errors import InspectorError
 from inspector.loading.library_model import load_library_model
 from inspector.loading.resolve import find_model
 from inspector.loading.source import PACKAGED, Source
+from inspector.loading.unwrap import unwrapped
 from inspector.loading.weight_checks import refuse_broken_numbers
 from inspector.model.model import Model
 from inspector.text import Progress
 
 
 def load(
-    name: str | Path | PreTrainedModel = PACKAGED,
+    name: Any = PACKAGED,
     tokenizer: Any = None,
     *,
     dtype: str | torch.dtype = "float32",
@@ -33,8 +34,9 @@ def load(
 
     Args:
         name: the packaged default, a hub id (owner/name), a folder, a .gguf file, or a PreTrainedModel that is loaded
-            already, which is left as it is (its passes here run in eval mode).
-        tokenizer: the library's tokenizer, needed with a model object; else the checkpoint's own.
+            already, which is left as it is (its passes here run in eval mode); what torch.compile, DataParallel or a
+            pipeline made of one is looked into as well.
+        tokenizer: the library's tokenizer, needed with a model object; else the checkpoint's own, or the pipeline's.
         dtype: what the model runs in: "float32", "bfloat16", "float16", "float64", "auto" (the file's), or torch's own.
         device: where it runs, such as "cpu" or "cuda".
         device_map: accelerate's map, such as "auto"; overrides `device`.
@@ -49,6 +51,11 @@ def load(
     Raises:
         InspectorError: everything that a user can mend, as one sentence.
     """
+    if isinstance(name, Model):
+        if tokenizer is None:
+            return name
+        name = name.model
+    name, tokenizer = unwrapped(name, tokenizer)
     if isinstance(name, PreTrainedModel):
         if tokenizer is None:
             raise InspectorError("A model given as an object needs its tokenizer too: load(model, tokenizer).")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
-from inspector.capture.eval_mode import evaluating
+from inspector.capture.eval_mode import evaluating, forward_compiled
 from inspector.errors import InspectorError
 from inspector.model.forward import greedy
 from inspector.model.model import Model
@@ -121,6 +121,8 @@ def spliced_model(
     """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     twin = copy.deepcopy(model, shared)
+    for part in filter(forward_compiled, twin.modules()):  # a copied function would still run the original's layers
+        del part.forward
     for name, attention in ours.items():
         theirs = twin.get_submodule(name)
         place, _, last = name.rpartition(".")
