@@ -1,7 +1,7 @@
 """Hold what config.json of well-known checkpoints says: facts, not the files themselves.
 
-Most are from memory and were not compared with the files; long lists of RoPE factors are stand-ins. Compared, field by
-field for attention, with copies in public repositories: SEEN.
+Most are from memory and were not compared with the files; long lists of RoPE factors are stand-ins. SEEN names those
+that were written with a copy in a public repository at hand, whole or in part.
 
 Fields of their time, defaults left out, names that today's library no longer writes, fields that no class reads.
 What each means is compared with the library's reading of it; `published_tiny.py` makes small models of them.
