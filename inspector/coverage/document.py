@@ -19,8 +19,8 @@ saved, loaded, traced on {tokens} tokens and verified, stage by stage and with p
 *How to read a line*: **captured** gives the number of attention layers that were recorded, **verified** says that our
 reimplementation, read from the checkpoint's files, gave the library's numbers at every stage within its tolerance and
 that every planted mistake was noticed, **largest difference** is that of any element at any stage in float32, and
-**mistakes** are those noticed of those planted. *As NAME* in the remarks: a tiny model of the config.json that NAME
-was published with, sizes shrunk and every other field as it stands, was loaded and verified as well.
+**mistakes** are those noticed of those planted. *As NAME* in the remarks: a tiny model of NAME's published config.json
+as `inspector/coverage/published.py` has it (most from memory), sizes shrunk, was loaded and verified as well.
 
 {totals}
 

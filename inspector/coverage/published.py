@@ -1,4 +1,7 @@
-"""Hold what config.json of well-known checkpoints says, as published: facts, not the files themselves.
+"""Hold what config.json of well-known checkpoints says: facts, not the files themselves.
+
+Most are from memory and were not compared with the files; long lists of RoPE factors are stand-ins. SEEN names those
+that were written with a copy in a public repository at hand, whole or in part.
 
 Fields of their time, defaults left out, names that today's library no longer writes, fields that no class reads.
 What each means is compared with the library's reading of it; `published_tiny.py` makes small models of them.
@@ -9,6 +12,11 @@ from __future__ import annotations
 from typing import Any
 
 _TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+
+SEEN = (
+    "Llama-3.1-8B", "Llama-3.2-1B-Instruct, by Unsloth", "Qwen2.5-7B", "Qwen3-8B", "Qwen3-30B-A3B", "Qwen3.5-4B",
+    "GLM-4.5-Air", "MiniMax-M2",
+)  # fmt: skip
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "gemma-3-1b-it": {
