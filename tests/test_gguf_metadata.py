@@ -41,6 +41,9 @@ ODD = torch.tensor([1.0, 1.5, 2.25, 7.0], dtype=torch.float64)
 SCALED = {
     "linear": ({"rope.scaling.type": "linear", "rope.scaling.factor": 8.0}, None, 8.0),
     "linear, by its older key": ({"rope.scale_linear": 4.0}, None, 4.0),
+    "a factor without a type": ({"rope.scaling.factor": 8.0}, None, 8.0),
+    "linear and factors": ({"rope.scaling.type": "linear", "rope.scaling.factor": 2.0}, ODD, 2 * ODD),
+    "factors of 1": ({}, ODD / ODD, 1.0),
     "llama 3.1's factors": ({}, llama3_factors(8.0, 8192), llama3_factors(8.0, 8192)),
     "llama 3.2's factors": ({}, llama3_factors(32.0, 8192), llama3_factors(32.0, 8192)),
     "another length's":
@@ -88,6 +91,8 @@ REFUSED = {
     "another scale": ({"attention.scale": 0.5}, {}, "attention.scale = 0.5"),
     "soft-capped": ({"attn_logit_softcapping": 50.0}, {}, "attn_logit_softcapping = 50.0"),
     "windowed": ({"attention.sliding_window": 16}, {}, "attention.sliding_window = 16"),
+    "attention scaled": ({"rope.scaling.factor": 8.0, "rope.scaling.attn_factor": 0.5}, {}, "attn_factor = 0.5"),
+    "yarn without a factor": ({"rope.scaling.type": "yarn"}, {}, "rope.scaling.type = yarn"),
     "an unknown scaling": ({"rope.scaling.type": "spiral"}, {}, "rope.scaling.type = spiral"),
     "biases": ({}, {"blk.0.attn_q.bias": np.ones(32)}, "blk.0.attn_q.bias"),
     "sinks": ({}, {"blk.0.attn_sinks.weight": np.ones(4)}, "blk.0.attn_sinks.weight"),

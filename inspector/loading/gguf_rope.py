@@ -72,18 +72,23 @@ def _correct_width(full: dict[str, Any], said: Mapping[str, Any], config: Any) -
 def _scaled(full: dict[str, Any], said: Mapping[str, Any], tensors: Mapping[str, Any], config: Any) -> dict[str, Any]:
     """Return the parameters with the file's way of scaling positions or frequencies."""
     plain: dict[str, Any] = {name: full[name] for name in ("rope_theta", "partial_rotary_factor") if name in full}
-    kind, factor = said.get("rope.scaling.type"), float(said.get("rope.scaling.factor", 0.0))
-    if "rope.scale_linear" in said:  # what older files call it
-        kind, factor = "linear", float(said["rope.scale_linear"])
-    longest = config.max_position_embeddings
-    original = int(said.get("rope.scaling.original_context_length", longest))
+    factor = float(said.get("rope.scale_linear", said.get("rope.scaling.factor", 1.0)))  # older files' word first
+    kind = said.get("rope.scaling.type") or ("linear" if factor != 1.0 else "none")  # as llama.cpp reads it
+    original = int(said.get("rope.scaling.original_context_length", config.max_position_embeddings))
+    attend = said.get("rope.scaling.attn_factor", 1.0)
+    if attend != 1.0 and kind != "yarn" and "rope_factors_long.weight" not in tensors:
+        raise cannot_do("rope.scaling.attn_factor", attend, config)
+    if kind == "yarn" and (tensors or factor <= 1.0):
+        raise cannot_do("rope.scaling.type", "yarn", config)
     if tensors:
+        if kind == "linear" and "rope_freqs.weight" in tensors:
+            tensors = {"rope_freqs.weight": tensors["rope_freqs.weight"] * factor}
         return {**plain, **_by_factors(plain, said, tensors, config, original)}
     if kind == "linear":
-        return {**plain, "rope_type": "linear", "factor": factor} if factor not in (0.0, 1.0) else full
+        return {**plain, "rope_type": "linear", "factor": factor} if factor != 1.0 else full
     if kind == "yarn":
         return {**plain, **_yarn(said, factor, original)}
-    if kind in (None, "none", "") or (kind == "longrope" and not tensors and full.get("rope_type") == "longrope"):
+    if kind == "none" or (kind == "longrope" and full.get("rope_type") == "longrope"):
         return full
     raise cannot_do("rope.scaling.type", kind, config)
 
@@ -107,6 +112,8 @@ def _by_factors(
     """Return parameters that divide every frequency by the file's own factor."""
     if "rope_freqs.weight" in tensors:
         factors = [float(factor) for factor in tensors["rope_freqs.weight"].reshape(-1)]
+        if all(factor == 1.0 for factor in factors):
+            return {"rope_type": "default"}
         for length in (8192, original):
             if _like_llama3(factors, plain["rope_theta"], length):
                 return {
