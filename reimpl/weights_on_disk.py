@@ -7,11 +7,13 @@ Whatever else lies there (older shards, averaged or adapter weights, the origina
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from reimpl.errors import CheckpointError
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+INDEX_END = ".safetensors.index.json"
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -27,17 +29,33 @@ def weight_files(folder: Path) -> list[Path]:
         CheckpointError: there is none of them, the index cannot be read or names files outside the folder, or a file
             that is named is missing.
     """
-    chosen = _named_in_config(folder) or next((name for name in (WHOLE, INDEX) if (folder / name).is_file()), None)
+    chosen = chosen_file(folder, {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else ())
     if chosen is None:
         raise CheckpointError(
             f"{folder} holds no {WHOLE} and no {INDEX}: convert the weights with save_pretrained first."
         )
-    names = shards(folder / chosen) if chosen.endswith(".index.json") else [chosen]
+    names = shards(folder / chosen) if chosen.endswith(INDEX_END) else [chosen]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        by = "its index" if chosen.endswith(".index.json") else "its config.json"
+        by = "its index" if chosen.endswith(INDEX_END) else "its config.json"
         raise CheckpointError(f"{folder} lacks {missing[0]}, which {by} names; fetch that file.")
     return [folder / name for name in names]
+
+
+def chosen_file(folder: Path, there: Collection[str]) -> str | None:
+    """Return the name of the one file that leads to the weights: a whole file, or the index of its shards.
+
+    Args:
+        folder: holds config.json.
+        there: the names of the files to choose from, in that folder or in the hub's repository that it comes from.
+
+    Returns:
+        The name; None where there is no such file.
+
+    Raises:
+        CheckpointError: config.json names a file outside the folder.
+    """
+    return _named_in_config(folder) or next((name for name in (WHOLE, INDEX) if name in there), None)
 
 
 def shards(index: Path) -> list[str]:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from test_gguf import write_gguf
 
 import inspector
+from inspector.loading.gguf_metadata import complete_config
 
 HEAD = 8  # of write_gguf's model: 32 numbers in 4 heads
 PLAIN = 50000.0 ** (-torch.arange(0, HEAD, 2, dtype=torch.float64) / HEAD)  # its frequencies without scaling
@@ -106,6 +108,26 @@ def test_what_the_librarys_class_cannot_do_is_refused_by_name(case: str, tmp_pat
         inspector.load(str(write_gguf(tmp_path / "refused.gguf", keys=keys, tensors=tensors)))
     assert name in str(refused.value)
     assert "safetensors folder or its hub id" in str(refused.value)
+
+
+GEMMA = {"embedding_length": 5376, "attention.head_count": 32, "attention.key_length": 128}
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers", "scalar"), [("gemma2", 46, 168), ("gemma2", 42, 128), ("gemma3", 62, 168), ("gemma3", 34, 128)]
+)
+def test_gemmas_scale_is_llama_cpps_of_which_no_file_says_anything(kind: str, layers: int, scalar: int) -> None:
+    made = transformers.Gemma2Config if kind == "gemma2" else transformers.Gemma3TextConfig
+    config = made(head_dim=128, hidden_size=5376, num_attention_heads=32, num_hidden_layers=layers)
+    keys = {f"{kind}.{key}": value for key, value in {**GEMMA, "block_count": layers}.items()}
+    assert complete_config(config, {"general.architecture": kind, **keys}, {}, []) == ""
+    assert config.query_pre_attn_scalar == scalar
+
+
+def test_a_key_of_yarn_without_yarn_is_named(tmp_path: Path) -> None:
+    keys = {"rope.scaling.type": "linear", "rope.scaling.factor": 2.0, "rope.scaling.yarn_beta_fast": 16.0}
+    (remark,) = inspector.load(str(write_gguf(tmp_path / "odd.gguf", keys=keys))).remarks
+    assert remark == "Nothing here reads these keys of the file: rope.scaling.yarn_beta_fast = 16.0."
 
 
 def test_what_the_class_does_anyway_is_read(tmp_path: Path) -> None:

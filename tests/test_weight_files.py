@@ -14,16 +14,7 @@ from transformers import AutoModelForCausalLM
 import inspector
 import reimpl
 from inspector.loading import folder_checks
-from reimpl.weights_on_disk import weight_files
-
-WHOLE = "model.safetensors"
-
-
-def saved(folder: Path) -> Path:
-    """A tiny grouped Llama's folder, with one whole file."""
-    model = tiny.load("grouped", folder)
-    assert model.source.folder == folder.resolve() or model.source.folder == folder
-    return folder
+from reimpl.weights_on_disk import INDEX, WHOLE
 
 
 def other(folder: Path, name: str) -> None:
@@ -37,7 +28,7 @@ def sharded(folder: Path, factor: float) -> None:
     places = {key: f"model-0000{1 + index % 2}-of-00002.safetensors" for index, key in enumerate(tensors)}
     for shard in set(places.values()):
         save_file({key: tensors[key] for key in tensors if places[key] == shard}, folder / shard)
-    (folder / f"{WHOLE}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}))
 
 
 def named_in_config(folder: Path) -> None:
@@ -70,7 +61,7 @@ BESIDE = {
 
 @pytest.mark.parametrize("case", BESIDE)
 def test_the_files_that_the_library_takes_are_taken(case: str, tmp_path: Path) -> None:
-    folder = saved(tmp_path)
+    folder = tiny.save("grouped", tmp_path)
     BESIDE[case](folder)
     theirs = AutoModelForCausalLM.from_pretrained(folder).model.layers[1].self_attn.q_proj.weight
     ours = reimpl.load_layers(folder)[1].projections.q_proj.weight
@@ -78,11 +69,33 @@ def test_the_files_that_the_library_takes_are_taken(case: str, tmp_path: Path) -
     model = inspector.load(str(folder))
     report = inspector.verify(model, tiny.ids(12), controls=False)
     assert (report.ok, report.verdict) == (True, "equal")
-    assert folder_checks.weight_files(folder, "tiny") == weight_files(folder)
+
+
+def test_one_rule_by_two_names() -> None:
+    assert (folder_checks.SINGLE, folder_checks.INDEX) == (WHOLE, INDEX)
+
+
+def test_a_hubs_repository_is_chosen_from_by_the_same_rule(tmp_path: Path) -> None:
+    folder = tiny.save("grouped", tmp_path)
+    fetched: list[str] = []
+
+    def download(name: str) -> Path:
+        fetched.append(name)
+        return folder / name
+
+    sharded(folder, 1.5)
+    everything = [path.name for path in folder.iterdir()]
+    assert folder_checks.wanted_weights("tiny", everything, download) == [WHOLE]
+    without = [name for name in everything if name != WHOLE]
+    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert folder_checks.wanted_weights("tiny", without, download) == [INDEX, *shards]
+    assert fetched == ["config.json", "config.json", INDEX]
+    named_in_config(folder)
+    assert folder_checks.wanted_weights("tiny", everything, download) == ["best.safetensors"]
 
 
 def test_a_shard_of_the_index_that_counts_is_missed(tmp_path: Path) -> None:
-    folder = saved(tmp_path)
+    folder = tiny.save("grouped", tmp_path)
     only_shards(folder)
     (folder / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(inspector.InspectorError, match="which its index names; fetch that file"):
@@ -90,7 +103,7 @@ def test_a_shard_of_the_index_that_counts_is_missed(tmp_path: Path) -> None:
 
 
 def test_other_names_alone_are_no_model(tmp_path: Path) -> None:
-    folder = saved(tmp_path)
+    folder = tiny.save("grouped", tmp_path)
     (folder / WHOLE).rename(folder / "model_ema.safetensors")
     with pytest.raises(reimpl.CheckpointError, match=f"holds no {WHOLE} and no {WHOLE}.index.json"):
         reimpl.load_layers(folder)

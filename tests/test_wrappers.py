@@ -67,6 +67,19 @@ def test_what_was_wrapped_is_captured_and_verified(kind: str, tmp_path: Path) ->
     assert report.spliced is not None
 
 
+def test_what_the_caller_set_for_compiled_code_stays_set(tmp_path: Path) -> None:
+    plain = tiny.load("grouped", tmp_path)
+    model = inspector.load(layers_compiled(plain.model), plain.tokenizer)
+    with torch.compiler.set_stance("eager_on_recompile"):
+        model.trace(tiny.ids(5))
+        assert stance() == "eager_on_recompile"
+    assert stance() == "default"
+
+
+def stance() -> str:
+    return torch._dynamo.eval_frame._stance.stance
+
+
 def test_a_pipeline_brings_its_tokenizer(tmp_path: Path) -> None:
     plain = tiny.load("grouped", tmp_path)
     whole = transformers.pipeline("text-generation", model=plain.model, tokenizer=plain.tokenizer)

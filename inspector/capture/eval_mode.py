@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,7 +12,8 @@ from torch import nn
 
 _lock = threading.Lock()
 _runs: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # of modules that were in training mode, and are not now
-_uncompiled = [0]  # runs that asked for the model's own code
+_own_code = ExitStack()  # closed by the last run by a model's own code: gives back what was set before the first
+_own_code_runs = 0
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = False
             _runs[part] = _runs.get(part, 0) + 1
     try:
-        with _own_code() if any(map(forward_compiled, module.modules())) else nullcontext():
+        with _uncompiled() if any(map(forward_compiled, module.modules())) else nullcontext():
             yield
     finally:
         with _lock:
@@ -52,16 +53,17 @@ def forward_compiled(part: nn.Module) -> bool:
 
 
 @contextmanager
-def _own_code() -> Iterator[None]:
-    """Let what was compiled run as it was written, while this lasts."""
+def _uncompiled() -> Iterator[None]:
+    """Let what was compiled run as it was written while this lasts; the last run gives the caller's setting back."""
+    global _own_code_runs
     with _lock:
-        if _uncompiled[0] == 0:
-            torch.compiler.set_stance("force_eager")
-        _uncompiled[0] += 1
+        if _own_code_runs == 0:
+            _own_code.enter_context(torch.compiler.set_stance("force_eager"))
+        _own_code_runs += 1
     try:
         yield
     finally:
         with _lock:
-            _uncompiled[0] -= 1
-            if _uncompiled[0] == 0:
-                torch.compiler.set_stance("default")
+            _own_code_runs -= 1
+            if _own_code_runs == 0:
+                _own_code.close()

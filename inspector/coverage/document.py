@@ -19,8 +19,9 @@ saved, loaded, traced on {tokens} tokens and verified, stage by stage and with p
 *How to read a line*: **captured** gives the number of attention layers that were recorded, **verified** says that our
 reimplementation, read from the checkpoint's files, gave the library's numbers at every stage within its tolerance and
 that every planted mistake was noticed, **largest difference** is that of any element at any stage in float32, and
-**mistakes** are those noticed of those planted. *As NAME* in the remarks: a tiny model of NAME's published config.json
-as `inspector/coverage/published.py` has it (most from memory), sizes shrunk, was loaded and verified as well.
+**mistakes** are those noticed of those planted. *As NAME* in the remarks: a tiny model of NAME's config, as
+`inspector/coverage/published.py` has it, sizes shrunk, was loaded and verified as well. Most of these were written down
+from memory and not compared with the published files.
 
 {totals}
 
@@ -52,7 +53,7 @@ def render_document(rows: Sequence[Row], *, day: date | None = None) -> str:
 
 
 def published_summary(rows: Sequence[Row]) -> str:
-    """Say which verified types were read from a published config.json too, and which from their defaults alone.
+    """Say which verified types were read from a well-known checkpoint's config too, and which from defaults alone.
 
     Args:
         rows: what was found of each type.
@@ -63,7 +64,10 @@ def published_summary(rows: Sequence[Row]) -> str:
     done = [row for row in rows if row.reimplemented]
     read = sum(bool(row.published) for row in done)
     alone = ", ".join(f"`{row.model_type}`" for row in done if not row.published)
-    return f"{read} verified types are also read as published. From defaults only: {alone or 'none'}."
+    return (
+        f"{read} verified types were also read from a well-known checkpoint's config, as written down here. "
+        f"From defaults only: {alone or 'none'}."
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def _judged(row: Row, report: VerificationReport) -> Row:
 
 
 def _as_published(row: Row, folder: Path) -> Row:
-    """Verify a tiny model of the type's first published config.json too; what does not hold becomes the reason."""
+    """Verify a tiny model of the type's first written-down config too; what does not hold becomes the reason."""
     name = next(iter(published_tiny.published_of(row.model_type)), "")
     if not name:
         return row
@@ -106,8 +106,8 @@ def _as_published(row: Row, folder: Path) -> Row:
         report = verify(load(published_tiny.save(name, folder / "published")), varied_ids(), controls=False)
     except Exception as error:  # ours, or the library's for a field that it does not take
         said = str(error) if isinstance(error, InspectorError) else f"{name_error(error)}."
-        return replace(row, reimplemented=False, reason=f"Read as {name} was published: {said}", published=name)
-    reason = "" if report.ok else f"Read as {name} was published: {report.summary()}"
+        return replace(row, reimplemented=False, reason=f"Read by the config of {name}: {said}", published=name)
+    reason = "" if report.ok else f"Read by the config of {name}: {report.summary()}"
     return replace(row, reimplemented=report.ok, reason=reason, published=name)
 
 

@@ -1,4 +1,4 @@
-"""Make a tiny model of a published config.json: sizes shrunk, every other field as it stands."""
+"""Make a tiny model of a well-known checkpoint's config: sizes shrunk, every other field as `published.py` has it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoConfig
 
 from inspector.coverage import table, tiny
@@ -130,13 +129,7 @@ def save(name: str, folder: Path, *, seed: int = 0) -> Path:
     settings = AutoConfig.for_model(**copy.deepcopy({key: v for key, v in file.items() if key not in OTHER_PARTS}))
     settings = settings.get_text_config()
     made = decoder_class(settings) or tiny.model_class(_entry(settings.model_type))
-    with torch.device("meta"):
-        parameters = sum(parameter.numel() for parameter in made(copy.deepcopy(settings)).parameters())
-    if parameters > MOST_PARAMETERS:
-        raise ValueError(f"a tiny {name} would have {parameters:,} parameters: one of its sizes is not shrunk")
-    torch.manual_seed(seed)
-    model = made(settings).float().eval()
-    tiny.randomize(model, seed=seed)
+    model = tiny.random_model(made, settings, name, most=MOST_PARAMETERS, seed=seed)
     model.save_pretrained(folder)
     tiny.word_tokenizer(folder)
     kept = {key: value for key, value in file.items() if key not in OTHER_PARTS}

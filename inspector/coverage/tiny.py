@@ -213,13 +213,31 @@ def build(entry: Entry, *, seed: int = 0) -> PreTrainedModel:
     Raises:
         ValueError: the settings make a large one. Whatever the library raises for settings it refuses comes through.
     """
-    made, settings = model_class(entry), config(entry)
+    return random_model(model_class(entry), config(entry), entry.name, most=MOST_PARAMETERS, seed=seed)
+
+
+def random_model(made: Any, settings: Any, name: str, *, most: int, seed: int = 0) -> PreTrainedModel:
+    """Build a model of any class with random weights, unless its settings make a large one.
+
+    Args:
+        made: the library's class.
+        settings: its config.
+        name: what the model is called.
+        most: how many parameters it may have.
+        seed: of the random weights.
+
+    Returns:
+        The library's model, in float32 and eval mode.
+
+    Raises:
+        ValueError: the settings make a large one.
+    """
     with torch.device("meta"):
         parameters = sum(parameter.numel() for parameter in made(copy.deepcopy(settings)).parameters())
-    if parameters > MOST_PARAMETERS:
-        raise ValueError(f"a tiny {entry.name} would have {parameters:,} parameters: the table lacks one of its sizes")
+    if parameters > most:
+        raise ValueError(f"a tiny {name} would have {parameters:,} parameters: one of its sizes is not made small")
     torch.manual_seed(seed)
-    model = made(settings).float().eval()
+    model: PreTrainedModel = made(settings).float().eval()
     randomize(model, seed=seed)
     return model
 

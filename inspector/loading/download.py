@@ -18,12 +18,11 @@ from typing import Any, cast
 
 from inspector.errors import InspectorError
 from inspector.loading.folder_checks import (
-    INDEX,
     SINGLE,
     refuse_other_kinds,
     refuse_unreadable,
     refuse_without_weights,
-    shard_names,
+    wanted_weights,
 )
 from inspector.loading.hub_cache import cached_folder, drop_damaged
 from inspector.loading.hub_errors import client_errors, hub_refusal, unreachable
@@ -107,8 +106,7 @@ def _from_hub(name: str, revision: str | None, token: str | None, say: Progress,
     try:
         # The settings first: what cannot be inspected is refused before its gigabytes arrive.
         refuse_other_kinds(download("config.json").parent, name, trust_remote_code=trust_remote_code)
-        weights = [SINGLE] if SINGLE in sizes else [INDEX, *shard_names(download(INDEX), name)]
-        wanted = [*weights, *(f for f in sizes if _wanted_beside(f, trust_remote_code))]
+        wanted = [*wanted_weights(name, sizes, download), *(f for f in sizes if _wanted_beside(f, trust_remote_code))]
         absent = [f for f in wanted if try_to_load_from_cache(name, f, revision=commit) is None]
         total = sum(sizes.get(f, 0) for f in absent)
         message = f"Downloading {name} ({total / 1e6:,.0f} MB)"
@@ -146,6 +144,7 @@ def check_hub(name: str, *, revision: str | None = None, token: str | None = Non
         commit, sizes = _ask(name, revision, token)
     except client_errors() as error:
         raise hub_refusal(error, name, revision) from error
+    # Of shards only their names tell here; the index that lists them is a file to be fetched.
     shards = {file: size for file, size in sizes.items() if re.fullmatch(r"model-\d+-of-\d+\.safetensors", file)}
     weights = sizes[SINGLE] if SINGLE in sizes else sum(shards.values())
     return f"{name} is on the hub at commit {commit}, with {weights / 1e6:,.1f} MB of safetensors."

@@ -6,7 +6,7 @@ No hub is asked here and no weights are read: file names, config.json and the he
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,8 @@ from inspector.files import duplicate_keys
 from inspector.text import few, first_sentence
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
-SINGLE, INDEX = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-)  # as reimpl/weights_on_disk.py has them, without torch
+# As reimpl/weights_on_disk.py has them (a test compares), here without torch, which listing models does not need.
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER_FILES = ("tokenizer*", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
 
 
@@ -144,23 +142,27 @@ def _refuse_mlx(settings: Mapping[str, Any], name: str) -> None:
             )
 
 
-def shard_names(index: Path, name: str) -> list[str]:
-    """Return the names of the weight files that an index lists.
+def wanted_weights(name: str, there: Collection[str], download: Callable[[str], Path]) -> list[str]:
+    """Return the names of the weight files of a hub's repository, by the library's rule, the index with its shards.
 
     Args:
-        index: the path of a model.safetensors.index.json.
         name: what the user called the model.
+        there: the names of the repository's files.
+        download: fetches a file of it by its name; called for config.json and the index.
 
     Returns:
-        File names without folders, sorted, each once.
+        File names without folders.
 
     Raises:
         InspectorError: where the index cannot be read, or names files outside its folder.
     """
-    from reimpl.weights_on_disk import shards
+    from reimpl import weights_on_disk as rule
 
     with _about(name):
-        return shards(index)
+        chosen = rule.chosen_file(download("config.json").parent, there)
+        if chosen is None or not chosen.endswith(rule.INDEX_END):
+            return [chosen or SINGLE]
+        return [chosen, *rule.shards(download(chosen))]
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
@@ -176,7 +178,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     Raises:
         InspectorError: one is missing, or the index cannot be read or names files outside the folder.
     """
-    from reimpl import weights_on_disk as rule  # with torch, which listing models does not need
+    from reimpl import weights_on_disk as rule
 
     with _about(name):
         return rule.weight_files(folder)

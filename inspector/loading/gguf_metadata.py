@@ -39,6 +39,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "attention.relative_buckets_count": ("relative_attention_num_buckets",),
 }
 SIZES = ("attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length")
+LARGEST_GEMMA = {"gemma2": 46, "gemma3": 62}  # layers of the 27B sizes, by which llama.cpp knows them
 DOES_NOTHING_AT = {"attention.causal": True, "attention.max_alibi_bias": 0.0, "attention.clamp_kqv": 0.0}
 
 
@@ -61,7 +62,9 @@ def complete_config(config: Any, keys: Mapping[str, Any], tensors: Mapping[str, 
     own = {key.removeprefix(architecture + "."): value for key, value in keys.items()}
     _refuse_unread_tensors(unread, config)
     correct_rope(config, own, tensors)
-    named = [f"{key} = {short(own[key])}" for key in own if not _is_read(key, own[key], config)]
+    if "attention.scale" not in own and (width := _scaling_width(architecture, own, config)):
+        config.query_pre_attn_scalar = width
+    named = [f"{key} = {short(own[key])}" for key in own if not _account_for(key, own[key], config)]
     return f"Nothing here reads these keys of the file: {few(named)}." if named else ""
 
 
@@ -74,8 +77,8 @@ def _refuse_unread_tensors(unread: Iterable[str], config: Any) -> None:
         )
 
 
-def _is_read(key: str, value: Any, config: Any) -> bool:
-    """Return whether the config says the same, now; False: the key is to be named."""
+def _account_for(key: str, value: Any, config: Any) -> bool:
+    """Bring what a key says into the config where that is not there yet; False: it is to be named."""
     if key.startswith(NOT_ATTENTION) or key.startswith(NOT_ATTENTION_OF_ARCHITECTURE):
         return True
     if key in DOES_NOTHING_AT:
@@ -83,17 +86,17 @@ def _is_read(key: str, value: Any, config: Any) -> bool:
             raise cannot_do(key, value, config)
         return True
     if key.startswith("rope."):
-        return key in ROPE_KEYS
+        return key in ROPE_KEYS and ("yarn" not in key or config.rope_parameters.get("rope_type") == "yarn")
     if key == "attention.scale":
-        return _same_scale(value, config)
+        return _bring_scale(value, config)
     if key in FIELDS:
-        return _same_field(key, value, config)
+        return _bring_field(key, value, config)
     if key == "attention.sliding_window_pattern":
-        return _same_pattern(value, config)
+        return _bring_pattern(value, config)
     return False
 
 
-def _same_field(key: str, value: Any, config: Any) -> bool:
+def _bring_field(key: str, value: Any, config: Any) -> bool:
     name = next((name for name in FIELDS[key] if getattr(config, name, None) is not None), None)
     if name is None:
         if key in SIZES:
@@ -113,7 +116,7 @@ def _same_field(key: str, value: Any, config: Any) -> bool:
     return True
 
 
-def _same_scale(value: float, config: Any) -> bool:
+def _bring_scale(value: float, config: Any) -> bool:
     if math.isclose(value, _scale(config), rel_tol=1e-6):
         return True
     for name, change in (("query_pre_attn_scalar", value**-2), ("attention_multiplier", value)):
@@ -123,6 +126,15 @@ def _same_scale(value: float, config: Any) -> bool:
     raise cannot_do("attention.scale", value, config)
 
 
+def _scaling_width(architecture: str, own: Mapping[str, Any], config: Any) -> int | None:
+    """Return what llama.cpp takes the root of for Gemma's scale, of which no file says anything; None for others."""
+    if architecture not in LARGEST_GEMMA:
+        return None
+    if own["block_count"] == LARGEST_GEMMA[architecture]:
+        return int(own["embedding_length"] // own["attention.head_count"])
+    return head_width(config)
+
+
 def _scale(config: Any) -> float:
     if getattr(config, "attention_multiplier", None) is not None:
         return float(config.attention_multiplier)
@@ -130,7 +142,7 @@ def _scale(config: Any) -> float:
     return math.sqrt(1 / width)
 
 
-def _same_pattern(value: Any, config: Any) -> bool:
+def _bring_pattern(value: Any, config: Any) -> bool:
     types = getattr(config, "layer_types", None)
     if types is None:
         return False

@@ -1,4 +1,4 @@
-"""Find the library's model in what people make of one: torch.compile's module, DataParallel, a pipeline."""
+"""Find the library's model in what people make of one: torch.compile's module, DataParallel, a pipeline, our Model."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def unwrapped(given: Any, tokenizer: Any) -> tuple[Any, Any]:
         The innermost model and its tokenizer; both as they were where nothing is wrapped.
     """
     inside: Any = given
+    # A pipeline and our own Model hold both.
     if not isinstance(given, nn.Module | str) and isinstance(getattr(given, "model", None), nn.Module):
         inside, tokenizer = given.model, getattr(given, "tokenizer", None) if tokenizer is None else tokenizer
     while isinstance(inside, nn.Module) and not isinstance(inside, PreTrainedModel):

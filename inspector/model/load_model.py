@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from inspector.errors import InspectorError
@@ -17,9 +18,12 @@ from inspector.loading.weight_checks import refuse_broken_numbers
 from inspector.model.model import Model
 from inspector.text import Progress
 
+if TYPE_CHECKING:
+    from transformers import Pipeline  # brings much that nothing here needs
+
 
 def load(
-    name: Any = PACKAGED,
+    name: str | Path | nn.Module | Pipeline | Model = PACKAGED,
     tokenizer: Any = None,
     *,
     dtype: str | torch.dtype = "float32",
@@ -51,10 +55,8 @@ def load(
     Raises:
         InspectorError: everything that a user can mend, as one sentence.
     """
-    if isinstance(name, Model):
-        if tokenizer is None:
-            return name
-        name = name.model
+    if isinstance(name, Model) and tokenizer is None:
+        return name
     name, tokenizer = unwrapped(name, tokenizer)
     if isinstance(name, PreTrainedModel):
         if tokenizer is None:
