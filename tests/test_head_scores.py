@@ -4,9 +4,10 @@ import math
 
 import pytest
 import tiny
+import torch
 
 from inspector.analysis import head_scores
-from inspector.analysis.head_scores import FARTHEST, MEASURES, find, ordered
+from inspector.analysis.head_scores import FARTHEST, MEASURES, ROLES, find, ordered, role_summaries
 from inspector.errors import InspectorError
 
 
@@ -20,17 +21,19 @@ def by_hand(trace, layer, head):
     rows = range(1, n)
     mean = lambda numbers: sum(numbers) / len(numbers) if numbers else 0.0  # noqa: E731
     earlier = {t: [s for s in range(t) if ids[s] == ids[t]] for t in rows}
-    seen = [t for t in rows if earlier[t]]
+    copies = {t: [s for s in earlier[t] if s] for t in rows}
+    seen = [t for t in rows if copies[t]]
     continued = [t for t in rows if any(s + 1 <= t for s in earlier[t])]
     found = {
         "first": mean([weights[t][0] for t in rows]),
         "itself": mean([weights[t][t] for t in rows]),
         "entropy": mean([-sum(w * math.log2(w) for w in weights[t] if w > 0) for t in rows]),
         "distance": mean([sum(w * (t - s) for s, w in enumerate(weights[t])) for t in rows]),
-        "same": mean([sum(weights[t][s] for s in earlier[t]) for t in seen]),
+        "same": mean([sum(weights[t][s] for s in copies[t]) for t in seen]),
         "repeated": mean([sum(weights[t][s + 1] for s in earlier[t] if s + 1 <= t) for t in continued]),
     }
-    return found | {f"back {k}": mean([weights[t][t - k] for t in range(k, n)]) for k in range(1, FARTHEST + 1)}
+    found["local"] = mean([sum(weights[t][t - 3 : t + 1]) for t in range(4, n)])
+    return found | {f"back {k}": mean([weights[t][t - k] for t in range(k + 1, n)]) for k in range(1, FARTHEST + 1)}
 
 
 @pytest.mark.parametrize("strip_bytes", [64 * 2**20, 4 * 30 * 4 * 7])
@@ -42,6 +45,38 @@ def test_each_measure_is_what_a_loop_says(trace, monkeypatch, strip_bytes):
     for layer, head in ((0, 0), (1, 3), (2, 2)):
         for name, value in by_hand(trace, layer, head).items():
             assert frame.loc[(layer, head), name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_a_head_that_only_looks_at_the_first_token_has_no_other_role(trace, monkeypatch):
+    """Its weight on the first token is at once weight on the previous token of token 1, on a copy, and nearby."""
+    sink = torch.zeros(1, trace.n, trace.n)
+    sink[..., 0] = 1.0
+    monkeypatch.setattr(type(trace), "weights", lambda self, layer, head=None, *, queries=slice(None), keys=slice(None):
+                        sink.expand(trace.layers[layer].heads, -1, -1)[:, queries][..., keys])  # fmt: skip
+    again = trace.model.trace([5, 5, 6, 5, 7, 8, 5, 9])  # the first token occurs again
+    monkeypatch.setattr(trace, "tokens", again.tokens)
+    sink = sink[:, :8, :8]
+    frame = head_scores.measures(again)
+    assert (frame["first"] == 1).all()
+    for measure in ROLES:
+        assert measure.name in ("first", "repeated") or (frame[measure.name] == 0).all(), measure.name
+    counts = {found.measure.role: found.count for found in role_summaries(frame, again.tokens.ids)}
+    assert counts.pop("First-token sink") == len(frame)
+    assert set(counts.values()) == {0}
+
+
+def test_roles_are_counted_from_the_table(trace):
+    frame = head_scores.measures(trace)
+    for found in role_summaries(frame, trace.tokens.ids):
+        scores = frame[found.measure.name]
+        assert found.count == (scores >= head_scores.COUNTS_FROM).sum()
+        assert found.best == scores.max()
+        best = frame[(frame["layer"] == found.head[0]) & (frame["head"] == found.head[1])]
+        assert best[found.measure.name].item() == found.best
+    once = trace.model.trace(range(9))
+    frame = head_scores.measures(once)
+    unknown = [found.measure.role for found in role_summaries(frame, once.tokens.ids) if math.isnan(found.best)]
+    assert unknown == ["Induction", "Duplicate token"]
 
 
 def test_one_token_has_no_choice(trace):

@@ -158,3 +158,21 @@ def test_another_kind_of_picture_is_refused_with_the_choices(traces):
     for draw in (maps.picture, lambda *at, kind: maps.window(*at, slice(0, 3), slice(0, 3), kind=kind)):
         with pytest.raises(InspectorError, match=said):
             draw(traces["grouped"], 0, 0, kind="weight")
+
+
+def test_a_remainder_near_zero_is_not_blown_up():
+    row = torch.tensor([[0.999, 0.0006, 0.0004], [0.5, 0.3, 0.2], [1.0, 0.0, 0.0]])
+    found = maps.scaled_up(row)
+    torch.testing.assert_close(found[0], row[0] * torch.tensor([0.0, 1, 1]) * maps.MOST_SCALED)
+    torch.testing.assert_close(found[1], torch.tensor([0.0, 0.6, 0.4]))
+    assert (found[2] == 0).all()
+
+
+@pytest.mark.packaged
+def test_small_pictures_without_the_first_token_are_those_of_the_large_one(houston):
+    small = draw_thumbnails(houston, without_first=True).pixels.reshape(30, 9, 8, 8)
+    large = maps.picture(houston, 16, 0, without_first=True).values
+    allowed = np.tri(8, dtype=bool)
+    seen = ((small[16, 0].astype(float) - 1) / 254) ** 2
+    assert np.abs(np.sqrt(seen[allowed]) - np.sqrt(large[allowed])).max() <= 0.5 / 254 + 1e-6
+    assert (small[16, 0][~allowed] == MASKED).all()

@@ -98,6 +98,16 @@ def test_parameters_make_the_vectors(smollm, houston):
     torch.testing.assert_close(x @ w.W_v.T, houston.value(2, 4), atol=1e-5, rtol=0)
 
 
+def test_next_tokens_after_each_token_are_those_of_its_logits(smollm, houston):
+    found = houston.next_tokens_after_each(3)
+    assert len(found) == houston.n
+    logits = smollm.logits(houston.tokens.ids).softmax(-1)
+    for row, expected in zip(found, logits, strict=True):
+        assert [token for _, token, _ in row] == expected.topk(3).indices.tolist()
+        assert [share for _, _, share in row] == pytest.approx(expected.topk(3).values.tolist(), abs=1e-5)
+    assert found[-1] == houston.next_tokens(3)
+
+
 def test_next_tokens(smollm, houston):
     (label, token, probability), *_ = houston.next_tokens(3)
     assert token == int(houston.logits[-1].argmax())

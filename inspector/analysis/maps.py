@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["weights", "scaled_scores", "weighted_values"]
 
+MOST_SCALED = 20  # times that weights are scaled up without the first token: a remainder near zero is no pattern
 EXACT_UP_TO = 1024  # tokens whose every cell is sent; more than a canvas can show side by side is pooled
 
 
@@ -56,7 +57,8 @@ def picture(
         layer: counted from 0.
         head: a query head, counted from 0.
         kind: weights, scaled_scores, or weighted_values (each weight times the length of the value vector it brings).
-        without_first: leave the first token's column out, and scale the other weights of each row up to the row's sum.
+        without_first: leave the first token's column out, and scale the other weights of each row up to the row's sum,
+            MOST_SCALED times at most.
         exact_up_to: cells along one side, at most; of a longer prompt several tokens share a cell.
 
     Returns:
@@ -190,6 +192,24 @@ def cells_of(part: slice, k: int) -> slice:
     return slice(part.start // k, -(-part.stop // k))
 
 
+def scaled_up(weights: torch.Tensor) -> torch.Tensor:
+    """Leave out the first key token's column, and scale the rest of each row up to the row's sum.
+
+    Where almost all of a row is on the first token, the rest is scaled MOST_SCALED times and sums up to less.
+
+    Args:
+        weights: [..., query, key], the first key token's column the first one.
+
+    Returns:
+        The same shape; a row that looks at the first token alone stays as it is but for that column.
+    """
+    whole = weights.sum(-1, keepdim=True)
+    weights = weights.clone()
+    weights[..., 0] = 0.0
+    rest = weights.sum(-1, keepdim=True)
+    return torch.where(rest > 0, weights * (whole / rest).clamp(max=MOST_SCALED), weights)
+
+
 def _numbers(
     trace: Trace,
     layer: int,
@@ -208,11 +228,7 @@ def _numbers(
         return trace.scaled_scores(layer, head, queries=rows, keys=keys).detach().float()
     weights = trace.weights(layer, head, queries=rows, keys=keys).detach().float()
     if without_first and (keys is None or keys.start == 0):
-        whole = weights.sum(-1, keepdim=True)
-        weights = weights.clone()
-        weights[:, 0] = 0.0
-        rest = weights.sum(-1, keepdim=True)
-        weights = torch.where(rest > 0, weights * whole / rest, weights)
+        weights = scaled_up(weights)
     if kind == "weights":
         return weights
     lengths: torch.Tensor = trace.value(layer, head)[keys or slice(None)].detach().float().norm(dim=-1)

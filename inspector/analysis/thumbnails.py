@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from inspector.analysis.maps import EXACT_UP_TO, Picture, cells_of
+from inspector.analysis.maps import EXACT_UP_TO, Picture, cells_of, scaled_up
 from inspector.trace.trace import STRIP_BYTES
 from reimpl.blockwise import pool_max
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from inspector.trace.trace import Trace
 
 THUMBNAIL = 32  # cells along one side of a head's small picture, at most
+Change = Callable[[torch.Tensor], torch.Tensor]  # what is done to rows of weights before they are pooled
 MASKED = 0  # a thumbnail's level for "may not attend there"; 1..255 are weights
 
 
@@ -111,6 +112,7 @@ def draw_thumbnails(
     *,
     side: int = THUMBNAIL,
     sample: int | None = None,
+    without_first: bool = False,
     on_layer: OnLayer | None = None,
 ) -> Thumbnails:
     """Draw every head of every layer, max-pooled, with one layer in memory at a time.
@@ -120,6 +122,7 @@ def draw_thumbnails(
         side: cells along one side, at most.
         sample: draw them from about so many query rows, spread evenly, each with all its keys (None: from all rows).
             What the other rows attend to is then not in the pictures.
+        without_first: leave out the first token's column and scale the rest of each row up, as `maps.picture` does.
         on_layer: called as on_layer(done, total) after each layer; what it raises ends the work.
 
     Returns:
@@ -132,7 +135,8 @@ def draw_thumbnails(
         if not trace.stored[info.index].has_vectors:
             layers.append(_levels(torch.full((info.heads, -(-trace.n // k), -(-trace.n // k)), -1.0)))
             continue
-        pooled = _all_heads(trace, info, k) if rows is None else _some_rows(trace, info, k, rows)
+        change = scaled_up if without_first else None
+        pooled = _all_heads(trace, info, k, change) if rows is None else _some_rows(trace, info, k, rows, change)
         layers.append(_levels(pooled))
         if on_layer is not None:
             on_layer(len(layers), len(trace.layers))
@@ -206,20 +210,24 @@ def spread(n: int, k: int, count: int) -> list[int]:
     return sorted(found)
 
 
-def _all_heads(trace: Trace, info: LayerInfo, k: int) -> torch.Tensor:
+def _all_heads(trace: Trace, info: LayerInfo, k: int, change: Change | None) -> torch.Tensor:
     """Pool every head of a layer to [h, side, side], -1 where the mask forbids every pair of the cell."""
     side = -(-trace.n // k)
     cells = torch.full((info.heads, side, side), -1.0)
     together = 4 * info.heads * k * trace.n <= STRIP_BYTES  # as strips are at least k rows high
     for head in [None] if together else range(info.heads):
-        _pool_into(cells if head is None else cells[head], trace, info.index, head, k)
+        _pool_into(cells if head is None else cells[head], trace, info.index, head, k, change)
     return cells
 
 
-def _pool_into(cells: torch.Tensor, trace: Trace, layer: int, head: int | None, k: int) -> None:
+def _pool_into(
+    cells: torch.Tensor, trace: Trace, layer: int, head: int | None, k: int, change: Change | None = None
+) -> None:
     """Write the weights of a head (None: of each), pooled, over `cells`; where the mask forbids all, -1."""
     for rows, keys in trace.strips(layer, head, align=k):
         weights = trace.weights(layer, head, queries=rows, keys=keys).detach().float()
+        if change is not None and keys.start == 0:
+            weights = change(weights)
         pooled = pool_max(weights.masked_fill(~_in_any_head(trace, layer, head, rows, keys), -1.0), k).cpu()
         cells[..., cells_of(rows, k), cells_of(keys, k)] = pooled
 
@@ -233,10 +241,12 @@ def _in_any_head(
     return trace.allowed(layer, head or 0, queries=rows, keys=keys)
 
 
-def _some_rows(trace: Trace, info: LayerInfo, k: int, rows: list[int]) -> torch.Tensor:
+def _some_rows(trace: Trace, info: LayerInfo, k: int, rows: list[int], change: Change | None) -> torch.Tensor:
     """Pool every head of a layer from these query rows alone: [h, side, side]."""
     side = -(-trace.n // k)
     weights = trace.weights(info.index, queries=rows).detach().float()  # [h, rows, n]
+    if change is not None:
+        weights = change(weights)
     seen = weights.masked_fill(~_in_any_head(trace, info.index, None, rows), -1.0)
     seen = functional.pad(seen, (0, side * k - trace.n), value=-1.0)
     columns = seen.view(*seen.shape[:2], side, k).amax(-1).cpu()

@@ -184,19 +184,26 @@ class ModelTrace(StoredTrace):
             InspectorError: the model has no language-model head, or `count` is no whole number from 1 on.
             NoModel: the trace was opened from a file, without its model.
         """
-        number = whole_number(count)
-        if number is None or number < 1:
-            raise InspectorError(f"count={shown(count)} is not a number of tokens: give a whole number from 1 on.")
-        if self.last_logits is None:
-            raise InspectorError(f"{self.model_name} predicts no next token; load it with its language-model head.")
-        probabilities = self.last_logits[-1].float().softmax(-1)
-        top = probabilities.topk(min(number, probabilities.numel()))
-        tokenizer = self._model("naming the next tokens").tokenizer
-        found = []
-        for token, probability in zip(top.indices.tolist(), top.values.tolist(), strict=True):
-            label = tokenize([token], tokenizer, vocabulary=probabilities.numel()).labels[0]
-            found.append((label, token, probability))
-        return found
+        return self._most_probable(self._last_logits(count), count)[0]
+
+    def next_tokens_after_each(self, count: int = 5) -> list[list[tuple[str, int, float]]]:
+        """Return for every token what the model expected to come after it.
+
+        The prompt is run once more: a trace does not store the n × vocabulary logits, and this stores none either.
+
+        Args:
+            count: how many, at least 1.
+
+        Returns:
+            For each token the most probable next ones as `next_tokens` gives them, which it gives after the last.
+
+        Raises:
+            InspectorError: as `next_tokens` does, or the model is no longer the one that made this trace.
+            NoModel: the trace was opened from a file, without its model.
+        """
+        self._last_logits(count)  # says what is missing before anything is run
+        logits = self._logits if self._logits is not None else self._all_logits()
+        return [*self._most_probable(logits[:-1], count), self.next_tokens(count)]
 
     def written_again(self) -> tuple[int, int]:
         """Count the tokens after `prompt_length` that are the most probable ones in a run of the whole text, too.
@@ -218,6 +225,30 @@ class ModelTrace(StoredTrace):
         return sum(a == b for a, b in zip(chosen, written, strict=True)), len(written)
 
     # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _last_logits(self, count: int) -> Tensor:
+        """Return the logits after the last token, [1, vocabulary]; refuse a count that is none, or a lack of them."""
+        number = whole_number(count)
+        if number is None or number < 1:
+            raise InspectorError(f"count={shown(count)} is not a number of tokens: give a whole number from 1 on.")
+        if self.last_logits is None:
+            raise InspectorError(f"{self.model_name} predicts no next token; load it with its language-model head.")
+        return self.last_logits
+
+    def _most_probable(self, logits: Tensor, count: int) -> list[list[tuple[str, int, float]]]:
+        """Return for each row of logits [t, vocabulary] the labels, ids and probabilities of its first `count`."""
+        vocabulary = logits.shape[-1]
+        tokenizer = self._model("naming the next tokens").tokenizer
+        labels: dict[int, str] = {}
+        found = []
+        for row in logits:  # one at a time: a copy of all would double the largest tensor there is
+            top = row.float().softmax(-1).topk(min(int(count), vocabulary))
+            ids, shares = top.indices.tolist(), top.values.tolist()
+            for token in ids:
+                if token not in labels:
+                    labels[token] = tokenize([token], tokenizer, vocabulary=vocabulary).labels[0]
+            found.append([(labels[token], token, share) for token, share in zip(ids, shares, strict=True)])
+        return found
 
     def _stored(self, layer: int, what: str) -> Tensor:
         """Return a layer's input, output or residual, fetched if need be."""
