@@ -1,4 +1,4 @@
-"""Draw the buttons "Save" and "Copy link" for the head on screen; each file is made when it is asked for.
+"""Draw what Export offers of the head on screen; each file is made when it is asked for.
 
 A file's maker runs on a thread without a visitor. Streamlit keeps it longer than the page: it refers to the
 request, and asks for the trace when it runs.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from inspector import views
-from inspector.ui import links, uploads
+from inspector.ui import state, uploads
 from inspector.ui.markdown import plain
 from inspector.ui.server import pictures, results, traces
 from inspector.views.figures import DRAWN_UP_TO, KINDS
@@ -40,17 +40,14 @@ _TYPES = {
 }
 
 
-def panel(shown: Current, chosen: Selection) -> None:
-    """Draw the two buttons.
+def panel(shown: Current) -> None:
+    """Draw a button for each kind of file, of the head that is chosen now.
 
     Args:
         shown: the prompt on screen.
-        chosen: the selection.
     """
-    with st.container(horizontal=True, key="downloads"):
-        with st.popover("Save", icon=":material/download:"):
-            _save(shown, chosen)
-        links.panel(shown)
+    layers = shown.trace.layers
+    _save(shown, state.selection(layers, shown.trace.n, lambda: (len(layers) // 2, 0)))
 
 
 def file_name(trace: Trace, what: str, suffix: str, layer: int | None = None, head: int | None = None) -> str:
@@ -78,7 +75,7 @@ def _save(shown: Current, chosen: Selection) -> None:
     without = chosen.sink == "without"
     report = results.finished_report(shown.request)
     said = report.summary() if report is not None else ""
-    dark = st.toggle("Dark pictures", key="save_dark")
+    dark = st.toggle("Dark pictures", key="save_dark", value=st.context.theme.type == "dark")
 
     def figure() -> views.Figure:
         look: dict[str, Any] = {"kind": kind, "scale": chosen.scale, "dark": dark, "without_first": without}

@@ -1,53 +1,52 @@
-"""Make links that reopen what is on screen, and take what such a link asks for.
+"""Make links that reopen what is on screen, take what such a link asks for, and bring a tab back after a reload.
 
-The address bar holds layer, head and options (state.py). A copied link adds the model, where this server was started
-with it by name, and, when ticked, the prompt. The prompt stands after the #:
+Everything stands after the # of the address:
 
-    http://localhost:8501/?model=owner%2Fname&layer=3&head=5&prompt=in-fragment#prompt=Houston%2C%20we%20have
+    http://localhost:8501/#model=owner%2Fname&prompt=Houston%2C+we+have&layer=3&head=5
 
 A browser keeps that part to itself: measured, it was in no request, in no header of one and not in what Streamlit sends
 by itself over its websocket, while a query goes to the server in the page's first request and into every log on the
-way. So a small component reads it in the browser, takes it out of the address bar, and sends it over the websocket, as
-a typed prompt travels. `prompt=in-fragment` announces it: Streamlit drops the fragment as soon as the script writes
-to the address (measured, too), so nothing is written or run until the component has answered.
+way. So a small component reads it in the browser, takes the prompt out of the address bar, and sends it over the
+websocket, as a typed prompt travels. The same component says what its tab remembers of an earlier visit, so that a
+reload, Back and a restarted server bring back prompt, model and selection. Older links have model and selection in the
+query and open the same.
 
-A link loads nothing but the models that this server was started with: one of their names, never a path.
+A link loads nothing but the models that this server was started with: one of their names, never a path. A prompt that
+came in a link runs after one click, unless this browser made the link.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlencode
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import streamlit as st
 
 from inspector.ui import state
+from inspector.ui.components.memory import ask_tab, tell_tab
+from inspector.ui.components.mounting import mounted
 from inspector.ui.markdown import plain, short
-from inspector.ui.server.settings import limits, model_choice
+from inspector.ui.server.settings import MOST_CHARACTERS, limits, model_choice
 
 if TYPE_CHECKING:
     from inspector.ui.progress import Current
 
 MOST = 4096  # characters of a percent-encoded prompt: longer links break in mail and chat programs
-IN_FRAGMENT = "in-fragment"
-_MODEL, _PROMPT, _GENERATE = _ONCE = ("model", "prompt", "generate")  # taken once, then out of the address bar
-_NOTE, _READER = "link_note", "link_reader"
+_MODEL, _PROMPT, _GENERATE, _CHAT = "model", "prompt", "generate", "chat"
+_NOTE, _READER, _OFFERED = "link_note", "tab_reader", "offered_by_link"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 _HERE = files("inspector.ui.components")
-_mount = st.components.v2.component(
-    "attention_inspector_link",
+_mount = mounted(
+    "link",
     html='<div class="link"><input readonly aria-label="The link" data-testid="link"><button>Copy</button>'
     '<span role="status"></span></div>',
     css=(_HERE / "link.css").read_text(encoding="utf-8"),
-    js=(_HERE / "link.js").read_text(encoding="utf-8"),
-)
-_read = st.components.v2.component(
-    "attention_inspector_link_reader", html="", js=(_HERE / "link.js").read_text(encoding="utf-8")
 )
 
 
@@ -59,48 +58,67 @@ class Note:
     sentence: str
 
 
-# -- opening a link --------------------------------------------------------------------------------------
+# -- opening the app -------------------------------------------------------------------------------------
 
 
 def arrive() -> bool:
-    """Take what the address asks for beyond the selection.
+    """Take what the tab remembers and what its address asks for, once a session.
 
     Returns:
-        False where the link's prompt is still to come from the browser: nothing else is to be shown or computed until
-        it has.
+        False where the browser has still to say it: nothing else is to be shown or computed until it has.
     """
-    if any(name in st.query_params for name in _ONCE):
-        if state.has_asked():  # a link is taken once, when it is opened
-            _forget()
-        elif st.query_params.get(_PROMPT) == IN_FRAGMENT:
-            _read(data={"mode": "read"}, key=_READER, on_fragment_change=_take)
-            st.caption("Reading the prompt from the link …")
-            return False
-        else:
-            _ask(st.query_params.get(_MODEL), None)
-            _forget()
+    if not state.has_asked():
+        ask_tab(_take, key=_READER)
+        st.caption("Opening …")
+        return False
     note: Note | None = st.session_state.get(_NOTE)
     if note is not None and note.request == state.request():
         st.warning(plain(note.sentence), icon=":material/link_off:")
+    offered: state.Request | None = st.session_state.get(_OFFERED)
+    if offered is not None:
+        _offer(offered)
     return True
 
 
-def prompt_in(fragment: object) -> str | None:
-    """Read the prompt after the # of an address.
+def remember(selection: Mapping[str, Any] | None) -> None:
+    """Have the browser's tab remember what is asked for, and what is chosen.
 
     Args:
-        fragment: what the browser sent of it.
+        selection: None on a screen that tells the tab itself.
+    """
+    asked = state.request()
+    said = {_MODEL: asked.model, _PROMPT: asked.prompt, _GENERATE: asked.generate, _CHAT: asked.chat}
+    tell_tab(said, selection, key="tab")
+
+
+def request_in(said: object) -> state.Request | None:
+    """Read a request from what a browser says; it may be anything.
+
+    Args:
+        said: names and values; numbers may be written as text.
 
     Returns:
-        The prompt; None where there is none, or one that this app would not have written.
+        The request, of a model that this server's visitors may choose; None where there is no prompt in it.
     """
-    if not isinstance(fragment, str) or not fragment.startswith("prompt="):
+    if not isinstance(said, Mapping):
         return None
-    encoded = fragment.removeprefix("prompt=")
+    prompt, model = said.get(_PROMPT), said.get(_MODEL)
+    if not isinstance(prompt, str) or not prompt or len(prompt) > MOST_CHARACTERS:
+        return None
     try:
-        return unquote(encoded, errors="strict") or None if len(encoded) <= MOST else None
-    except UnicodeDecodeError:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair is no text
         return None
+    choice = model_choice()
+    known = isinstance(model, str) and len(model) <= 1000 and choice.allows(model)
+    written = str(said.get(_GENERATE, ""))
+    generate = int(written) if state.NUMBER.fullmatch(written) else 0
+    return state.Request(
+        str(model) if known else choice.models[0],
+        prompt,
+        generate=min(generate, limits().written),
+        chat=said.get(_CHAT) in (True, "1"),
+    )
 
 
 def linkable(model: str) -> bool:
@@ -116,57 +134,113 @@ def linkable(model: str) -> bool:
     return named and model in model_choice().models and not Path(model).exists()
 
 
-def _take() -> None:
-    """Take what the component has read, before the run that it starts."""
-    prompt = prompt_in(st.session_state[_READER].get("fragment"))
-    missing = "" if prompt else "The link's prompt did not arrive whole; ask for the link again, or type the prompt."
-    _ask(st.query_params.get(_MODEL), prompt, missing)
-
-
-def _ask(model: str | None, prompt: str | None, note: str = "") -> None:
-    """Ask for the link's model and prompt, as far as a link may."""
-    if model is not None and not linkable(model):
-        note += (" " if note else "") + (
+def _take(answer: object) -> None:
+    """Take what the tab said: first what it remembers, then what its address asks for."""
+    said: Mapping[str, Any] = answer if isinstance(answer, Mapping) else {}
+    address = said.get("said") if isinstance(said.get("said"), Mapping) else {}
+    link = {**st.query_params.to_dict(), **(address or {})}
+    before = request_in(said.get("request"))
+    if before is not None:
+        state.ask(model=before.model, prompt=before.prompt, generate=before.generate, chat=before.chat)
+    else:
+        state.ask()
+    state.select_said(said.get("selection"))
+    state.select_said(link)
+    model, note = link.get(_MODEL), ""
+    if isinstance(model, str) and not linkable(model):
+        note = (
             f"The link names the model “{short(model, 80)}”. This server was not started with it, and a link cannot "
             "load one."
         )
         model = None
-    written = st.query_params.get(_GENERATE, "")
-    generate = int(written) if prompt and state.NUMBER.fullmatch(written) else 0
-    state.ask(model=model, prompt=prompt, generate=min(generate, limits().written))
+    if link.get(_PROMPT) == "in-fragment" and not (address or {}).get(_PROMPT):  # an older link, cut off
+        note += " The link's prompt did not arrive whole; ask for the link again, or type the prompt."
+        link.pop(_PROMPT)
+    asked = request_in({**link, _MODEL: model} if model else {k: v for k, v in link.items() if k != _MODEL})
+    if asked is not None and (address or {}).get(_PROMPT):
+        if said.get("own") is True or asked.prompt == state.request().prompt:
+            _run(asked)
+        else:
+            st.session_state[_OFFERED] = asked
+    elif model:
+        state.ask(model=model)
     if note:
-        st.session_state[_NOTE] = Note(state.request(), note)
+        st.session_state[_NOTE] = Note(state.request(), note.strip())
 
 
-def _forget() -> None:
-    """Take out of the address what was taken once."""
-    for name in _ONCE:
-        if name in st.query_params:
-            del st.query_params[name]
+def _offer(offered: state.Request) -> None:
+    """Show a prompt that came in a link, and run it after one click: the visitor did not choose it."""
+    with st.container(border=True):
+        written = f", and lets it write {offered.generate} tokens" if offered.generate else ""
+        st.markdown(f"**This link brings a prompt** for {plain(offered.model)}{written}:")
+        st.text(short(offered.prompt, 600))
+        with st.container(horizontal=True):
+            st.button("Run it", type="primary", key="run_link", on_click=_run, args=(offered,))
+            st.button("Leave it", key="leave_link", on_click=_leave)
+
+
+def _run(asked: state.Request) -> None:
+    """Run a link's prompt."""
+    _leave()
+    state.ask(model=asked.model, prompt=asked.prompt, generate=asked.generate, chat=asked.chat)
+
+
+def _leave() -> None:
+    """Forget a link's prompt."""
+    st.session_state.pop(_OFFERED, None)
 
 
 # -- making one ------------------------------------------------------------------------------------------
 
 
-def address(request: state.Request, *, prompt: bool) -> tuple[str, str]:
-    """Return what follows the page's own address in a link to what is on screen.
+def panel(shown: Current) -> None:
+    """Draw the link to what is on screen.
 
     Args:
-        request: what is on screen.
-        prompt: whether the link contains the prompt.
-
-    Returns:
-        Query and fragment, with "?" and "#", or empty.
+        shown: the prompt on screen.
     """
-    said = {name: value for name, value in st.query_params.to_dict().items() if name not in _ONCE}
+    request = shown.request
+    if request.file:
+        st.caption("A link cannot contain an uploaded trace: save it under Export, pass the file on, and open it.")
+        return
+    can = fits(request.prompt)
+    wanted = st.toggle("With the prompt", key="link_with_prompt", value=True, disabled=not can)
+    said: dict[str, str] = {}
     if linkable(request.model):
-        said = {_MODEL: request.model, **said}
-    if not prompt:
-        return (f"?{urlencode(said)}" if said else ""), ""
-    said[_PROMPT] = IN_FRAGMENT
-    if request.generate:
-        said[_GENERATE] = str(request.generate)
-    return f"?{urlencode(said)}", f"#prompt={_encoded(request.prompt)}"
+        said[_MODEL] = request.model
+    if can and wanted:
+        said[_PROMPT] = request.prompt
+        if request.generate:
+            said[_GENERATE] = str(request.generate)
+        if request.chat:
+            said[_CHAT] = "1"
+    _mount(data={"said": said}, key="link")
+    st.caption(" ".join(_what_it_opens(request, with_prompt=can and wanted)))
+
+
+def _what_it_opens(request: state.Request, *, with_prompt: bool) -> list[str]:
+    """Say what the link contains, and where it works."""
+    said = []
+    if not linkable(request.model):
+        said.append(
+            "It opens in the model that the other server starts with: this server was not started with the present "
+            "model by name, and a link contains no path."
+        )
+    if with_prompt:
+        said.append(
+            "The prompt is in the link, after the #, a part that browsers send to no server. Whoever gets the link can "
+            "read it."
+        )
+    elif not fits(request.prompt):
+        said.append(
+            f"The prompt is too long for a link: written as one it takes {len(_encoded(request.prompt)):,} characters, "
+            f"and {MOST:,} fit. Save the whole trace under Export instead."
+        )
+    else:
+        said.append("The link does not contain the prompt.")
+    if st.get_option("server.address") in ("localhost", "127.0.0.1", "::1"):
+        said.append("This app runs on your own machine, so the link works on this machine only.")
+    return said
 
 
 def fits(prompt: str) -> bool:
@@ -179,41 +253,6 @@ def fits(prompt: str) -> bool:
         True where its encoded form has at most MOST characters.
     """
     return len(_encoded(prompt)) <= MOST
-
-
-def panel(shown: Current) -> None:
-    """Draw the button "Copy link" and what opens below it.
-
-    Args:
-        shown: the prompt on screen.
-    """
-    with st.popover("Copy link", icon=":material/link:"):
-        if shown.request.file:
-            st.caption("A link cannot contain an uploaded trace: pass the file on, and open it in the sidebar.")
-            return
-        if linkable(shown.request.model):
-            st.caption("Opens this model, layer, head and these options.")
-        else:
-            st.caption(
-                "Opens this layer, head and these options, in the model that the other server starts with: "
-                "this server was not started with the present model by name, and a link contains no path."
-            )
-        can = fits(shown.request.prompt)
-        wanted = st.toggle(
-            "With the prompt",
-            key="link_with_prompt",
-            disabled=not can,
-            help="It stands after the # of the address, the part that a browser never sends to a server. Whoever "
-            "gets the link can read it.",
-        )
-        if not can:
-            encoded = len(_encoded(shown.request.prompt))
-            st.caption(
-                f"The prompt is too long for a link: written as one it takes {encoded:,} characters, and {MOST:,} "
-                "fit. Save the whole trace instead."
-            )
-        search, fragment = address(shown.request, prompt=can and wanted)
-        _mount(data={"mode": "copy", "search": search, "fragment": fragment}, key="link")
 
 
 def _encoded(prompt: str) -> str:

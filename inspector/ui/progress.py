@@ -78,6 +78,18 @@ def current() -> Current | None:
     return _last_one()
 
 
+def shown_now() -> Current | None:
+    """Return what the page on screen shows, without running anything.
+
+    Returns:
+        The prompt; None where nothing is shown, or its trace is no longer stored.
+    """
+    request: state.Request | None = state.uploaded() or st.session_state.get(_SHOWN)
+    if request is None or not traces.is_stored(request):
+        return None
+    return Current(request, traces.trace(request))
+
+
 def _asks_first(asked: state.Request) -> bool:
     """Show what running a long prompt costs, with buttons that run it; False where it can just be run."""
     with show_progress(_cancel_prompt) as report:
@@ -138,7 +150,7 @@ def _last_one() -> Current | None:
         st.error(plain(failed.sentence), icon=":material/warning:")
     shown: state.Request | None = st.session_state.get(_SHOWN)
     if shown is None:
-        st.info("Nothing to show yet: choose a model and a prompt in the sidebar, then press Run.")
+        st.info("Nothing to show yet: choose a model and a prompt in the bar above, then press Run.")
         return None
     st.caption(f"Still showing “{plain(short(shown.prompt))}” in {plain(shown.model)}.")
     with show_progress(_forget_shown) as report:

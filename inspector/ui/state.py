@@ -1,13 +1,13 @@
 """Remember what a visitor has asked for and chosen: the request, and layer, head, what to show and scale.
 
-The selection also stands in the address bar, so that a link reopens it. Everything read from there is
-checked, and what does not fit falls back to the default. A prompt or a path never stands there.
+Both are remembered by the browser's tab too (components/memory.py), for a reload, and the selection stands behind the #
+of the address. Everything that comes from there is checked, and what does not fit falls back to the default.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ UNITS = {"tokens": "Tokens", "words": "Whole words"}
 VIEWS = {"head": "Head view", "model": "Model view", "neuron": "Neuron view"}  # BertViz's
 ORDERS = {"layers": "All, by layer and head", **{measure.name: measure.title for measure in MEASURES}}
 
-_REQUEST, _SELECTION, _WRITTEN, _PROBLEM = "request", "selection", "address_written", "problem"
+_REQUEST, _SELECTION, _PROBLEM = "request", "selection", "problem"
 _UPLOADED, _AGREED = "uploaded_trace", "agreed_request"
 NUMBER = re.compile(r"[0-9]{1,7}")  # in an address; whether there is such a layer or token is judged where it is used
 
@@ -49,6 +49,7 @@ class Request:
         file_name: what that file was called, a word for the screen and never a path.
         generate: how many tokens the model goes on to write after the prompt, which are then looked at with it.
         precision: vectors are stored rounded to this dtype; empty: as the model made them.
+        chat: whether the prompt goes through the tokenizer's chat template first.
     """
 
     model: str
@@ -57,6 +58,7 @@ class Request:
     file_name: str = ""
     generate: int = 0
     precision: str = ""
+    chat: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,12 @@ def has_asked() -> bool:
 
 
 def ask(
-    *, model: str | None = None, prompt: str | None = None, generate: int | None = None, precision: str = ""
+    *,
+    model: str | None = None,
+    prompt: str | None = None,
+    generate: int | None = None,
+    precision: str = "",
+    chat: bool | None = None,
 ) -> None:
     """Ask for another model, prompt, or more tokens; forget an earlier failure, and close an uploaded trace.
 
@@ -124,6 +131,7 @@ def ask(
         prompt: the prompt; None: as it is.
         generate: how many tokens the model shall write; None: as many as before.
         precision: what vectors are rounded to; empty: they are not.
+        chat: whether the prompt goes through the chat template; None: as before.
     """
     before = request()
     wanted = Request(
@@ -131,6 +139,7 @@ def ask(
         before.prompt if prompt is None else prompt,
         generate=before.generate if generate is None else generate,
         precision=precision,
+        chat=before.chat if chat is None else chat,
     )
     st.session_state[_REQUEST] = wanted
     st.session_state.pop(_PROBLEM, None)
@@ -203,7 +212,7 @@ CHOICES: dict[str, dict[str, str]] = {
 
 
 def selection(layers: Sequence[LayerInfo], tokens: int, default: Callable[[], tuple[int, int]]) -> Selection:
-    """Return the present selection, fitted to this model and prompt, and write it to the address.
+    """Return the present selection, fitted to this model and prompt.
 
     Args:
         layers: the model's layers.
@@ -214,7 +223,6 @@ def selection(layers: Sequence[LayerInfo], tokens: int, default: Callable[[], tu
         The selection.
     """
     chosen: dict[str, Any] = dict(st.session_state.get(_SELECTION, {}))
-    chosen |= _from_address()
     layer, head = chosen.get("layer", -1), chosen.get("head", -1)
     if not 0 <= layer < len(layers):
         layer, head = default()
@@ -228,7 +236,6 @@ def selection(layers: Sequence[LayerInfo], tokens: int, default: Callable[[], tu
         if 0 <= chosen.get(name, -1) < tokens:
             fitted = replace(fitted, **{name: chosen[name]})
     st.session_state[_SELECTION] = asdict(fitted)
-    _to_address(fitted)
     return fitted
 
 
@@ -241,31 +248,27 @@ def select(**changes: int | str) -> None:
     st.session_state[_SELECTION] = {**st.session_state.get(_SELECTION, {}), **changes}
 
 
-def _from_address() -> dict[str, Any]:
-    """Read the address, where it is not what this app itself wrote there: a link, or the Back button."""
-    found: dict[str, Any] = {}
-    written = st.session_state.get(_WRITTEN, {})
+def select_said(said: object) -> None:
+    """Change the selection to what a browser or an address says, as far as it is a selection.
+
+    Args:
+        said: names and values; numbers may be written as text. It may be anything.
+    """
+    if not isinstance(said, Mapping):
+        return
+    found: dict[str, int | str] = {}
     for name in (field.name for field in fields(Selection)):
-        text = st.query_params.get(name)
-        if text is None or text == written.get(name):
-            continue
+        value = said.get(name)
         if name in CHOICES:
-            found[name] = text
-        elif NUMBER.fullmatch(text):
-            found[name] = int(text)
-        else:
-            found[name] = -1  # falls back to the default
-    return found
+            if isinstance(value, str) and value in CHOICES[name]:
+                found[name] = value
+        elif isinstance(value, int) and not isinstance(value, bool) and -1 <= value < 10**7:
+            found[name] = value
+        elif isinstance(value, str):
+            found[name] = int(value) if NUMBER.fullmatch(value) else -1  # falls back to the default
+    select(**found)
 
 
-def _to_address(chosen: Selection) -> None:
-    """Write what is not at its default to the address."""
-    usual = asdict(Selection(-1, -1))
-    said = {name: str(value) for name, value in asdict(chosen).items() if value != usual[name]}
-    for name in usual:
-        if name not in said and name in st.query_params:
-            del st.query_params[name]
-    for name, value in said.items():
-        if st.query_params.get(name) != value:
-            st.query_params[name] = value
-    st.session_state[_WRITTEN] = said
+def selected() -> dict[str, Any]:
+    """Return the selection as it was last read or changed; empty before that."""
+    return dict(st.session_state.get(_SELECTION, {}))

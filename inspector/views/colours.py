@@ -41,8 +41,8 @@ DARK = Theme(
     text="#e6eaf0",
     quiet="#a3adba",
     border="#333d4a",
-    masked="#363a42",
-    sequential=("#0d1117", "#15304f", "#1f5c94", "#3f92d2", "#8cc8f5", "#f0f8ff"),
+    masked="#090c11",
+    sequential=("#151e29", "#17375a", "#1f5c94", "#3f92d2", "#8cc8f5", "#f0f8ff"),
     diverging=("#b5dcff", "#4c9fe0", "#1c4468", "#12161c", "#5c3613", "#dd8136", "#ffd9b0"),
 )
 

@@ -104,6 +104,59 @@ class StripsHeader(TypedDict):
     version: str
 
 
+class ExploreMeasure(TypedDict):
+    """One measure of the heads: what it is called as an order and, where it is a role, as a chip.
+
+    role: empty where it is no share of attention. note: below the role's name. best: the place of the head with the
+    largest score among all heads; -1 where the prompt cannot show it. scores: one for each head.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    role: str
+    note: str
+    best: int
+    ascending: bool
+    scores: list[float]
+
+
+class ExploreHeader(TypedDict):
+    """What explore.js is told of a prompt: all that stands on the screen without asking the server again.
+
+    id: names the prompt and its numbers. join: from this token on the model wrote the text itself. side, pool: of the
+    small pictures, as in GridHeader. sampled: from how many query tokens they are drawn, in words. next: for tokens
+    from `next_from` on, the most probable next ones, each a label and a probability. map: the header of a head's map,
+    where all heads' weights follow the small pictures, as float16 and without the upper triangle; else None.
+    """
+
+    id: str
+    tokens: list[str]
+    join: int
+    heads: list[int]
+    groups: list[int]
+    notes: list[str]
+    side: int
+    pool: int
+    sampled: str
+    measures: list[ExploreMeasure]
+    next: list[list[list[Any]]]
+    next_from: int
+    selected: list[int]
+    map: MapHeader | None
+
+
+class HeadAnswer(TypedDict):
+    """What explore.js is told of one head that it asked for: its map, exact and in float32, as in the map's own header.
+
+    asked: what was asked for, in the words of the question.
+    """
+
+    id: str
+    asked: str
+    map: MapHeader
+
+
 class FrameHeader(TypedDict):
     """What frame.js is told of a page in a frame."""
 

@@ -277,6 +277,21 @@ def map_payload(header: MapHeader, values: Numbers, *, version: str = "") -> byt
     Returns:
         The bytes that heatmap.js decodes.
     """
+    header, numbers = packed(header, values, version=version)
+    return encode(cast(dict[str, Any], header), numbers)
+
+
+def packed(header: MapHeader, values: Numbers, *, version: str = "") -> tuple[MapHeader, Numbers]:
+    """Return a header that says how its numbers are packed, and the numbers in the order in which they travel.
+
+    Args:
+        header: of these numbers.
+        values: the numbers, [rows, columns].
+        version: the message's name on the canvas; empty: a digest of it all.
+
+    Returns:
+        The header and the numbers, row after row.
+    """
     packing, numbers = pack(values)
     header = header | {"shape": list(values.shape), "packing": cast(Literal["lower", "full"], packing)}
-    return encode(cast(dict[str, Any], header | {"version": version or digest(header, numbers)}), numbers)
+    return header | {"version": version or digest(header, numbers)}, numbers

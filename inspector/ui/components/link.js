@@ -1,41 +1,35 @@
-// The address of what is on screen, to be copied, or what stands behind the # of a link just opened.
+// The address of what is on screen, to be copied; made in the browser, which alone knows what was chosen last.
+
+import { fragmentOf, rememberLink, remembered } from "../../views/js/remembered.js";
 
 /** @import { StreamlitComponent } from "../../views/js/types.js" */
-/** @typedef {{ mode: "read" } | { mode: "copy", search: string, fragment: string }} LinkData */
-
-const read = new WeakSet(); // the roots that have answered: this function runs again for every change of theme
+/** @typedef {{ said: Record<string, string> }} LinkData  what the server adds: model, prompt, how it is run */
 
 /**
- * Fill the field with the address ("copy"), or send the text behind the # ("read") as the trigger "fragment", once.
+ * Fill the field with the address, and copy it at a press of the button.
  * @param {StreamlitComponent<LinkData>} component
  */
-export default function ({ data, parentElement, setTriggerValue }) {
-  if (data.mode === "copy") {
-    copy(parentElement, location.origin + location.pathname + data.search + data.fragment);
-    return;
-  }
-  if (read.has(parentElement)) return;
-  read.add(parentElement);
-  const said = location.hash.slice(1);
-  // Out of the address bar, and of this tab's history.
-  history.replaceState(history.state, "", location.pathname + location.search);
-  setTriggerValue("fragment", said);
-}
-
-/**
- * Show an address in the field, and copy it at a press of the button.
- * @param {ShadowRoot} root
- * @param {string} address
- */
-function copy(root, address) {
+export default function ({ data, parentElement: root }) {
   const field = root.querySelector("input");
   const button = root.querySelector("button");
   const word = root.querySelector("span");
   if (!field || !button || !word) return;
-  if (field.value !== address) word.textContent = "";
-  field.value = address;
-  field.onfocus = () => field.select();
+  const fill = () => {
+    const chosen = fragmentOf(/** @type {import("../../views/js/types.js").Chosen} */ (remembered().selection ?? {}));
+    const fragment = [new URLSearchParams(data.said).toString(), chosen].filter(Boolean).join("&");
+    const address = `${location.origin}${location.pathname}#${fragment}`;
+    if (field.value !== address) word.textContent = "";
+    field.value = address;
+  };
+  fill();
+  field.onfocus = () => {
+    fill();
+    field.select();
+  };
+  button.onpointerenter = fill;
   button.onclick = async () => {
+    fill();
+    if (data.said.prompt !== undefined) rememberLink(data.said.prompt);
     try {
       await navigator.clipboard.writeText(field.value);
       word.textContent = "Copied.";

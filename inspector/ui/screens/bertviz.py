@@ -33,6 +33,7 @@ NEIGHBOURS = 2  # layers on both sides of the selected one in the model view
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
+    common.heading("Lines")
     shown = current()
     if shown is None:
         return

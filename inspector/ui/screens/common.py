@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -13,10 +12,8 @@ from inspector.analysis import score_breakdown
 from inspector.learn.glossary import TERMS
 from inspector.ui import state
 from inspector.ui.markdown import count, ordered, plain
+from inspector.ui.pages import EXPLORE, PAGES, file_of
 from inspector.ui.progress import Current, current
-from inspector.ui.server import results
-
-_HERE = Path(__file__).resolve().parent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,21 +24,42 @@ if TYPE_CHECKING:
     from inspector.trace.trace import Trace
 
 
-def begin_page(how_to_read: str) -> tuple[Current, state.Selection] | None:
-    """Begin a page: how to read it, and facts about the prompt on screen.
+def begin_page(how_to_read: str, *, title: str = "") -> tuple[Current, state.Selection] | None:
+    """Begin a page: its heading, how to read it, and facts about the prompt on screen.
 
     Args:
         how_to_read: a sentence or two, as Markdown.
+        title: the page's title in PAGES; empty: the page has drawn its heading.
 
     Returns:
         The prompt on screen and what is selected; None, with the reason on screen, if there is no prompt yet.
     """
-    st.markdown(how_to_read)
+    if title:
+        heading(title)
     shown = current()
+    st.caption(how_to_read)
     if shown is None:
         return None
     facts(shown)
     return shown, selection(shown)
+
+
+def heading(title: str, sentence: str = "") -> None:
+    """Draw a page's heading, and the tabs of the part of the app that it belongs to where it has tabs.
+
+    Args:
+        title: the page's title in PAGES.
+        sentence: the heading; empty: the title.
+    """
+    with st.container(key="heading", horizontal=True, vertical_alignment="center"):
+        st.title(plain(sentence or title), anchor=False)
+        tabs = [each for _, _, each in PAGES[EXPLORE]]
+        if title not in tabs:
+            return
+        with st.container(key="tabs", horizontal=True, gap=None, width="content"):
+            for each in tabs:
+                with st.container(key=f"tab_{'here' if each == title else each.lower()}", width="content"):
+                    st.page_link(file_of(each), label=each, width="content")
 
 
 def selection(current: Current, pictures: Thumbnails | None = None) -> state.Selection:
@@ -61,12 +79,11 @@ def selection(current: Current, pictures: Thumbnails | None = None) -> state.Sel
     )
 
 
-def facts(current: Current, *, badge: bool = True) -> None:
+def facts(current: Current) -> None:
     """Draw one line about the prompt: which model, how large, how many tokens.
 
     Args:
         current: the prompt on screen.
-        badge: whether a second line says if the numbers have been verified.
     """
     layers = current.trace.layers
     heads, groups = layers[0].heads, layers[0].kv_heads
@@ -81,20 +98,6 @@ def facts(current: Current, *, badge: bool = True) -> None:
         f"numbers from vectors rounded to {plain(current.trace.precision)}" if current.trace.precision else "",
     ]
     st.caption(" · ".join(filter(None, words)))
-    if badge:
-        _badge(current)
-
-
-def _badge(current: Current) -> None:
-    """Say whether these numbers have been verified for this prompt, with the way there."""
-    if current.request.file:
-        return  # numbers from a file, and no model to compare them with
-    report = results.finished_report(current.request)
-    if report is None:
-        words, icon = "Not verified yet for this prompt: compare every stage with the library", ":material/help:"
-    else:
-        words, icon = plain(report.summary()), ":material/check_circle:" if report.ok else ":material/error:"
-    st.page_link(_HERE / "verification.py", label=words, icon=icon)
 
 
 def head_pickers(layers: Sequence[LayerInfo], chosen: state.Selection) -> None:

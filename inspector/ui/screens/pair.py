@@ -29,7 +29,8 @@ def show() -> None:
     page = common.begin_page(
         "One query token looks at one key token: multiply their query vector and key vector dimension by dimension and "
         "add up, and you have the score; times the scale, and compared by a softmax with the scores of all keys this "
-        "query may look at, it is the attention weight."
+        "query may look at, it is the attention weight.",
+        title="Pair",
     )
     if page is None:
         return

@@ -8,7 +8,6 @@ import pandas as pd
 import streamlit as st
 
 from inspector.analysis import vectors as head_vectors
-from inspector.ui import downloads
 from inspector.ui.components.heatmap import similarity_map, vector_map
 from inspector.ui.progress import attempt
 from inspector.ui.screens import common
@@ -29,7 +28,8 @@ def show() -> None:
     page = common.begin_page(
         "Each row is a token, each column one of the vector's dimensions; blue is below zero, orange above. RoPE turns "
         "query and key by the token's position, so that their product depends on how far apart two tokens are; values "
-        "are not turned."
+        "are not turned.",
+        title="Vectors",
     )
     if page is None:
         return
@@ -62,7 +62,6 @@ def show() -> None:
                 _lengths(found, labels)
     _between(found, labels)
     _numbers(found, labels)
-    downloads.panel(shown, chosen)
 
 
 def _between(found: dict[str, np.ndarray], labels: list[str]) -> None:

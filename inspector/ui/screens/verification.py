@@ -38,6 +38,7 @@ _NUMBERS = {
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
+    common.heading("Verify", "Are these numbers the model's own?")
     st.markdown(
         "A second, independent implementation of attention reads the same checkpoint and "
         "computes every stage again; here both are compared, number by number. Then mistakes are planted in "
@@ -46,7 +47,7 @@ def show() -> None:
     shown = current()
     if shown is None:
         return
-    common.facts(shown, badge=False)  # the whole page says it
+    common.facts(shown)
     if shown.request.file:
         st.info(
             "A trace opened from a file has numbers and no model to compare them with: run its prompt to verify it.",

@@ -50,20 +50,16 @@ FLAGS: dict[str, str | bool | list[str]] = {
     "theme.baseRadius": "8px",
     "theme.paddingTop": "1rem",
     "theme.headingFontSizes": ["2rem", "1.5rem", "1.3rem", "1.1rem"],
-    "theme.light.primaryColor": "#1f5fa8",
+    "theme.light.primaryColor": "#b8430a",
     "theme.light.backgroundColor": "#ffffff",
     "theme.light.secondaryBackgroundColor": "#f3f5f8",
     "theme.light.textColor": "#0e141c",
     "theme.light.borderColor": "#d5dae1",
-    "theme.light.sidebar.backgroundColor": "#f3f5f8",
-    "theme.light.sidebar.secondaryBackgroundColor": "#ffffff",
-    "theme.dark.primaryColor": "#3584d4",
+    "theme.dark.primaryColor": "#ff9a62",
     "theme.dark.backgroundColor": "#0f141b",
     "theme.dark.secondaryBackgroundColor": "#1a212b",
     "theme.dark.textColor": "#e6eaf0",
     "theme.dark.borderColor": "#333d4a",
-    "theme.dark.sidebar.backgroundColor": "#141a23",
-    "theme.dark.sidebar.secondaryBackgroundColor": "#1f2833",
 }
 
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from streamlit import runtime
 
 import inspector
 from inspector.analysis import shares
 from inspector.errors import InspectorError
 from inspector.learn import shuffle, token_vectors
 from inspector.model import cost
+from inspector.model.model import model_or_none
 from inspector.text import Progress
-from inspector.ui.server.shared import shared_store
-from inspector.ui.server.traces import from_trace, key_of_trace, model, reserve_memory, trace, trace_key
+from inspector.ui.server.shared import note_use, shared_background, shared_store
+from inspector.ui.server.traces import Key, from_trace, key_of_trace, model, reserve_memory, trace, trace_key
 from inspector.ui.state import Request
 
 if TYPE_CHECKING:
     from inspector import Trace, VerificationReport
 
 REPORT_BYTES = 2**20  # a report is a few small tables
+COMPARED_UP_TO = 128  # tokens of a prompt that is compared in the background by itself
+COMPARED_PARAMETERS = 600_000_000  # of a model whose prompts are: above, the second pass takes too long
+
+_failed: set[object] = set()  # comparisons that ended with an error, which are not tried again
 
 
 # -- the walkthrough and the laboratories ----------------------------------------------------------------
@@ -148,6 +156,90 @@ def finished_report(request: Request) -> VerificationReport | None:
     key = trace_key(request)
     found: VerificationReport | None = None if key is None else shared_store().results.peek(("report", key))
     return found
+
+
+def compared(request: Request) -> VerificationReport | None:
+    """Return the comparison of every stage, if the background has made it.
+
+    Args:
+        request: what was asked for.
+
+    Returns:
+        The report, without planted mistakes and without a run inside the library's model; None where there is none.
+    """
+    key = trace_key(request)
+    found: VerificationReport | None = None if key is None else shared_store().results.peek(("compared", key))
+    return found
+
+
+def compares_in_background(request: Request) -> bool:
+    """Return whether the background compares this prompt: its trace is stored, and it takes a moment only.
+
+    Args:
+        request: what was asked for.
+
+    Returns:
+        False without a server too, as in a test of the pages.
+    """
+    key = trace_key(request)
+    traced: Trace | None = None if key is None else shared_store().traces.peek(key)
+    if traced is None or not runtime.exists() or ("compared", key) in _failed:
+        return False
+    loaded = model_or_none(traced)
+    if loaded is None or traced.n > COMPARED_UP_TO or request.precision:
+        return False
+    parameters: int = sum(parameter.numel() for parameter in loaded.model.parameters())
+    return parameters <= COMPARED_PARAMETERS
+
+
+def compare_in_background(request: Request) -> VerificationReport | None:
+    """Compare every stage of this prompt while nobody waits for anything; to be called again every few seconds.
+
+    Args:
+        request: what was asked for.
+
+    Returns:
+        The report once it is there; None before that, and where it cannot be made.
+    """
+    if (found := compared(request)) is not None or not compares_in_background(request):
+        return found
+    key = trace_key(request)
+    note_use(key)
+    what = ("compared", key)
+
+    def stop_if_busy(_done: int, _total: int) -> None:
+        if shared_store().busy:
+            raise _Interrupted
+
+    def steps() -> Iterator[None]:
+        while True:
+            traced = shared_store().traces.peek(key)
+            loaded = None if traced is None else model_or_none(traced)
+            if traced is None or loaded is None:
+                return
+            try:
+                made = inspector.verify(loaded, traced, controls=False, spliced=False, on_layer=stop_if_busy)
+            except _Interrupted:
+                del traced, loaded
+                yield
+                continue
+            except Exception:
+                _failed.add(what)  # the page Verify says what is wrong, when it is asked
+                raise
+            _store(what, made)
+            return
+
+    shared_background().run(what, steps)
+    return None
+
+
+def _store(key: Key, report: VerificationReport) -> None:
+    """Store a report that was made already."""
+    shared_store().results.get(key, lambda _: report, size=lambda _: REPORT_BYTES)
+
+
+class _Interrupted(Exception):
+    """Raised inside a comparison in the background when somebody waits for something else."""
 
 
 def refuse_verification(traced: Trace) -> None:

@@ -172,12 +172,12 @@ def _run(loaded: Model, request: Request, report: Progress) -> Trace:
             report(f"Letting the model write {request.generate} tokens", None)
 
     options = _options(request)
-    tokens = len(loaded.tokenize(request.prompt))
+    tokens = len(loaded.tokenize(request.prompt, chat=request.chat))
     try:
         cost.refuse_run(loaded.sizes, tokens, layers=None, **options)  # what is refused need not wait for memory
         with reserve_memory(cost.run_cost(loaded.sizes, tokens, **options, speed=None).peak_bytes, report):
             report("Reading the prompt", None)
-            return loaded.trace(request.prompt, on_layer=on_layer, **options)
+            return loaded.trace(request.prompt, on_layer=on_layer, chat=request.chat, **options)
     except cost.TooLarge as error:
         raise InspectorError(error.plainly) from None
 
@@ -279,7 +279,7 @@ def costs(request: Request, progress: Progress | None = None) -> Costs | None:
         return None
     loaded = model(request, progress)
     limits().check(loaded, request.prompt, request.generate)  # nobody is shown the cost of what would be refused then
-    tokens = loaded.tokenize(request.prompt)
+    tokens = loaded.tokenize(request.prompt, chat=request.chat)
     if len(tokens) <= cost.LONG:
         return None
     key = key_of_run(request, loaded)

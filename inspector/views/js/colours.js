@@ -10,9 +10,9 @@ export const RAMPS = {
     masked: "#dcdde1",
   },
   dark: {
-    sequential: ["#0d1117", "#15304f", "#1f5c94", "#3f92d2", "#8cc8f5", "#f0f8ff"],
+    sequential: ["#151e29", "#17375a", "#1f5c94", "#3f92d2", "#8cc8f5", "#f0f8ff"],
     diverging: ["#b5dcff", "#4c9fe0", "#1c4468", "#12161c", "#5c3613", "#dd8136", "#ffd9b0"],
-    masked: "#363a42",
+    masked: "#090c11",
   },
 };
 

@@ -3,12 +3,12 @@
 import { onScreen, partsOf, placeTip, pointerIn, same, stateOf } from "./canvas.js";
 import { element, find } from "./elements.js";
 import { drawLegend, fillStrip, paintStrip } from "./heatmap_legend.js";
-import { drawCrosshair, drawMap, layoutOf } from "./heatmap_picture.js";
+import { drawCrosshair, drawMap, drawRow, layoutOf } from "./heatmap_picture.js";
 import { cellAt, moved, readingOf } from "./heatmap_reading.js";
 import { decode } from "./payload.js";
 import { context, readTheme } from "./theme.js";
 
-/** @import { Host, MapHeader, MapState, Pair, Root } from "./types.js" */
+/** @import { Host, MapHeader, MapHost, MapState, Pair, Root } from "./types.js" */
 
 /**
  * Show a message in the canvas of a root.
@@ -16,19 +16,25 @@ import { context, readTheme } from "./theme.js";
  * @param {Uint8Array} data  as views/map_headers.py and payload.encode make it
  * @param {Host<Pair>} host  onPick: told [row, column] of a cell that is locked, [-1, -1] when it is let go
  */
-export function heatmap(root, data, { onPick = () => {} } = {}) {
-  const state = stateOf(root, create, draw);
+export function heatmap(root, data, host = {}) {
   /** @type {{ header: MapHeader, body: Uint8Array<ArrayBuffer> }} */
   const { header, body } = decode(data);
-  const numbers = new Float32Array(body.buffer);
-  Object.assign(state, {
-    header,
-    numbers,
-    theme: readTheme(state.host),
-    onPick,
-    active: null,
-    locked: header.selected,
-  });
+  showMap(root, header, new Float32Array(body.buffer), host);
+}
+
+/**
+ * Show a table of numbers in the canvas of a root.
+ * @param {Root} root
+ * @param {MapHeader} header
+ * @param {Float32Array} numbers  as the header says they are packed
+ * @param {MapHost} host  onPoint: told the cell pointed at, or null; row: one that is marked; height: of all, in pixels
+ */
+export function showMap(root, header, numbers, { onPick = () => {}, onPoint = () => {}, row = null, height = 0 } = {}) {
+  const state = stateOf(root, create, draw);
+  const again = state.header?.version === header.version; // only how it looks has changed: the pointer is where it was
+  const theme = readTheme(state.host);
+  Object.assign(state, { header, numbers, theme, onPick, onPoint, row, room: height });
+  Object.assign(state, { active: again ? state.active : null, locked: header.selected });
   fillStrip(state);
   draw(state);
 }
@@ -63,10 +69,13 @@ function draw(state) {
   const ctx = context(canvas);
   ctx.font = `12px ${theme.font}`;
   const measure = (/** @type {string} */ text) => ctx.measureText(text).width;
-  state.layout = layoutOf(header, state.width, window.devicePixelRatio || 1, measure);
+  const dpr = window.devicePixelRatio || 1;
+  const layout = layoutOf(header, state.width, dpr, measure);
+  const high = state.room ? Math.max(120, state.room - layout.y0 / dpr - 8) : header.max_height;
+  state.layout = high < header.max_height ? layoutOf({ ...header, max_height: high }, state.width, dpr, measure) : layout;
   drawMap(state);
   drawLegend(state);
-  const { x0, y0, dpr, stepX, stepY } = state.layout;
+  const { x0, y0, stepX, stepY } = state.layout;
   Object.assign(canvas.dataset, { x: x0 / dpr, y: y0 / dpr, stepX, stepY, painted: header.version });
   canvas.setAttribute("aria-label", header.label);
   refresh(state);
@@ -81,6 +90,7 @@ function point(state, cell) {
   if (same(state.active, cell)) return;
   state.active = cell;
   refresh(state);
+  state.onPoint(cell);
 }
 
 /**
@@ -104,8 +114,10 @@ function press(state, event) {
   if (to) point(state, to);
   else if (event.key === "Enter" || event.key === " ") lock(state, state.active);
   else if (event.key === "Escape") {
+    const held = state.locked;
     state.locked = state.active = null;
     refresh(state);
+    if (held && state.header.picks) state.onPick([-1, -1]);
   } else return;
   event.preventDefault();
 }
@@ -124,8 +136,9 @@ function refresh(state) {
   paintStrip(state);
   const cell = state.active || state.locked;
   readout.textContent = header.hint;
-  if (!cell) return;
   ctx.scale(layout.dpr, layout.dpr);
+  if (state.row !== null && !state.active) drawRow(state, ctx, state.row);
+  if (!cell) return;
   drawCrosshair(state, ctx, cell);
   const lines = readingOf(header, state.numbers, cell);
   readout.textContent = lines.join(" · ") + (state.active ? "" : " (locked)");

@@ -24,7 +24,7 @@ export function layoutOf(header, width, dpr, measure) {
     return Math.ceil(most) + 2;
   };
   const left = Math.min(widest(rows, (row) => rowLabel(header, row)) + 10, Math.max(64, width * 0.24), 150);
-  const slanted = header.columns !== null && width >= 560;
+  const slanted = header.columns !== null && width >= 420;
   const room = Math.min(
     widest(columns, (column) => columnLabel(header, column)),
     120,
@@ -147,6 +147,20 @@ function drawLabels(state, ctx) {
   const across = header.columns ? every(layout.stepX, 16) : 8 * every(layout.stepX * 8, 26);
   for (let r = 0; r < rows; r += every(layout.stepY, 15)) rowName(state, ctx, r, false);
   for (let c = 0; c < columns; c += across) columnName(state, ctx, c, false);
+}
+
+/**
+ * Draw a frame around a row, and its label in the accent's colour.
+ * @param {MapState} state
+ * @param {CanvasRenderingContext2D} ctx
+ * @param {number} row
+ */
+export function drawRow(state, ctx, row) {
+  const { x0, y0, dpr, stepY, plotX } = state.layout;
+  ctx.strokeStyle = state.theme.accent;
+  ctx.lineWidth = 2;
+  ctx.strokeRect(x0 / dpr - 1, y0 / dpr + row * stepY - 1, plotX / dpr + 2, Math.max(stepY, 3) + 1);
+  rowName(state, ctx, row, true);
 }
 
 /**

@@ -81,6 +81,43 @@ export interface StripsPanel {
   upward: boolean;
 }
 
+/** One measure of the heads: an order and, where it is a role, a chip. */
+export interface ExploreMeasure {
+  name: string;
+  title: string;
+  meaning: string;
+  role: string;
+  note: string;
+  best: number;
+  ascending: boolean;
+  scores: number[];
+}
+
+/** All that the Explore screen shows of a prompt without asking the server again. */
+export interface ExploreHeader {
+  id: string;
+  tokens: string[];
+  join: number;
+  heads: number[];
+  groups: number[];
+  notes: string[];
+  side: number;
+  pool: number;
+  sampled: string;
+  measures: ExploreMeasure[];
+  next: [string, number][][];
+  next_from: number;
+  selected: Pair;
+  map: MapHeader | null;
+}
+
+/** One head's exact numbers, as they were asked for. */
+export interface HeadAnswer {
+  id: string;
+  asked: string;
+  map: MapHeader;
+}
+
 /** A page in a frame of its own. */
 export interface FrameHeader {
   title: string;
@@ -125,6 +162,47 @@ export type Root = ShadowRoot | HTMLElement;
 export interface Host<Picked> {
   onPick?: (picked: Picked) => void;
   selected?: Pair;
+}
+
+/** What a host tells a map beside its numbers. */
+export interface MapHost extends Host<Pair> {
+  onPoint?: (cell: Pair | null) => void;
+  row?: number | null;
+  height?: number;
+}
+
+/** What is chosen on the screens that explore a prompt; the server has the same (inspector/ui/state.py). */
+export interface Chosen {
+  layer: number;
+  head: number;
+  query: number;
+  key: number;
+  order: string;
+  sink: string;
+  show: string;
+  scale: string;
+  unit: string;
+}
+
+/** What a browser tab remembers. shown: the prompt's message in which layer, head and tokens were chosen. */
+export interface Remembered {
+  request?: Record<string, unknown>;
+  selection?: Partial<Chosen>;
+  shown?: string;
+}
+
+/** A prompt's message, its parts apart. first: the place of each layer's first head among all `count` heads. */
+export interface Prompt {
+  header: ExploreHeader;
+  first: number[];
+  count: number;
+  small: [Uint8Array, Uint8Array];
+  halves: Uint16Array | null;
+}
+
+export interface HeadNumbers {
+  header: MapHeader;
+  numbers: Float32Array;
 }
 
 export interface Theme {
@@ -177,6 +255,65 @@ export interface GridState extends CanvasState {
   onPick: (picked: Pair) => void;
 }
 
+/** In CSS pixels. rank: of every head among those in order. */
+export interface ExploreLayout {
+  ordered: boolean;
+  columns: number;
+  size: number;
+  cell: number;
+  step: number;
+  rank: Map<number, number>;
+  width: number;
+  height: number;
+  blocks: number;
+  rows: number;
+  gap: number;
+  block: number;
+}
+
+export interface ExploreState {
+  place: HTMLElement;
+  grid: HTMLCanvasElement;
+  chips: HTMLElement;
+  room: HTMLElement;
+  gridReading: HTMLElement;
+  title: HTMLElement;
+  shares: HTMLElement;
+  mapRoot: HTMLElement;
+  facts: HTMLElement;
+  strip: HTMLElement;
+  reading: HTMLElement;
+  next: HTMLElement;
+  nextTitle: HTMLElement;
+  table: HTMLElement;
+  order: HTMLSelectElement;
+  hide: HTMLInputElement;
+  options: HTMLElement;
+  observer: ResizeObserver;
+  theme: Theme;
+  data: Uint8Array;
+  prompt: Prompt;
+  layout: ExploreLayout;
+  atlas: HTMLCanvasElement;
+  atlases: (HTMLCanvasElement | null)[];
+  measure: ExploreMeasure | null;
+  ranking: number[] | null;
+  selected: Pair;
+  peeked: Pair | null;
+  shown: Pair;
+  query: number;
+  pointed: number | null;
+  key: number;
+  sink: string;
+  look: { show: string; scale: string; unit: string };
+  least: number;
+  exact: Map<string, HeadNumbers>;
+  waiting: Set<string>;
+  tokens: Map<number, HTMLButtonElement>;
+  soon: number;
+  frame: number;
+}
+
 /** In device pixels where the name begins with plot or cell, else in CSS pixels. */
 export interface MapLayout {
   dpr: number;
@@ -208,7 +345,10 @@ export interface MapState extends CanvasState {
   token: number | null;
   active: Pair | null;
   locked: Pair | null;
+  row: number | null;
+  room: number;
   onPick: (picked: Pair) => void;
+  onPoint: (cell: Pair | null) => void;
 }
 
 export interface StripsLayout {
@@ -236,4 +376,5 @@ export interface StreamlitComponent<Data = Uint8Array> {
   parentElement: ShadowRoot;
   data: Data;
   setTriggerValue(name: string, value: unknown): void;
+  setStateValue(name: string, value: unknown): void;
 }

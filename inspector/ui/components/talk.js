@@ -1,0 +1,25 @@
+// What the Explore screen and the server say to each other: choices and questions go up, one head's numbers come down.
+// A component of its own, so that the screen's own large message is not sent again for a choice.
+
+import { hub } from "../../views/js/hub.js";
+import { decode } from "../../views/js/payload.js";
+
+/** @import { HeadAnswer, StreamlitComponent } from "../../views/js/types.js" */
+
+/**
+ * Hand an answer on, and take what is to be said.
+ * @param {StreamlitComponent<Uint8Array | null>} component
+ */
+export default function ({ data, setTriggerValue, setStateValue }) {
+  const place = hub();
+  place.tell = (selection) => setStateValue("selection", selection);
+  place.ask = (id, asked) => setTriggerValue("question", { id, asked });
+  if (data instanceof Uint8Array && data.length > 4) {
+    /** @type {{ header: HeadAnswer, body: Uint8Array<ArrayBuffer> }} */
+    const { header, body } = decode(data);
+    place.receive?.(header, { header: header.map, numbers: new Float32Array(body.buffer, body.byteOffset) });
+  }
+  return () => {
+    place.tell = place.ask = null;
+  };
+}

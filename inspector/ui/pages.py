@@ -1,0 +1,43 @@
+"""List the app's pages: one table for the navigation, the bar, the tabs and the links between pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+EXPLORE, LEARN, VERIFY = "Explore", "Learn", "Verify"
+# Part of the app -> file, path in the address and title of each page; the first one is where the app opens. Paths are
+# those of earlier releases where a link may have them.
+PAGES = {
+    EXPLORE: (
+        ("explore.py", "", "Heads"),
+        ("vectors.py", "vectors", "Vectors"),
+        ("pair.py", "pair", "Pair"),
+        ("bertviz.py", "bertviz", "Lines"),
+    ),
+    LEARN: (
+        ("learn.py", "learn", "Learn"),
+        ("walkthrough.py", "walkthrough", "Walkthrough"),
+        ("labs/softmax.py", "softmax", "Softmax"),
+        ("labs/position.py", "position", "Position"),
+        ("labs/mask_and_heads.py", "mask_and_heads", "Mask and heads"),
+        ("labs/context.py", "context", "Context"),
+        ("labs/two_contexts.py", "two_contexts", "Two contexts"),
+        ("labs/it_and_cat.py", "it_and_cat", "it → cat"),
+        ("labs/four_ways.py", "four_ways", "Same numbers, four ways"),
+    ),
+    VERIFY: (("verification.py", "verification", "Verify"),),
+}
+
+_HERE = Path(__file__).resolve().parent / "screens"
+
+
+def file_of(title: str) -> Path:
+    """Return the file of a page, which is what links to it name.
+
+    Args:
+        title: the page's title in PAGES.
+
+    Returns:
+        The file's path.
+    """
+    return next(_HERE / file for found in PAGES.values() for file, _, each in found if each == title)

@@ -1,0 +1,189 @@
+"""Make or find what the Explore screen shows: one message of a prompt, and exact numbers of the head that is chosen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from inspector.analysis import maps
+from inspector.analysis import thumbnails as small_pictures
+from inspector.errors import InspectorError
+from inspector.text import Progress
+from inspector.ui.server import pictures
+from inspector.ui.server.traces import from_trace, trace
+from inspector.ui.state import SCALES, SHOWS, SINKS, UNITS, Request
+from inspector.views.explore_message import explore_message, head_message
+from inspector.views.map_headers import map_header
+
+if TYPE_CHECKING:
+    from inspector import Trace
+
+EXPECTED = 5  # next tokens that are named
+EXPECTED_UP_TO = 256  # tokens of a prompt that is run again to tell what is expected after each of them
+
+_QUESTION = re.compile(r"(\d{1,4})\.(\d{1,4}) (\w+) (\w+) (\w+) (\w+)", re.ASCII)
+_NAME = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which head's exact numbers a browser asks for.
+
+    Attributes:
+        name: the `id` of the message that the browser shows.
+        text: the question as it was asked; it goes back with the answer.
+        layer: counts attention layers from 0.
+        head: the query head, from 0.
+        kind: which numbers.
+        scale: of the colours.
+        without_first: whether the first token's column is left out and the rest scaled up.
+        words: whether rows and columns are whole words.
+    """
+
+    name: str
+    text: str
+    layer: int
+    head: int
+    kind: maps.Kind
+    scale: str
+    without_first: bool
+    words: bool
+
+
+def question(said: object) -> Question | None:
+    """Read a browser's question. It comes over the network, so nothing else than a question is believed.
+
+    Args:
+        said: what the browser sent.
+
+    Returns:
+        The question; None where it is none.
+    """
+    if not isinstance(said, dict) or not all(isinstance(said.get(part), str) for part in ("id", "asked")):
+        return None
+    found = _QUESTION.fullmatch(said["asked"])
+    if found is None or not _NAME.fullmatch(said["id"]):
+        return None
+    layer, head, kind, scale, sink, unit = found.groups()
+    if kind not in SHOWS or scale not in SCALES or sink not in SINKS or unit not in UNITS:
+        return None
+    shown = cast(maps.Kind, kind)
+    return Question(
+        said["id"], said["asked"], int(layer), int(head), shown, scale, without_first=sink == "without",
+        words=unit == "words",
+    )  # fmt: skip
+
+
+def without_first_token(request: Request, progress: Progress | None = None) -> small_pictures.Thumbnails:
+    """Return the small pictures of every head without the first token; of a long prompt from a sample.
+
+    Args:
+        request: what was asked for.
+        progress: told how far it is.
+
+    Returns:
+        The pictures.
+    """
+
+    def make(traced: Trace, report: Progress) -> small_pictures.Thumbnails:
+        return small_pictures.draw_thumbnails(
+            traced,
+            sample=pictures.SAMPLE if traced.n > maps.EXACT_UP_TO else None,
+            without_first=True,
+            on_layer=lambda done, total: report("Drawing every head without the first token", done / total),
+        )
+
+    return from_trace(request, ("without first",), make, size=lambda made: made.nbytes, progress=progress)
+
+
+def following(request: Request, progress: Progress | None = None) -> list[list[tuple[str, int, float]]]:
+    """Return what the model expects after each token: of a long prompt, and where no model is at hand, after some.
+
+    Args:
+        request: what was asked for.
+        progress: told how far it is.
+
+    Returns:
+        For the last tokens (all of a short prompt) the most probable next ones; empty where there are none to tell.
+    """
+
+    def make(traced: Trace, report: Progress) -> list[list[tuple[str, int, float]]]:
+        report("Reading what the model expects next", None)
+        try:
+            if traced.n <= EXPECTED_UP_TO:
+                return traced.next_tokens_after_each(EXPECTED)
+            return [traced.next_tokens(EXPECTED)]
+        except InspectorError:  # a file without its model, or a model without a language-model head
+            return []
+
+    return from_trace(request, ("following",), make, progress=progress)
+
+
+def message(request: Request, selected: tuple[int, int] | None, progress: Progress | None = None) -> bytes:
+    """Return the message of the Explore screen, the same for everybody who looks at this prompt.
+
+    Args:
+        request: what was asked for.
+        selected: the layer and head to begin with; None: a telling one.
+        progress: told how far it is.
+
+    Returns:
+        What explore.js decodes.
+    """
+    small, hidden = pictures.thumbnails(request, progress), without_first_token(request, progress)
+    scores, expected = pictures.scores_of_heads(request, progress), following(request, progress)
+
+    def make(traced: Trace, report: Progress) -> bytes:
+        report("Packing every head", None)
+        return explore_message(
+            traced,
+            pictures=small,
+            without_first=hidden,
+            scores=scores,
+            following=expected,
+            selected=selected or small.telling(traced.layers),
+        )
+
+    what = ("explore", selected, len(small.whole))
+    return from_trace(request, what, make, size=len, progress=progress)
+
+
+def answer(request: Request, asked: Question, progress: Progress | None = None) -> bytes | None:
+    """Return the exact numbers of one head that the Explore screen asked for.
+
+    Args:
+        request: what was asked for.
+        asked: which head, and what of it.
+        progress: told how far it is.
+
+    Returns:
+        What explore.js decodes; None where there is no such head, or its numbers cannot be computed.
+    """
+    traced = trace(request, progress)
+    layers = traced.layers
+    if not (0 <= asked.layer < len(layers) and 0 <= asked.head < layers[asked.layer].heads):
+        return None
+    if traced.stored[asked.layer].unexplained or not traced.stored[asked.layer].has_vectors:
+        return None
+    labels: Sequence[str] = traced.tokens.labels
+    if asked.words and traced.n <= maps.EXACT_UP_TO and asked.kind == "weights":
+        groups = traced.tokens.words
+        values = maps.by_words(traced, asked.layer, asked.head, groups, without_first=asked.without_first)
+        shown, labels = maps.Picture(values, 1, len(groups)), traced.tokens.word_labels()
+    else:
+        shown = pictures.picture(request, asked.layer, asked.head, asked.kind, without_first=asked.without_first)
+    note = ", without the first token" if asked.without_first and asked.kind != "scaled_scores" else ""
+    by_token = shown.n == traced.n
+    header = map_header(
+        shown,
+        labels,
+        kind=asked.kind,
+        scale=asked.scale,
+        label=f"{SHOWS[asked.kind]} of layer {asked.layer}, head {asked.head}" + ("" if by_token else ", by words"),
+        note=note,
+        join=traced.prompt_length if by_token and traced.prompt_length < traced.n else None,
+    )
+    header["picks"], header["strip"] = by_token, False
+    return head_message(asked.name, asked.text, header, shown.values)

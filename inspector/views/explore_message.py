@@ -1,0 +1,175 @@
+"""Pack what the Explore screen shows of a prompt in one message, and one head's exact numbers in another.
+
+The first holds everything that a choice on the screen may show: small pictures of all heads, their scores, what the
+model expects after each token and, of a short prompt, all heads' weights in float16. It never changes with what is
+chosen, so choosing costs no message. Exact float32 numbers of the chosen head follow in the second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from inspector.analysis.head_scores import MEASURES, ROLES, role_summaries
+from inspector.analysis.maps import Picture
+from inspector.views import map_headers
+from inspector.views.header_types import ExploreHeader, ExploreMeasure, HeadAnswer, MapHeader
+from inspector.views.payload import encode
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from inspector.analysis.thumbnails import Thumbnails
+    from inspector.trace.trace import Trace
+
+ALL_UP_TO = 96  # tokens of a prompt whose every head's weights are sent at once: 2.5 MB for 270 heads
+Next = Sequence[Sequence[tuple[str, int, float]]]  # label, id and probability, the most probable first, token by token
+
+
+def explore_message(
+    trace: Trace,
+    *,
+    pictures: Thumbnails,
+    without_first: Thumbnails,
+    scores: pd.DataFrame,
+    following: Next,
+    selected: tuple[int, int],
+) -> bytes:
+    """Return the message of a prompt.
+
+    Args:
+        trace: the prompt's trace.
+        pictures: every head's small picture.
+        without_first: the same without the first token.
+        scores: what `head_scores.measures` returns.
+        following: what is expected after the last tokens: after all of them, or after some.
+        selected: the layer and head to begin with.
+
+    Returns:
+        The bytes that explore.js decodes.
+    """
+    layers, labels = trace.layers, list(trace.tokens.labels)
+    weights = _all_weights(trace)
+    small = np.concatenate([pictures.pixels.ravel(), without_first.pixels.ravel()])
+    parts = [small, np.zeros(small.size % 2, np.uint8)]  # what follows begins at an even place
+    if weights is not None:
+        parts.append(weights.view(np.uint8))
+    numbers = np.concatenate(parts)
+    header: ExploreHeader = {
+        "id": hashlib.blake2b(numbers.tobytes() + "\n".join(labels).encode(), digest_size=8).hexdigest(),
+        "tokens": labels,
+        "join": trace.prompt_length,
+        "heads": [layer.heads for layer in layers],
+        "groups": [layer.kv_heads for layer in layers],
+        "notes": [_note(trace, layer.index) for layer in layers],
+        "side": pictures.pixels.shape[-1],
+        "pool": pictures.pool,
+        "sampled": pictures.said(),
+        "measures": _measures(scores, trace),
+        "next": [[[label, round(share, 6)] for label, _, share in row] for row in following],
+        "next_from": trace.n - len(following),
+        "selected": list(selected),
+        "map": None if weights is None else _template(trace),
+    }
+    return encode(cast(dict[str, Any], header), numbers)
+
+
+def head_message(name: str, asked: str, header: MapHeader, numbers: npt.NDArray[np.float32]) -> bytes:
+    """Return the message of one head's exact numbers.
+
+    Args:
+        name: the `id` of the prompt's message.
+        asked: what was asked for, as it was asked.
+        header: of the head's map.
+        numbers: its numbers, [rows, columns], NaN where masked.
+
+    Returns:
+        The bytes that explore.js decodes.
+    """
+    packed, flat = map_headers.packed(header, numbers)
+    answer: HeadAnswer = {"id": name, "asked": asked, "map": packed}
+    return encode(cast(dict[str, Any], answer), flat)
+
+
+def _measures(scores: pd.DataFrame, trace: Trace) -> list[ExploreMeasure]:
+    """Return each measure with every head's score; heads of layers whose vectors are not stored have none (0)."""
+    place = {(layer.index, head): at for at, (layer, head) in enumerate(_heads(trace))}
+    at = [place[int(row.layer), int(row.head)] for row in scores.itertuples()]
+    summaries = {found.measure.name: found for found in role_summaries(scores, trace.tokens.ids)}
+    measures: list[ExploreMeasure] = []
+    for measure in [*ROLES, *(each for each in MEASURES if not each.role)]:
+        every = np.zeros(len(place))
+        every[at] = scores[measure.name].to_numpy()
+        found = summaries.get(measure.name)
+        shown = found is not None and not np.isnan(found.best)
+        note = ""
+        if found is not None:
+            heads = "" if not found.count else f"{found.count} head{'s' * (found.count > 1)} · "
+            note = f"{heads}best {found.best:.2f}" if shown else "needs a repeated token"
+        measures.append(
+            {
+                "name": measure.name,
+                "title": measure.title,
+                "meaning": measure.meaning,
+                "role": measure.role,
+                "note": note,
+                "best": place[found.head] if found is not None and shown else -1,
+                "ascending": not measure.largest,
+                "scores": [round(float(score), 4) for score in every],
+            }
+        )
+    return measures
+
+
+def _heads(trace: Trace) -> list[tuple[Any, int]]:
+    """Return every head's layer and number, in the order of all heads."""
+    return [(layer, head) for layer in trace.layers for head in range(layer.heads)]
+
+
+def _note(trace: Trace, layer: int) -> str:
+    """Say what is particular about a layer; empty where nothing is."""
+    stored, info = trace.stored[layer], trace.layers[layer]
+    if stored.unexplained:
+        return f"its weights cannot be shown: {stored.unexplained}"
+    said = [f"looks back {info.window:,} tokens at most"] if info.window else []
+    if info.sinks:
+        said.append("has an attention sink of its own: rows add up to less than 1")
+    return "; ".join(said)
+
+
+def _all_weights(trace: Trace) -> npt.NDArray[np.float16] | None:
+    """Return all heads' weights, row after row without the upper triangle, NaN where masked; None where not sent.
+
+    They do not where the prompt is long, or a token may look at a later one.
+    """
+    n = trace.n
+    if n > ALL_UP_TO:
+        return None
+    lower = np.tril_indices(n)
+    parts = []
+    for layer in trace.layers:
+        if trace.stored[layer.index].unexplained or not trace.stored[layer.index].has_vectors:
+            parts.append(np.full((layer.heads, len(lower[0])), np.nan, np.float16))
+            continue
+        allowed = trace.allowed(layer.index).expand(layer.heads, n, n)
+        if allowed.triu(1).any():
+            return None
+        seen = trace.weights(layer.index).detach().float().masked_fill(~allowed, float("nan"))
+        parts.append(seen.cpu().numpy()[:, lower[0], lower[1]].astype(np.float16))
+    return np.concatenate(parts).ravel()
+
+
+def _template(trace: Trace) -> MapHeader:
+    """Return the header of a head's weights; every head's is the same but for its name."""
+    n = trace.n
+    values = np.where(np.tri(n, dtype=bool), np.float32(1), np.float32("nan"))
+    join = trace.prompt_length if trace.prompt_length < n else None
+    header = map_headers.map_header(
+        Picture(values, 1, n), trace.tokens.labels, kind="weights", scale="sqrt", label="Attention weights", join=join
+    )
+    header["picks"], header["strip"] = True, False
+    return map_headers.packed(header, values)[0]

@@ -1,0 +1,197 @@
+// The words of the Explore screen: chips of roles, what a head does, the prompt as tokens, the next tokens, the table.
+
+import { show } from "./canvas.js";
+import { level, ramp, SCALES } from "./colours.js";
+import { element } from "./elements.js";
+import { placeAmongAll, rowOf, strongest } from "./explore_numbers.js";
+import { rowLabel, columnLabel } from "./heatmap_reading.js";
+
+/** @import { ExploreMeasure, ExploreState, HeadNumbers } from "./types.js" */
+
+const COUNTS_FROM = 0.5; // as in inspector/analysis/head_scores.py
+const TOLD = 400; // tokens on each side of the chosen one that are written out of a long prompt
+const PAIRS = 50;
+
+/**
+ * Return a token as it stands in a sentence: in quotes, without the mark of the space before it.
+ * @param {string} label
+ */
+export const quoted = (label) => `“${label.replace(/^␣(?=.)/, "")}”`;
+
+/**
+ * Return a share in percent.
+ * @param {number} share
+ */
+export const percent = (share) => (share > 0 && share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
+
+/**
+ * Write the chips: all heads, then each role with how many heads have it and the best score.
+ * @param {ExploreState} state
+ * @param {(measure: ExploreMeasure | null) => void} choose
+ */
+export function fillChips({ chips, prompt, measure }, choose) {
+  chips.replaceChildren();
+  const roles = prompt.header.measures.filter((each) => each.role);
+  const chip = (/** @type {ExploreMeasure | null} */ each, /** @type {string} */ note, /** @type {string} */ title) => {
+    const button = element("button", "chip", chips);
+    button.type = "button";
+    button.title = title;
+    button.dataset.role = each?.name ?? "layers";
+    button.setAttribute("aria-pressed", String((each?.name ?? null) === (measure?.name ?? null)));
+    element("b", "", button, each?.role ?? "All heads");
+    element("span", "", button, note);
+    button.onclick = () => choose(each);
+  };
+  chip(null, "by layer", "Every head, in the order of the layers");
+  for (const each of roles)
+    chip(each, each.note, `${each.meaning}. A head counts from ${COUNTS_FROM} on; weight on the first token never makes another role.`);
+}
+
+/**
+ * Write what the shown head does in this prompt: its score in each role.
+ * @param {ExploreState} state
+ */
+export function fillFacts({ facts, prompt, shown }) {
+  facts.replaceChildren();
+  const place = placeAmongAll(prompt, shown);
+  for (const each of prompt.header.measures) {
+    if (!each.role) continue;
+    const score = each.scores[place];
+    const told = each.best >= 0;
+    const name = element("dt", told && score >= COUNTS_FROM ? "has" : "", facts, each.role);
+    name.title = each.meaning;
+    const line = element("dd", "", facts);
+    element("i", "", line).style.width = told ? `${Math.max(1, 64 * Math.min(1, score))}px` : "0";
+    element("span", "", line, told ? score.toFixed(2) : "–");
+  }
+}
+
+/**
+ * Write the prompt as tokens, each a button; of a very long one, those around the chosen token.
+ * @param {ExploreState} state
+ * @param {(token: number) => void} choose
+ * @param {(token: number | null) => void} point
+ */
+export function fillTokens(state, choose, point) {
+  const { strip, prompt, query } = state;
+  const labels = prompt.header.tokens;
+  const from = Math.max(0, query - TOLD);
+  const to = Math.min(labels.length, query + TOLD + 1);
+  strip.replaceChildren();
+  if (from) element("span", "more", strip, `… ${from.toLocaleString("en")} tokens before `);
+  state.tokens = new Map();
+  for (let token = from; token < to; token++) {
+    const label = labels[token];
+    const spaced = label.startsWith("␣") && label.length > 1;
+    const written = token >= prompt.header.join;
+    const name = `token${spaced ? " spaced" : ""}${written ? " written" : ""}`;
+    const button = element("button", name, strip, spaced ? label.slice(1) : label);
+    button.type = "button";
+    button.tabIndex = -1;
+    button.onclick = () => choose(token);
+    button.onpointerenter = (event) => event.pointerType !== "touch" && point(token);
+    if (written && token === prompt.header.join) button.title = "From here on the model wrote the text itself";
+    state.tokens.set(token, button);
+    if (label.endsWith("↵")) element("br", "", strip);
+  }
+  if (to < labels.length) element("span", "more", strip, ` ${(labels.length - to).toLocaleString("en")} tokens more …`);
+  strip.onpointerleave = () => point(null);
+}
+
+/**
+ * Colour the tokens by how much the shown token looks at each, and say at which it looks most.
+ * @param {ExploreState} state
+ * @param {HeadNumbers | null} head  null: its numbers are not here yet
+ */
+export function colourTokens(state, head) {
+  const { theme, tokens, reading, prompt } = state;
+  const { tokens: labels } = prompt.header;
+  const query = state.pointed ?? state.query;
+  const weights = head && head.header.palette === "sequential" && head.header.shape[0] * head.header.pool[0] >= labels.length;
+  const row = weights ? rowOf(head, query) : () => NaN;
+  const colours = ramp(theme.sequential);
+  const top = head?.header.top ?? 1;
+  let most = -1;
+  for (let key = 0; key < labels.length; key++) {
+    const value = row(key);
+    if (value > 0 && (most < 0 || value > row(most))) most = key;
+  }
+  for (const [key, button] of tokens) {
+    const value = row(key);
+    const at = Number.isNaN(value) ? -1 : level(SCALES.sqrt.at(value / top));
+    button.style.background = at < 0 ? "" : `rgb(${colours[at]})`;
+    button.style.color = at < 0 ? "" : readable(colours[at]);
+    button.classList.toggle("later", Number.isNaN(value));
+    button.classList.toggle("here", key === query);
+    button.classList.toggle("key", key === state.key);
+    button.tabIndex = key === state.query ? 0 : -1;
+    button.setAttribute("aria-pressed", String(key === state.query));
+  }
+  const word = quoted(labels[query]);
+  if (!weights) reading.textContent = head ? `${word}, token ${query}` : "";
+  else if (most < 0) reading.textContent = `${word} looks at no token here`;
+  else if (query === 0) reading.textContent = `${word} comes first and can only look at itself`;
+  else {
+    const share = head.header.value_name.includes("value length") ? show(row(most)) : percent(row(most));
+    reading.textContent = `${word} looks most at ${quoted(labels[most])}: ${share}`;
+  }
+}
+
+/**
+ * Return black or white, whichever is easier to read on a colour.
+ * @param {number[]} colour
+ */
+function readable([r, g, b]) {
+  const light = (/** @type {number} */ v) => (v <= 10 ? v / 3294 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b) > 0.179 ? "#000" : "#fff";
+}
+
+/**
+ * Write what the model expects after the shown token.
+ * @param {ExploreState} state
+ */
+export function fillNext({ next, nextTitle, prompt, query, pointed }) {
+  const { next: rows, next_from: from, tokens } = prompt.header;
+  const token = pointed ?? query;
+  const known = rows.length > 0 && token >= from;
+  const at = known ? token : tokens.length - 1;
+  const last = at === tokens.length - 1;
+  nextTitle.textContent = last ? "Next token" : `Expected after ${quoted(tokens[at])}`;
+  next.replaceChildren();
+  if (!rows.length) {
+    element("li", "none", next, "Not known: the numbers come from a file, or the model predicts no tokens.");
+    return;
+  }
+  for (const [label, share] of rows[at - from]) {
+    const line = element("li", "", next);
+    element("span", "word", line, label.replace(/^␣(?=.)/, "")).title = label;
+    element("i", "", line).style.width = `${Math.max(2, (100 * share) / rows[at - from][0][1])}%`;
+    element("span", "share", line, percent(share));
+    if (!last && label === tokens[at + 1]) line.classList.add("came");
+  }
+}
+
+/**
+ * Write the head's strongest pairs as a table.
+ * @param {ExploreState} state
+ * @param {HeadNumbers} head
+ * @param {(query: number, key: number) => void} choose
+ */
+export function fillTable({ table }, head, choose) {
+  const { header } = head;
+  table.replaceChildren();
+  const made = element("table", "", table);
+  element("caption", "", made, `The ${PAIRS} largest of ${header.label}`);
+  const top = element("tr", "", element("thead", "", made));
+  for (const name of [header.row_name, header.column_name, header.value_name]) element("th", "", top, name).scope = "col";
+  const body = element("tbody", "", made);
+  for (const { row, column, value } of strongest(head, PAIRS)) {
+    const line = element("tr", "", body);
+    const first = element("td", "", line);
+    const button = element("button", "link", first, rowLabel(header, row));
+    button.type = "button";
+    button.onclick = () => choose(row * header.pool[0], column * header.pool[1]);
+    element("td", "", line, columnLabel(header, column));
+    element("td", "number", line, show(value));
+  }
+}

@@ -1,0 +1,110 @@
+// What this browser tab remembers: the request and what is chosen, in its own storage, and the choice also behind the #
+// of the address. Neither goes to a server by itself: what stands behind the # is in no request.
+
+/** @import { Chosen, Remembered } from "./types.js" */
+
+const STORE = "attention-inspector";
+const MADE = "attention-inspector-links"; // digests of the links that this browser made
+const MOST_MADE = 50;
+const LATER = 250; // ms: browsers refuse an address that changes too often
+const USUAL = { key: "-1", order: "layers", sink: "with", show: "weights", scale: "sqrt", unit: "tokens" };
+const NAMES = ["layer", "head", "query", "key", "order", "sink", "show", "scale", "unit", "view", "station"];
+
+let timer = 0;
+
+/**
+ * Return what this tab remembers; empty where it is new, or the browser stores nothing.
+ * @returns {Remembered}
+ */
+export function remembered() {
+  try {
+    const said = JSON.parse(sessionStorage.getItem(STORE) ?? "{}");
+    return said && typeof said === "object" ? said : {};
+  } catch {
+    return {};
+  }
+}
+
+/**
+ * Remember a request, a choice, or both, beside what is remembered already.
+ * @param {Remembered} part
+ */
+export function remember(part) {
+  try {
+    sessionStorage.setItem(STORE, JSON.stringify({ ...remembered(), ...part }));
+  } catch {
+    // Private windows may store nothing: then a reload begins anew.
+  }
+  const { selection } = part;
+  if (!selection) return;
+  clearTimeout(timer);
+  timer = window.setTimeout(() => writeAddress(selection), LATER);
+}
+
+/**
+ * Return the words behind the # for a choice; what is as usual is left out.
+ * @param {Chosen} selection
+ */
+export function fragmentOf(selection) {
+  const said = Object.entries(selection)
+    .map(([name, value]) => [name, String(value)])
+    .filter(([name, value]) => NAMES.includes(name) && value !== /** @type {Record<string, string>} */ (USUAL)[name]);
+  return new URLSearchParams(said).toString();
+}
+
+/**
+ * Write a choice behind the # of the address, in place of the last: no history entry, and no request.
+ * @param {Chosen} selection
+ */
+function writeAddress(selection) {
+  const search = new URLSearchParams(location.search);
+  for (const name of NAMES) search.delete(name); // of an old link, read when it was opened
+  const query = search.size ? `?${search}` : "";
+  history.replaceState(history.state, "", `${location.pathname}${query}#${fragmentOf(selection)}`);
+}
+
+/**
+ * Return what a link just opened says behind the #, and take its prompt out of the address and this tab's history.
+ * @returns {{ said: Record<string, string>, own: boolean }}  own: this browser made the link
+ */
+export function arrived() {
+  const text = location.hash.slice(1);
+  const said = Object.fromEntries(new URLSearchParams(text));
+  if (said.prompt !== undefined) history.replaceState(history.state, "", location.pathname + location.search);
+  return { said, own: made().includes(digest(said.prompt ?? "")) };
+}
+
+/**
+ * Remember that this browser made a link with this prompt: opened here, it runs without asking.
+ * @param {string} prompt
+ */
+export function rememberLink(prompt) {
+  try {
+    localStorage.setItem(MADE, JSON.stringify([...new Set([...made(), digest(prompt)])].slice(-MOST_MADE)));
+  } catch {
+    // Stores nothing: the link asks before it runs, as anybody's does.
+  }
+}
+
+/** @returns {string[]} */
+function made() {
+  try {
+    const found = JSON.parse(localStorage.getItem(MADE) ?? "[]");
+    return Array.isArray(found) ? found : [];
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Return a short name of a text (FNV-1a, 53 bits): the text itself is not stored outside its tab.
+ * @param {string} text
+ */
+function digest(text) {
+  let [a, b] = [0x811c9dc5, 0x1b873593];
+  for (let i = 0; i < text.length; i++) {
+    a = Math.imul(a ^ text.charCodeAt(i), 0x01000193);
+    b = Math.imul(b ^ text.charCodeAt(i), 0x85ebca6b);
+  }
+  return `${(a >>> 0).toString(16)}${(b >>> 0).toString(16)}-${text.length}`;
+}
