@@ -109,7 +109,7 @@ def _measures(scores: pd.DataFrame, trace: Trace) -> list[ExploreMeasure]:
         note = ""
         if found is not None:
             heads = "" if not found.count else f"{found.count} head{'s' * (found.count > 1)} · "
-            note = f"{heads}best {found.best:.2f}" if shown else "needs a repeated token"
+            note = f"{heads}best {found.best:.2f}" if shown else "no token repeats"
         measures.append(
             {
                 "name": measure.name,

@@ -1,6 +1,6 @@
 // The address of what is on screen, to be copied; made in the browser, which alone knows what was chosen last.
 
-import { fragmentOf, rememberLink, remembered } from "../../views/js/remembered.js";
+import { fragmentOf, remembered, rememberLink } from "../../views/js/remembered.js";
 
 /** @import { StreamlitComponent } from "../../views/js/types.js" */
 /** @typedef {{ said: Record<string, string> }} LinkData  what the server adds: model, prompt, how it is run */
@@ -15,7 +15,7 @@ export default function ({ data, parentElement: root }) {
   const word = root.querySelector("span");
   if (!field || !button || !word) return;
   const fill = () => {
-    const chosen = fragmentOf(/** @type {import("../../views/js/types.js").Chosen} */ (remembered().selection ?? {}));
+    const chosen = fragmentOf(remembered().selection ?? {});
     const fragment = [new URLSearchParams(data.said).toString(), chosen].filter(Boolean).join("&");
     const address = `${location.origin}${location.pathname}#${fragment}`;
     if (field.value !== address) word.textContent = "";

@@ -79,7 +79,12 @@ function create(root) {
   const state = /** @type {ExploreState} */ ({
     ...{ place, grid, chips: part(".chips"), room: part(".gridroom"), gridReading: part(".gridreading") },
     ...{ title: part(".title"), shares: part(".shares"), mapRoot: part(".maproom"), facts: part(".facts dl") },
-    ...{ strip: part(".text .tokens"), reading: part(".text .reading"), next: part(".next ol"), nextTitle: part(".next h2") },
+    ...{
+      strip: part(".text .tokens"),
+      reading: part(".text .reading"),
+      next: part(".next ol"),
+      nextTitle: part(".next h2"),
+    },
     ...{ table: part(".table"), order: /** @type {HTMLSelectElement} */ (part("select.order")) },
     ...{ hide: /** @type {HTMLInputElement} */ (part("input.sink")), options: part(".options") },
     ...{ peeked: null, pointed: null, exact: new Map(), waiting: new Set(), tokens: new Map(), soon: 0, frame: 0 },
@@ -105,7 +110,8 @@ function create(root) {
     event.preventDefault();
   };
   state.hide.onchange = () => choose(state, { sink: state.hide.checked ? "without" : "with" });
-  state.order.onchange = () => chooseOrder(state, state.prompt.header.measures[Number(state.order.value)] ?? null, true);
+  state.order.onchange = () =>
+    chooseOrder(state, state.prompt.header.measures[Number(state.order.value)] ?? null, true);
   for (const field of state.options.querySelectorAll("select"))
     field.onchange = () => choose(state, { [field.name]: field.value });
   const least = /** @type {HTMLInputElement} */ (find(state.options, "input.least"));
@@ -157,8 +163,15 @@ function load(state, data) {
   };
   state.measure = header.measures.find(({ name, best, role }) => name === before.order && (!role || best >= 0)) ?? null;
   state.ranking = state.measure ? ranked(state.measure) : null;
-  state.order.replaceChildren(new Option("by layer", "-1"), ...header.measures.map(({ title }, i) => new Option(title, `${i}`)));
-  fillTokens(state, (query) => choose(state, { query }), (token) => point(state, token));
+  state.order.replaceChildren(
+    new Option("by layer", "-1"),
+    ...header.measures.map(({ title }, i) => new Option(title, `${i}`)),
+  );
+  fillTokens(
+    state,
+    (query) => choose(state, { query }),
+    (token) => point(state, token),
+  );
 }
 
 /**
@@ -185,7 +198,11 @@ function choose(state, { layer, head, query, key, sink, show, scale, unit }) {
   if (unit !== undefined) state.look.unit = unit;
   state.peeked = state.pointed = null;
   if (query !== undefined && !state.tokens.has(query))
-    fillTokens(state, (each) => choose(state, { query: each }), (token) => point(state, token));
+    fillTokens(
+      state,
+      (each) => choose(state, { query: each }),
+      (token) => point(state, token),
+    );
   if (sink !== undefined) paint(state);
   else {
     drawGrid(state);
@@ -208,7 +225,10 @@ function chooseOrder(state, measure, focused = false) {
   state.peeked = null;
   const held = state.chips.contains(state.chips.ownerDocument.activeElement) || !focused;
   fillChips(state, (each) => chooseOrder(state, each));
-  if (held) /** @type {HTMLElement | null} */ (state.chips.querySelector('[aria-pressed="true"]'))?.focus({ preventScroll: true });
+  if (held)
+    /** @type {HTMLElement | null} */ (state.chips.querySelector('[aria-pressed="true"]'))?.focus({
+      preventScroll: true,
+    });
   state.room.scrollTop = 0;
   paint(state);
   want(state);
@@ -263,7 +283,16 @@ function pressInText(state, event) {
 function tell(state) {
   const [layer, head] = state.selected;
   const { query, key, sink, look, measure } = state;
-  const selection = { ...remembered().selection, layer, head, query, key, sink, ...look, order: measure?.name ?? "layers" };
+  const selection = {
+    ...remembered().selection,
+    layer,
+    head,
+    query,
+    key,
+    sink,
+    ...look,
+    order: measure?.name ?? "layers",
+  };
   remember({ selection, shown: state.prompt.header.id });
   hub().tell?.(selection);
 }
@@ -330,7 +359,9 @@ function paint(state) {
   const least = Math.min(430, width);
   const byLayer = exploreLayout(prompt, null, { width, height: room.clientHeight, narrow });
   const wide = Math.max(least, Math.ceil(byLayer.width) + 4);
-  state.layout = order ? exploreLayout(prompt, order, { width: wide - 14, height: room.clientHeight, narrow }) : byLayer;
+  state.layout = order
+    ? exploreLayout(prompt, order, { width: wide - 14, height: room.clientHeight, narrow })
+    : byLayer;
   place.style.setProperty("--grid-width", narrow ? "100%" : `${wide}px`);
   const hidden = state.sink === "without" ? 1 : 0;
   state.atlases[hidden] ??= exploreAtlas(prompt, prompt.small[hidden], state.theme);
@@ -349,8 +380,14 @@ function paint(state) {
  * @param {HTMLElement} place
  */
 function scrolled(place) {
-  for (let at = /** @type {Node | null} */ (place); at; at = at.parentNode ?? (at instanceof ShadowRoot ? at.host : null))
-    if (at instanceof HTMLElement && at !== place && /auto|scroll/.test(getComputedStyle(at).overflowY)) return at.scrollTop;
+  for (
+    let at = /** @type {Node | null} */ (place);
+    at;
+    at = at.parentNode ?? (at instanceof ShadowRoot ? at.host : null)
+  )
+    if (at instanceof HTMLElement && at !== place && /auto|scroll/.test(getComputedStyle(at).overflowY))
+      return at.scrollTop;
+  return undefined;
 }
 
 /**
@@ -428,7 +465,8 @@ function sharing({ prompt: { header } }, [layer, head]) {
   const first = Math.floor(head / share) * share;
   const others = Array.from({ length: share }, (_, i) => first + i).filter((other) => other !== head);
   if (others.length > 4) return `shares keys and values with ${others.length} other heads`;
-  const names = others.length > 1 ? `heads ${others.slice(0, -1).join(", ")} and ${others.at(-1)}` : `head ${others[0]}`;
+  const names =
+    others.length > 1 ? `heads ${others.slice(0, -1).join(", ")} and ${others.at(-1)}` : `head ${others[0]}`;
   return `shares keys and values with ${names}`;
 }
 

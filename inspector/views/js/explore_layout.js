@@ -29,7 +29,20 @@ export function exploreLayout({ header, count }, order, { width, height, narrow 
     const size = Math.floor(step) - 6;
     const rank = new Map(order.map((place, i) => [place, i]));
     const high = 4 + Math.ceil(count / columns) * (size + 24);
-    return { ordered: true, columns, size, cell: size, step, rank, width, height: high, blocks: 1, rows: 0, gap: 0, block: 0 };
+    return {
+      ordered: true,
+      columns,
+      size,
+      cell: size,
+      step,
+      rank,
+      width,
+      height: high,
+      blocks: 1,
+      rows: 0,
+      gap: 0,
+      block: 0,
+    };
   }
   const layers = header.heads.length;
   const most = Math.max(...header.heads);

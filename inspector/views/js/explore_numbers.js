@@ -101,7 +101,10 @@ export function withoutFirst({ header, numbers }) {
     const factor = rest > 0 ? Math.min(whole / rest, MOST_SCALED) : 1;
     for (let i = 0; i < length; i++) seen[i] *= factor;
   }
-  const changed = { version: `${header.version} without the first token`, legend: `${header.legend}, without the first token` };
+  const changed = {
+    version: `${header.version} without the first token`,
+    legend: `${header.legend}, without the first token`,
+  };
   return { header: { ...header, ...changed }, numbers: hidden };
 }
 

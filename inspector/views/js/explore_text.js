@@ -4,7 +4,7 @@ import { show } from "./canvas.js";
 import { level, ramp, SCALES } from "./colours.js";
 import { element } from "./elements.js";
 import { placeAmongAll, rowOf, strongest } from "./explore_numbers.js";
-import { rowLabel, columnLabel } from "./heatmap_reading.js";
+import { columnLabel, rowLabel } from "./heatmap_reading.js";
 
 /** @import { ExploreMeasure, ExploreState, HeadNumbers } from "./types.js" */
 
@@ -39,12 +39,19 @@ export function fillChips({ chips, prompt, measure }, choose) {
     button.dataset.role = each?.name ?? "layers";
     button.setAttribute("aria-pressed", String((each?.name ?? null) === (measure?.name ?? null)));
     element("b", "", button, each?.role ?? "All heads");
-    element("span", "", button, note);
+    const line = element("span", "", button);
+    note.split(/( heads?)/).forEach((part, i) => {
+      element("span", i % 2 ? "noun" : "", line, part);
+    });
     button.onclick = () => choose(each);
   };
   chip(null, "by layer", "Every head, in the order of the layers");
   for (const each of roles)
-    chip(each, each.note, `${each.meaning}. A head counts from ${COUNTS_FROM} on; weight on the first token never makes another role.`);
+    chip(
+      each,
+      each.note,
+      `${each.meaning}. A head counts from ${COUNTS_FROM} on; weight on the first token never makes another role.`,
+    );
 }
 
 /**
@@ -107,7 +114,8 @@ export function colourTokens(state, head) {
   const { theme, tokens, reading, prompt } = state;
   const { tokens: labels } = prompt.header;
   const query = state.pointed ?? state.query;
-  const weights = head && head.header.palette === "sequential" && head.header.shape[0] * head.header.pool[0] >= labels.length;
+  const weights =
+    head && head.header.palette === "sequential" && head.header.shape[0] * head.header.pool[0] >= labels.length;
   const row = weights ? rowOf(head, query) : () => NaN;
   const colours = ramp(theme.sequential);
   const top = head?.header.top ?? 1;
@@ -183,7 +191,8 @@ export function fillTable({ table }, head, choose) {
   const made = element("table", "", table);
   element("caption", "", made, `The ${PAIRS} largest of ${header.label}`);
   const top = element("tr", "", element("thead", "", made));
-  for (const name of [header.row_name, header.column_name, header.value_name]) element("th", "", top, name).scope = "col";
+  for (const name of [header.row_name, header.column_name, header.value_name])
+    element("th", "", top, name).scope = "col";
   const body = element("tbody", "", made);
   for (const { row, column, value } of strongest(head, PAIRS)) {
     const line = element("tr", "", body);

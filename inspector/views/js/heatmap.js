@@ -72,7 +72,8 @@ function draw(state) {
   const dpr = window.devicePixelRatio || 1;
   const layout = layoutOf(header, state.width, dpr, measure);
   const high = state.room ? Math.max(120, state.room - layout.y0 / dpr - 8) : header.max_height;
-  state.layout = high < header.max_height ? layoutOf({ ...header, max_height: high }, state.width, dpr, measure) : layout;
+  state.layout =
+    high < header.max_height ? layoutOf({ ...header, max_height: high }, state.width, dpr, measure) : layout;
   drawMap(state);
   drawLegend(state);
   const { x0, y0, stepX, stepY } = state.layout;

@@ -43,7 +43,7 @@ export function remember(part) {
 
 /**
  * Return the words behind the # for a choice; what is as usual is left out.
- * @param {Chosen} selection
+ * @param {Partial<Chosen>} selection
  */
 export function fragmentOf(selection) {
   const said = Object.entries(selection)
@@ -54,7 +54,7 @@ export function fragmentOf(selection) {
 
 /**
  * Write a choice behind the # of the address, in place of the last: no history entry, and no request.
- * @param {Chosen} selection
+ * @param {Partial<Chosen>} selection
  */
 function writeAddress(selection) {
   const search = new URLSearchParams(location.search);
