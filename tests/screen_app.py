@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
 import inspector
-from inspector.ui.main import PAGES
+from inspector.ui import state
+from inspector.ui.examples import EXAMPLES
+from inspector.ui.pages import PAGES
+from inspector.ui.server.settings import model_choice
 from inspector.views.payload import decode
 
 MAIN = Path(inspector.__file__).parent / "ui" / "main.py"
-SCREENS = {title: f"screens/{file}" for pages in PAGES.values() for file, title in pages}
+SCREENS = {title: f"screens/{file}" for pages in PAGES.values() for file, _, title in pages}
+PATHS = {title: f"/{path}" for pages in PAGES.values() for _, path, title in pages}
 # Screen -> words of its sentence on how to read it.
 READS = {
-    "Heads": "Each row is a query token, each column a key token",
+    "Heads": "many heads give most of their attention to the first token",
     "Vectors": "Each row is a token, each column one of the vector's dimensions",
     "Pair": "One query token looks at one key token",
-    "BertViz": "Lines run from each query token on the left",
-    "Verification": "A second, independent implementation of attention",
+    "Lines": "Lines run from each query token on the left",
+    "Verify": "A second, independent implementation of attention",
+    "Learn": "",
     "Walkthrough": "Follow one query token through one head",
     "Softmax": "Softmax turns any numbers into positive shares",
     "Position": "RoPE turns a query and a key two dimensions at a time",
@@ -31,10 +37,18 @@ READS = {
 }
 
 
-def open_app(screen: str = "Heads", **address: str) -> AppTest:
+def new_app(request: state.Request | None = None, **chosen: str) -> AppTest:
+    """The app as a tab finds it that has told what it remembers: AppTest has no browser that could."""
     app = AppTest.from_file(str(MAIN), default_timeout=120)
-    for name, value in address.items():
-        app.query_params[name] = value
+    app.session_state["request"] = request or state.Request(model_choice().models[0], EXAMPLES[0].prompt)
+    app.session_state["selection"] = {
+        name: int(value) if state.NUMBER.fullmatch(value) else value for name, value in chosen.items()
+    }
+    return app
+
+
+def open_app(screen: str = "Heads", **chosen: str) -> AppTest:
+    app = new_app(**chosen)
     app.run()
     if screen != "Heads":
         app.switch_page(SCREENS[screen]).run()
@@ -42,9 +56,10 @@ def open_app(screen: str = "Heads", **address: str) -> AppTest:
     return app
 
 
-def address_of(app: AppTest) -> dict[str, str]:
-    """The address bar's parameters; AppTest gives each as a text or as a list of one."""
-    return {name: said[0] if isinstance(said, list) else said for name, said in app.query_params.items()}
+def chosen_in(app: AppTest) -> dict[str, str]:
+    """What is chosen and not as usual, in the words that stand behind the # of the address."""
+    usual = asdict(state.Selection(-1, -1))
+    return {name: str(value) for name, value in app.session_state["selection"].items() if value != usual[name]}
 
 
 def payloads(app: AppTest, key: str, dtype: str = "float32"):

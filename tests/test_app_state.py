@@ -12,14 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from screen_app import MAIN, SCREENS, address_of, open_app, payloads, press, whole
-from streamlit.testing.v1 import AppTest
+from screen_app import SCREENS, chosen_in, new_app, open_app, payloads, press, whole
 
 import inspector
+from inspector.analysis import head_scores
 from inspector.ui import state, uploads
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.markdown import plain
-from inspector.ui.server import pictures, settings, traces
+from inspector.ui.server import explore, pictures, settings, traces
 from inspector.views import canvases
 from inspector.views.payload import decode, encode, pack
 
@@ -28,16 +28,19 @@ HOSTILE = '</script><img src=x onerror="document.title=1"> <!-- *bold* [link](ht
 
 @pytest.mark.packaged
 @pytest.mark.parametrize(
-    "address",
-    [{"layer": "99", "head": "0"}, {"layer": "-1"}, {"layer": "x", "head": "<b>"}, {"head": "9", "layer": "0"},
-     {"scale": "rainbow", "show": "secrets"}],
+    "said",
+    [{"layer": 99, "head": 0}, {"layer": -1}, {"layer": "x", "head": "<b>"}, {"head": 9, "layer": 0}, "layer=3", None,
+     {"scale": "rainbow", "show": "secrets"}, {"layer": True, "head": [3]}, {"layer": 10**30}, [3, 4]],
 )  # fmt: skip
-def test_what_does_not_fit_in_the_address_falls_back(address):
-    app = open_app(**address)
-    assert not app.error
-    assert 0 <= int(address_of(app)["layer"]) < 30
-    assert 0 <= int(address_of(app)["head"]) < 9
-    assert address_of(app).keys() <= {"layer", "head"}  # the rest is at its default
+def test_what_does_not_fit_in_the_address_falls_back(monkeypatch, houston, said):
+    monkeypatch.setattr(state, "st", SimpleNamespace(session_state={}))
+    state.select_said(said)
+    chosen = state.selection(houston.layers, houston.n, lambda: (7, 2))
+    assert 0 <= chosen.layer < 30
+    assert 0 <= chosen.head < 9
+    usual = dataclasses.asdict(state.Selection(0, 0))
+    rest = {name: value for name, value in dataclasses.asdict(chosen).items() if name not in ("layer", "head")}
+    assert rest == {name: usual[name] for name in rest}
 
 
 @pytest.mark.packaged
@@ -45,53 +48,42 @@ def test_what_does_not_fit_in_the_address_falls_back(address):
     ("written", "taken"), [("32767", 32767), ("32768", -1), ("9999999", -1), ("9" * 4999, -1), ("٣", -1), ("-1", -1)]
 )
 def test_any_token_of_a_trace_can_stand_in_the_address(monkeypatch, houston, written, taken):
-    told = {"query": written, "key": "10000"}
-    monkeypatch.setattr(state, "st", SimpleNamespace(query_params=told, session_state={}))
+    monkeypatch.setattr(state, "st", SimpleNamespace(session_state={}))
+    state.select_said({"query": written, "key": "10000"})
     chosen = state.selection(houston.layers, uploads.MOST_TOKENS, lambda: (0, 0))
     assert (chosen.query, chosen.key) == (taken, 10_000)
-    assert told.get("query") == (None if taken < 0 else written)  # what was not taken does not stay there
 
 
 @pytest.mark.packaged
 def test_selection_is_kept_across_pages_and_stands_in_the_address():
-    app = open_app(layer="5", head="3")
+    app = open_app("Vectors", layer="5", head="3")
     app.number_input(key="layer_field").set_value(6).run()
-    assert address_of(app)["layer"] == "6"
-    app.switch_page(SCREENS["Vectors"]).run()
+    assert chosen_in(app)["layer"] == "6"
+    app.switch_page(SCREENS["Pair"]).run()
     assert app.subheader[0].value == "Layer 6, head 3"
-    assert address_of(app) == {"layer": "6", "head": "3"}  # no prompt
-
-
-@pytest.mark.packaged
-def test_a_path_or_prompt_in_the_address_is_not_taken():
-    app = open_app(model="/etc", prompt="hello", models="a,b")
-    assert app.session_state["request"] == state.Request("smollm2-135m-instruct", EXAMPLES[0].prompt)
+    assert chosen_in(app) == {"layer": "6", "head": "3"}
+    told = next(json.loads(found.proto.json) for found in app.get("bidi_component") if found.proto.id.endswith("-tab"))
+    assert told["selection"]["layer"] == 6
+    assert told["request"]["prompt"] == EXAMPLES[0].prompt
 
 
 @pytest.mark.packaged
 def test_small_pictures_are_drawn_only_where_they_are_shown(monkeypatch):
-    made: list[state.Request] = []
-    monkeypatch.setattr(pictures, "thumbnails", lambda request, report=None: made.append(request))
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.switch_page(SCREENS["Vectors"]).run()
+    monkeypatch.setattr(pictures, "thumbnails", lambda *_: pytest.fail("drawn"))
+    app = new_app().switch_page(SCREENS["Vectors"]).run()
     assert not app.exception
-    assert (made, app.subheader[0].value) == ([], "Layer 15, head 0")
-    monkeypatch.undo()
-    app.switch_page(SCREENS["Heads"]).run()
-    assert app.subheader[0].value == "Layer 15, head 0"  # the same head, not another page's default
-    app.switch_page(SCREENS["Vectors"]).run()
     assert app.subheader[0].value == "Layer 15, head 0"
 
 
 @pytest.mark.packaged
 def test_an_empty_prompt_gives_one_sentence_and_keeps_the_screen():
     app = open_app()
-    app.sidebar.text_area[0].set_value("   ")
+    app.text_area(key="prompt_field").set_value("   ")
     press(app, "Run")
     assert len(app.error) == 1
     assert "prompt is empty" in app.error[0].value.replace("\\", "")
     assert app.get("bidi_component")  # the earlier prompt is still there
-    app.sidebar.text_area[0].set_value("Hello there")
+    app.text_area(key="prompt_field").set_value("Hello there")
     press(app, "Run")
     assert not app.error
 
@@ -111,11 +103,11 @@ def test_an_unknown_model_gives_one_sentence_and_keeps_the_screen(tmp_path):
 @pytest.mark.packaged
 def test_token_text_stays_text(smollm):
     app = open_app()
-    app.sidebar.text_area[0].set_value(HOSTILE)
+    app.text_area(key="prompt_field").set_value(HOSTILE)
     press(app, "Run")
     assert not app.exception
-    header, _ = payloads(app, "map")
-    assert header["rows"] == list(smollm.trace(HOSTILE).tokens.labels)
+    header, _ = payloads(app, "explore", "uint8")
+    assert header["tokens"] == list(smollm.trace(HOSTILE).tokens.labels)
     for text in [*app.markdown, *app.caption]:
         assert not text.allow_html
         assert "<img" not in text.value
@@ -124,11 +116,11 @@ def test_token_text_stays_text(smollm):
 @pytest.mark.packaged
 def test_examples_run_at_once():
     app = open_app()
-    box = next(box for box in app.sidebar.selectbox if box.label == "Example prompts")
-    box.set_value(EXAMPLES[1].title).run()
+    app.button(key="example_1").click().run()
     assert not app.exception
-    assert app.sidebar.text_area[0].value == EXAMPLES[1].prompt
+    assert app.text_area(key="prompt_field").value == EXAMPLES[1].prompt
     assert any("Look for" in text.value for text in app.caption)
+    assert payloads(app, "explore", "uint8")[0]["selected"] == list(EXAMPLES[1].where)
 
 
 @pytest.mark.packaged
@@ -151,13 +143,6 @@ def test_each_example_shows_what_its_sentence_says(smollm):
     assert torch.stack([days[t, t - 2] for t in range(2, len(labels), 2)]).mean() > 0.7
     labels, _ = weights(5)
     assert "語⟨1/3⟩" in labels
-
-
-@pytest.mark.packaged
-def test_show_it_goes_to_the_head_that_shows_it():
-    app = open_app(layer="0", head="0")
-    app.button(key="show_it").click().run()
-    assert app.subheader[0].value == "Layer 16, head 0"
 
 
 def test_only_the_listed_models_are_offered(monkeypatch):
@@ -189,8 +174,7 @@ def test_any_model_only_where_this_machine_alone_listens(monkeypatch, address, h
 
 def test_a_model_outside_the_list_is_refused(monkeypatch):
     monkeypatch.setenv(settings.MODELS_VARIABLE, json.dumps(["owner/one"]))
-    app = AppTest.from_file(str(MAIN), default_timeout=60)
-    app.session_state["request"] = state.Request("/etc", "hello")
+    app = new_app(state.Request("/etc", "hello"))
     app.run()
     assert "not among this server's models" in app.error[0].value.replace("\\", "")
 
@@ -254,63 +238,76 @@ def test_payload_round_trip():
 
 
 def test_components_scripts_are_small_and_never_build_html():
-    for name in ("heatmap.js", "grid.js", "strips.js", "frame.js", "link.js"):
+    for name in ("explore.js", "talk.js", "memory.js", "heatmap.js", "strips.js", "frame.js", "link.js"):
         script = canvases.joined(files("inspector.ui.components") / name)
-        assert len(script.encode()) < 20_000, name  # it is sent again with each message that changed
+        most = 50_000 if name == "explore.js" else 20_000  # its message does not change for a prompt
+        assert len(script.encode()) < most, name  # it is sent again with each message that changed
         for unsafe in (".innerHTML", "insertAdjacentHTML", "document.write", "eval("):
             assert unsafe not in script
 
 
+def answer(app, asked: str):
+    """Header and numbers of the answer to what the Explore screen asks."""
+    name = payloads(app, "explore", "uint8")[0]["id"]
+    app.session_state["explore_question"] = explore.question({"id": name, "asked": asked})
+    app.run()
+    assert not app.exception
+    header, numbers = payloads(app, "talk")
+    return header["map"], numbers
+
+
 @pytest.mark.packaged
-def test_heads_in_order_of_what_they_do():
-    app = open_app(order="back 1")
-    header, _ = payloads(app, "grid", "uint8")
-    assert len(header["order"]) == 60
-    readings = [float(reading.split()[-1]) for _, _, reading in header["order"]]
-    assert readings == sorted(readings, reverse=True)
-    assert header["order"][0][:2] == [16, 0]  # the head of the first example: one token back
-    app.selectbox(key="order_field").set_value("3 tokens back").run()
-    assert address_of(app)["order"] == "back 3"
-    app.selectbox(key="order_field").set_value("All, by layer and head").run()
-    assert payloads(app, "grid", "uint8")[0]["order"] is None
+def test_heads_can_be_sorted_by_what_they_do(houston):
+    found = {measure["name"]: measure for measure in payloads(open_app(), "explore", "uint8")[0]["measures"]}
+    frame = head_scores.measures(houston)
+    for name, measure in found.items():
+        assert measure["scores"] == pytest.approx(frame[name].to_list(), abs=5e-5), name
+    assert found["back 1"]["best"] == 16 * 9  # the head of the first example: one token back
+    assert found["back 1"]["note"] == "4 heads · best 0.76"
+    assert (found["repeated"]["best"], found["repeated"]["note"]) == (-1, "no token repeats")
 
 
 @pytest.mark.packaged
 def test_the_first_token_left_out_and_whole_words(smollm):
-    app = open_app(layer="13", head="8", sink="without")
-    numbers = whole(*payloads(app, "map"))
+    app = open_app()
     weights = smollm.trace(EXAMPLES[0].prompt).weights(13, 8).numpy()
-    assert numbers[5, 0] == 0
-    np.testing.assert_allclose(numbers[5, 1:6], weights[5, 1:6] / weights[5, 1:6].sum(), rtol=1e-5)
-    app = open_app(layer="13", head="8", unit="words")
-    header, _ = payloads(app, "map")
+    header, numbers = answer(app, "13.8 weights sqrt with words")
     assert header["rows"] == ["Houston", ",", "␣we", "␣have", "␣a", "␣problem"]
-    numbers = whole(*payloads(app, "map"))
-    np.testing.assert_allclose(np.nansum(numbers, axis=1), 1, rtol=1e-5)  # rows are still shares
-    app = open_app(layer="13", head="8", show="weighted_values")
+    np.testing.assert_allclose(np.nansum(whole(header, numbers), axis=1), 1, rtol=1e-5)  # rows are still shares
+    numbers = whole(*answer(app, "13.8 weights sqrt without tokens"))
+    np.testing.assert_allclose(numbers[5, 1:6], weights[5, 1:6] / weights[5, 1:6].sum(), rtol=1e-5)
     lengths = smollm.trace(EXAMPLES[0].prompt).value(13, 8).norm(dim=-1).numpy()
-    np.testing.assert_allclose(whole(*payloads(app, "map"))[7, :8], weights[7] * lengths, rtol=1e-5)
+    numbers = whole(*answer(app, "13.8 weighted_values sqrt with tokens"))
+    np.testing.assert_allclose(numbers[7, :8], weights[7] * lengths, rtol=1e-5)
 
 
 @pytest.mark.packaged
-def test_a_chosen_pair_is_kept_and_offers_its_page():
-    app = open_app(layer="13", head="8", query="5", key="2")
-    header, _ = payloads(app, "map")
-    assert header["selected"] == [5, 2]
-    assert address_of(app) == {"layer": "13", "head": "8", "query": "5", "key": "2"}
-    assert "query" not in address_of(open_app(layer="13", head="8", query="500"))  # not in this prompt
+def test_a_chosen_pair_is_kept_for_its_page():
+    app = open_app("Pair", layer="13", head="8", query="5", key="2")
+    assert (app.selectbox(key="query_field").value, app.selectbox(key="key_field").value) == (5, 2)
+    assert "query" not in chosen_in(open_app("Pair", layer="13", head="8", query="500"))  # not in this prompt
 
 
 @pytest.mark.packaged
 def test_the_model_goes_on_and_the_join_is_marked(smollm):
-    app = open_app(layer="13", head="8")
+    app = open_app()
     app.number_input(key="generate_field").set_value(6)
     press(app, "Run")
-    header, _ = payloads(app, "map")
+    header, _ = payloads(app, "explore", "uint8")
     traced = smollm.trace(EXAMPLES[0].prompt, generate=6)
-    assert (len(header["rows"]), header["join"]) == (14, 8)
-    assert header["rows"] == list(traced.tokens.labels)
-    said = " ".join(text.value for text in app.caption)
-    assert "From token 8 on (dashed lines) the model wrote the text itself" in said
+    assert (len(header["tokens"]), header["join"], header["map"]["join"]) == (14, 8, 8)
+    assert header["tokens"] == list(traced.tokens.labels)
+    said = " ".join(text.value for text in [*app.markdown, *app.caption]).replace("\\", "")
+    assert "The model wrote 6 tokens:** " + "".join(traced.tokens.texts[8:]).strip() in " ".join(said.split())
     assert traced.written_again() == (6, 6)
-    assert "6 of its 6 tokens are the most probable ones again" in said
+    assert "6 of 6 are the most probable ones again" in said
+
+
+@pytest.mark.packaged
+def test_the_chat_template_is_a_switch(smollm):
+    app = open_app()
+    app.toggle(key="chat_field").set_value(True)
+    press(app, "Run")
+    assert not app.error
+    header, _ = payloads(app, "explore", "uint8")
+    assert header["tokens"] == list(smollm.trace(EXAMPLES[0].prompt, chat=True).tokens.labels)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import tiny
 import torch
-from screen_app import MAIN, SCREENS, payloads
-from streamlit.testing.v1 import AppTest
+from screen_app import SCREENS, new_app, payloads
 
 import inspector
 from inspector.coverage import tiny as types
@@ -66,8 +65,7 @@ def test_several_streams_are_not_taken_for_one(tmp_path):
 def test_the_walkthrough_says_what_lies_between_two_layers(tmp_path):
     types.save(types.types()["bamba"], tmp_path)
     types.word_tokenizer(tmp_path)
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3 w4")
+    app = new_app(state.Request(str(tmp_path), "w1 w2 w3 w4"))
     app.query_params.update({"layer": "0", "head": "1", "station": "next"})
     app.run()
     app.switch_page(SCREENS["Walkthrough"]).run()

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from screen_app import MAIN, SCREENS, open_app, payloads, whole
-from streamlit.testing.v1 import AppTest
+from screen_app import SCREENS, new_app, open_app, payloads, whole
 
 import inspector
 from inspector.coverage import tiny as every_type
@@ -211,8 +210,7 @@ def test_the_page_shows_the_functions_numbers(houston, smollm):
 @pytest.mark.parametrize("tiny_model", ["gemma2"], indirect=True)
 @pytest.mark.parametrize("prompt", ["w1", "w1 w2", "w1 w2 w3 w4 w5 w6 w7 w8 w9"])
 def test_short_prompts_and_soft_caps_on_the_page(tiny_model, tmp_path, prompt):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), prompt)
+    app = new_app(state.Request(str(tmp_path), prompt))
     app.session_state["cross_text"] = "w4 w5"
     app.switch_page(SCREENS["Same numbers, four ways"]).run()
     assert not app.exception

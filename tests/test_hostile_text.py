@@ -122,7 +122,7 @@ def test_tables_and_vectors_and_traces_hold_the_text_whole(hostile, tmp_path):
 @pytest.fixture(scope="module")
 def app_with_it() -> AppTest:
     app = open_app()
-    app.sidebar.text_area[0].set_value(HOSTILE)
+    app.text_area(key="prompt_field").set_value(HOSTILE)
     press(app, "Run")
     return app
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from screen_app import MAIN, SCREENS, address_of, open_app, payloads, whole
+from screen_app import SCREENS, chosen_in, new_app, open_app, payloads, whole
 from streamlit.testing.v1 import AppTest
 
 from inspector.errors import InspectorError
@@ -124,7 +124,7 @@ def test_the_page_ranks_the_heads_of_the_real_model(cat):
     app = open_app("it → cat")
     press(app, f"Run “{toy.SENTENCE}”")
     assert not app.exception
-    assert app.sidebar.text_area[0].value == toy.SENTENCE
+    assert app.text_area(key="prompt_field").value == toy.SENTENCE
     assert (app.selectbox(key="query_field").value, app.selectbox(key="key_field").value) == (7, 1)
     frame = toy.ranking(cat, 7, 1)
     table = app.dataframe[1].value
@@ -135,7 +135,7 @@ def test_the_page_ranks_the_heads_of_the_real_model(cat):
     assert any("layer 13, head 8 gives the largest" in text.value for text in app.markdown)
     app.selectbox(key="query_field").set_value(9).run()
     app.selectbox(key="key_field").set_value(7).run()
-    assert {"query": "9", "key": "7"}.items() <= address_of(app).items()
+    assert {"query": "9", "key": "7"}.items() <= chosen_in(app).items()
     assert app.dataframe[1].value["weight"].to_list() == toy.ranking(cat, 9, 7)["weight"].to_list()
     press(app, "Back to it → cat")
     assert app.selectbox(key="query_field").value == 7
@@ -148,8 +148,7 @@ def test_the_token_that_is_meant_is_said():
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_one_token_alone_looks_at_itself(tiny_model, tmp_path):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1")
+    app = new_app(state.Request(str(tmp_path), "w1"))
     app.switch_page(SCREENS["it → cat"]).run()
     assert not app.exception
     assert not app.error

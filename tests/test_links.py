@@ -9,6 +9,7 @@ import json
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import tiny
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from screen_app import MAIN, SCREENS, address_of, open_app, payloads, press, whole
+from screen_app import MAIN, SCREENS, new_app, open_app, payloads, press, whole
 from streamlit.testing.v1 import AppTest
 
 import inspector
@@ -37,18 +38,42 @@ def warnings(app: AppTest) -> str:
 # -- links ---------------------------------------------------------------------------------------------------
 
 
-def test_a_prompt_comes_back_as_it_was():
-    encoded = links._encoded(PROMPT)
-    assert encoded.isascii()
-    assert links.prompt_in(f"prompt={encoded}") == PROMPT
+REQUEST = {"model": PACKAGED, "prompt": PROMPT, "generate": 3, "chat": True}
+
+
+def test_a_request_comes_back_as_it_was():
+    assert links.request_in(REQUEST) == state.Request(PACKAGED, PROMPT, generate=3, chat=True)
+    assert links.request_in({"prompt": PROMPT, "generate": "3", "chat": "1"}) == links.request_in(REQUEST)
 
 
 @pytest.mark.parametrize(
-    "fragment",
-    [None, 5, [], "", "x", "prompt=", "section-2", "prompt=%ff", "prompt=" + "a" * (links.MOST + 1), "model=/etc"],
-)
-def test_what_this_app_would_not_have_written_is_no_prompt(fragment):
-    assert links.prompt_in(fragment) is None
+    "said",
+    [None, 5, [], "prompt=x", {}, {"prompt": ""}, {"prompt": 5}, {"prompt": "\ud800"}, {"prompt": ["x"]},
+     {"prompt": "a" * (settings.MOST_CHARACTERS + 1)}, {"model": "/etc"}],
+)  # fmt: skip
+def test_what_is_no_request_is_none(said):
+    assert links.request_in(said) is None
+
+
+@pytest.mark.parametrize(
+    ("generate", "taken"),
+    [("3", 3), ("999", 200), (7, 7), ("0", 0), ("-1", 0), (-1, 0), ("x", 0), ("٣", 0), ("1e9", 0), (1.5, 0), (True, 0),
+     ("9999999", 200), ("9" * 8, 0), (None, 0)],
+)  # fmt: skip
+def test_a_link_lets_the_model_write_no_more_than_the_field_does(generate, taken):
+    assert links.request_in({"prompt": "w1 w2", "generate": generate}).generate == taken
+
+
+@pytest.mark.parametrize(("most", "taken"), [("2000", 1500), ("1000", 1000)])
+def test_a_link_takes_as_many_written_tokens_as_this_server_allows(monkeypatch, most, taken):
+    monkeypatch.setenv(settings.WRITTEN_VARIABLE, most)
+    assert links.request_in({"prompt": "w1 w2", "generate": "1500"}).generate == taken
+
+
+@pytest.mark.parametrize("model", ["/etc", "owner/other", 5, None, ["x"], "x" * 2000])
+def test_a_tab_asks_for_no_model_that_this_server_does_not_offer(monkeypatch, model):
+    monkeypatch.setenv(settings.MODELS_VARIABLE, json.dumps([PACKAGED]))
+    assert links.request_in({"prompt": "w1", "model": model}) == state.Request(PACKAGED, "w1")
 
 
 def test_a_link_carries_four_kilobytes():
@@ -75,104 +100,134 @@ def test_an_open_server_does_not_let_a_link_choose(monkeypatch):
     assert links.linkable(PACKAGED)
 
 
-@pytest.mark.packaged
-@pytest.mark.parametrize("name", ["/etc", "owner/unoffered", "../up", "<b>x</b>"])
-def test_a_link_loads_no_model_that_is_not_offered(monkeypatch, name):
-    loaded = []
-    monkeypatch.setattr(inspector, "load", lambda model, **_: loaded.append(model))
-    monkeypatch.setattr(
-        traces, "trace", lambda request, report=None: pytest.fail("ran") if request != DEFAULT else None
+# -- arriving ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def arriving(monkeypatch):
+    """What a tab and its address say, taken as the app takes it; returns the session's state."""
+
+    def arrive(answer: object, **query: str) -> dict[str, Any]:
+        session: dict[str, Any] = {}
+        fake = SimpleNamespace(session_state=session, query_params=SimpleNamespace(to_dict=lambda: query))
+        monkeypatch.setattr(state, "st", fake)
+        monkeypatch.setattr(links, "st", fake)
+        links._take(answer)
+        return session
+
+    return arrive
+
+
+@pytest.mark.parametrize("answer", [None, 5, "x", [], {}, {"said": 5, "request": "x", "selection": [1]}])
+def test_a_tab_that_remembers_nothing_begins_with_the_first_example(arriving, answer):
+    assert arriving(answer)["request"] == DEFAULT
+
+
+def test_a_reload_brings_back_prompt_and_selection(arriving):
+    session = arriving(
+        {"said": {"layer": "3"}, "request": REQUEST, "selection": {"layer": 7, "head": 2, "scale": "log"}}
     )
-    app = AppTest.from_file(str(MAIN), default_timeout=60)
-    app.query_params["model"] = name
-    app.run()
-    assert app.session_state["request"] == DEFAULT
-    assert "a link cannot load one" in warnings(app)
-    assert name in warnings(app)
-    assert "model" not in address_of(app)
-    assert loaded == []
+    assert session["request"] == links.request_in(REQUEST)
+    assert session["selection"] == {"layer": 3, "head": 2, "scale": "log"}  # the address is newer
+    assert "offered_by_link" not in session
 
 
-@pytest.mark.packaged
-def test_a_link_opens_the_model_it_names(monkeypatch):
-    monkeypatch.setenv(settings.MODELS_VARIABLE, json.dumps(["owner/never-loaded", PACKAGED]))
-    app = open_app(model=PACKAGED, layer="5", head="3")
-    assert app.session_state["request"] == DEFAULT
-    assert not app.warning
-    assert app.subheader[0].value == "Layer 5, head 3"
-    assert address_of(app) == {"layer": "5", "head": "3"}
+def test_a_links_prompt_waits_for_a_click_unless_this_browser_made_the_link(arriving):
+    link = {"prompt": PROMPT, "generate": "2", "layer": "5"}
+    asked = state.Request(PACKAGED, PROMPT, generate=2)
+    session = arriving({"said": link, "own": False})
+    assert (session["request"], session["offered_by_link"]) == (DEFAULT, asked)
+    assert arriving({"said": link, "own": "yes"})["request"] == DEFAULT  # nothing but true is true
+    session = arriving({"said": link, "own": True})
+    assert (session["request"], session.get("offered_by_link")) == (asked, None)
+    assert session["selection"] == {"layer": 5}
+    session = arriving({"said": link, "request": {"prompt": PROMPT}})  # a reload of the link's own page
+    assert (session["request"], session.get("offered_by_link")) == (asked, None)
 
 
-def test_nothing_is_shown_or_run_before_the_links_prompt_has_come(monkeypatch):
+@pytest.mark.parametrize("name", ["/etc", "owner/unoffered", "../up", "<b>x</b>"])
+def test_a_link_loads_no_model_that_is_not_offered(arriving, name):
+    for session in (arriving({"said": {"model": name}}), arriving({}, model=name)):
+        assert session["request"] == DEFAULT
+        assert "a link cannot load one" in session["link_note"].sentence
+        assert name in session["link_note"].sentence
+
+
+def test_a_link_opens_the_model_it_names(arriving, monkeypatch):
+    monkeypatch.setenv(settings.MODELS_VARIABLE, json.dumps(["owner/one", PACKAGED]))
+    for session in (arriving({"said": {"model": PACKAGED}}), arriving({}, model=PACKAGED)):
+        assert session["request"] == DEFAULT
+        assert "link_note" not in session
+
+
+def test_an_older_link_opens_what_it_showed(arriving):
+    session = arriving(
+        {"said": {"prompt": PROMPT}}, prompt="in-fragment", generate="2", layer="5", show="scaled_scores"
+    )
+    assert session["offered_by_link"] == state.Request(PACKAGED, PROMPT, generate=2)
+    assert session["selection"] == {"layer": 5, "show": "scaled_scores"}
+    session = arriving({"said": {}}, prompt="in-fragment")
+    assert session["request"] == DEFAULT
+    assert "did not arrive whole" in session["link_note"].sentence
+
+
+def test_nothing_is_shown_or_run_before_the_tab_has_answered(monkeypatch):
     monkeypatch.setattr(traces, "model", lambda *_: pytest.fail("loaded"))
-    app = open_app(prompt=links.IN_FRAGMENT, layer="5", head="3")
-    assert "Reading the prompt from the link" in app.caption[0].value
-    assert not app.sidebar.text_area
+    app = AppTest.from_file(str(MAIN), default_timeout=60).run()
+    assert not app.exception
+    assert [caption.value for caption in app.caption] == ["Opening …"]
+    assert not app.text_area
     assert "request" not in app.session_state
-    assert address_of(app) == {"prompt": links.IN_FRAGMENT, "layer": "5", "head": "3"}  # writing drops the fragment
-
-
-@pytest.mark.parametrize(
-    ("written", "taken"),
-    [("3", 3), ("999", 200), ("0", 0), ("-1", 0), ("x", 0), ("٣", 0), ("1e9", 0), ("9999999", 200), ("9" * 8, 0)],
-)
-def test_a_link_lets_the_model_write_no_more_than_the_sidebar_does(monkeypatch, written, taken):
-    asked: list[dict] = []
-    monkeypatch.setattr(links.st, "query_params", {"generate": written})
-    monkeypatch.setattr(links.state, "ask", lambda **wanted: asked.append(wanted))
-    links._ask(None, "w1 w2")
-    links._ask(None, None)
-    assert [wanted["generate"] for wanted in asked] == [taken, 0]
-
-
-@pytest.mark.parametrize(("most", "taken"), [("2000", 1500), ("1000", 1000)])
-def test_a_link_takes_as_many_written_tokens_as_this_server_allows(monkeypatch, most, taken):
-    asked: list[dict] = []
-    monkeypatch.setenv(settings.WRITTEN_VARIABLE, most)
-    monkeypatch.setattr(links.st, "query_params", {"generate": "1500"})  # as `address` writes it
-    monkeypatch.setattr(links.state, "ask", lambda **wanted: asked.append(wanted))
-    links._ask(None, "w1 w2")
-    assert [wanted["generate"] for wanted in asked] == [taken]
 
 
 @pytest.mark.packaged
-def test_a_copied_link_holds_the_selection_and_never_a_path(tmp_path):
-    app = open_app(layer="5", head="3", scale="log")
-    (search, fragment) = _copied(app)
-    assert (search, fragment) == (f"?model={PACKAGED}&layer=5&head=3&scale=log", "")
-    app.toggle(key="link_with_prompt").set_value(True).run()
-    search, fragment = _copied(app)
-    assert search.endswith("&prompt=in-fragment")
-    assert links.prompt_in(fragment.removeprefix("#")) == EXAMPLES[0].prompt
-    assert "Houston" not in search
-
-    tiny.save("grouped", tmp_path)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3", generate=2)
+def test_an_offered_prompt_runs_after_one_click():
+    app = new_app()
+    app.session_state["offered_by_link"] = state.Request(PACKAGED, "Four *five* <b>")
     app.run()
-    assert not app.exception
-    search, fragment = _copied(app)
-    assert "model" not in search
-    assert search.endswith("&prompt=in-fragment&generate=2")
-    assert tmp_path.name not in search + fragment
+    assert app.text[0].value == "Four *five* <b>"
+    assert app.session_state["request"] == DEFAULT
+    app.button(key="run_link").click().run()
+    assert app.session_state["request"] == state.Request(PACKAGED, "Four *five* <b>")
+    assert not [button for button in app.button if button.key == "run_link"]
+
+
+# -- making one ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.packaged
+def test_a_link_says_what_it_contains_and_never_a_path(tmp_path):
+    app = opened(new_app(layer="5", head="3"), "share")
+    assert _link(app) == {"model": PACKAGED, "prompt": EXAMPLES[0].prompt}
+    assert any("Whoever gets the link can read it" in caption.value for caption in app.caption)
+    app.toggle(key="link_with_prompt").set_value(False).run()
+    assert _link(app) == {"model": PACKAGED}
+    tiny.save("grouped", tmp_path)
+    app = opened(new_app(state.Request(str(tmp_path), "w1 w2 w3", generate=2)), "share")
+    assert _link(app) == {"prompt": "w1 w2 w3", "generate": "2"}
     assert any("a link contains no path" in caption.value for caption in app.caption)
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_a_prompt_too_long_for_a_link_is_said(tiny_model, tmp_path):
-    app = AppTest.from_file(str(MAIN), default_timeout=60)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 " + " " * links.MOST + "w3")
-    app.run()
-    assert not app.exception
+    app = opened(new_app(state.Request(str(tmp_path), "w1 w2 " + " " * links.MOST + "w3")), "share")
     assert app.toggle(key="link_with_prompt").disabled
     assert any("too long for a link" in caption.value for caption in app.caption)
-    assert _copied(app)[1] == ""
+    assert _link(app) == {}
 
 
-def _copied(app: AppTest) -> tuple[str, str]:
+def opened(app: AppTest, name: str) -> AppTest:
+    """The app with a part of the bar open, as a click on it opens it."""
+    app.session_state[f"bar_{name}_0"] = True
+    app.run()
+    assert not app.exception
+    return app
+
+
+def _link(app: AppTest) -> dict[str, str]:
     for found in app.get("bidi_component"):
-        if found.proto.id.endswith("-link"):
-            said = json.loads(found.proto.json)
-            return said["search"], said["fragment"]
+        if found.key == "link":
+            return json.loads(found.proto.json)["said"]
     raise AssertionError("no link on screen")
 
 
@@ -181,7 +236,7 @@ def _copied(app: AppTest) -> tuple[str, str]:
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_weights_that_cannot_be_shown_cannot_be_saved(tiny_model, tmp_path):
-    app = AppTest.from_file(str(MAIN), default_timeout=60)
+    app = new_app()
     request = state.Request(str(tmp_path), "w1 w2 w3")
     app.session_state["request"] = request
     app.switch_page(SCREENS["Vectors"]).run()
@@ -261,7 +316,7 @@ def test_an_uploaded_trace_is_shown_as_any_other(smollm, file):
 
 @pytest.mark.packaged
 def test_what_needs_the_model_says_so(file):
-    app = upload(open_app("Verification"), file)
+    app = upload(open_app("Verify"), file)
     assert not app.exception
     assert any("no model to compare them with" in text.value for text in app.info)
     assert not [button for button in app.button if button.label == "Verify this prompt"]
@@ -270,7 +325,7 @@ def test_what_needs_the_model_says_so(file):
 @pytest.mark.packaged
 def test_another_prompt_closes_the_file(file):
     app = upload(open_app(), file)
-    app.sidebar.text_area[0].set_value("Four five")
+    app.text_area(key="prompt_field").set_value("Four five")
     press(app, "Run")
     assert not any("Opened from the file" in text.value for text in app.markdown)
     assert app.session_state["request"] == state.Request(PACKAGED, "Four five")

@@ -7,7 +7,6 @@ import dataclasses
 import inspect
 import json
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,8 +16,7 @@ import torch
 from clock import Clock, until
 from safetensors import safe_open
 from safetensors.torch import save_file
-from screen_app import payloads
-from streamlit.testing.v1 import AppTest
+from screen_app import new_app, payloads
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import inspector
@@ -39,7 +37,6 @@ from reimpl.blockwise import blockwise_context, strips
 from reimpl.mask import allowed
 from reimpl.spec import MaskRule
 
-MAIN = Path(inspector.__file__).parent / "ui" / "main.py"
 RULES = [
     MaskRule(),
     MaskRule(window=7),
@@ -366,8 +363,7 @@ def test_the_app_says_what_a_long_prompt_costs_before_it_runs(tmp_path, monkeypa
     monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 2200)
     tiny.save("grouped", tmp_path)
     prompt = " ".join(f"w{i * 7 % 128}" for i in range(2100))
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), prompt)
+    app = new_app(state.Request(str(tmp_path), prompt))
     app.run()
     assert not app.exception
     assert any("This is a long prompt" in text.value and "2\\,100 tokens" in text.value for text in app.markdown)
@@ -384,9 +380,8 @@ def test_exact_cells_are_of_the_picture_above_them(tmp_path, monkeypatch):
     monkeypatch.setitem(tiny.SIZES, "max_position_embeddings", 1200)
     tiny.save("grouped", tmp_path)
     request = state.Request(str(tmp_path), " ".join(f"w{i * 7 % 128}" for i in range(1100)))
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = request
-    app.query_params.update({"layer": "1", "head": "2", "query": "700", "key": "3", "sink": "without"})
+    app = new_app(request)
+    app.session_state["selection"] = {"layer": 1, "head": 2, "query": 700, "key": 3, "sink": "without"}
     app.run()
     assert not app.exception
     assert any("**Exact cells**" in text.value and "without the first token" in text.value for text in app.markdown)
@@ -406,8 +401,7 @@ def long_request(tmp_path, monkeypatch):
 
 
 def said(request):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = request
+    app = new_app(request)
     app.run()
     assert not app.exception
     words = [text.value.replace("\\", "") for text in (*app.error, *app.caption)]

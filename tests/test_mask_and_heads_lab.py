@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from screen_app import MAIN, SCREENS, open_app, payloads, whole
-from streamlit.testing.v1 import AppTest
+from screen_app import SCREENS, new_app, open_app, payloads, whole
 
 import inspector
 from inspector import InspectorError
@@ -225,8 +224,7 @@ def test_the_page_shows_these_numbers(houston):
 
 def test_a_gated_model_keeps_its_mask_and_says_why_it_has_no_shares(tmp_path):
     entries.save(entries.types()["afmoe"], tmp_path)
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10")
+    app = new_app(state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10"))
     app.switch_page(SCREENS["Mask and heads"]).run()
     assert not app.exception
     assert not app.error

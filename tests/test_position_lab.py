@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from screen_app import MAIN, SCREENS, open_app, payloads
-from streamlit.testing.v1 import AppTest
+from screen_app import SCREENS, new_app, open_app, payloads
 
 import inspector
 from inspector import InspectorError
@@ -282,8 +281,7 @@ def test_typed_vectors_on_the_page():
 
 @pytest.mark.parametrize("tiny_model", ["smollm3"], indirect=True)
 def test_a_layer_without_rope_says_so_and_keeps_the_rest(tiny_model, tmp_path):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10")
+    app = new_app(state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10"))
     app.query_params["layer"] = "1"
     app.switch_page(SCREENS["Position"]).run()
     assert not app.exception
@@ -299,7 +297,7 @@ def test_a_layer_without_rope_says_so_and_keeps_the_rest(tiny_model, tmp_path):
 def test_a_trace_from_a_file_says_what_needs_the_model_and_keeps_what_does_not(tmp_path):
     file = traced("grouped", tmp_path).save(tmp_path / "trace.safetensors")
     for page, left in (("Position", "Your own query and key"), ("Mask and heads", "The mask, on and off")):
-        app = AppTest.from_file(str(MAIN), default_timeout=120)
+        app = new_app()
         app.session_state["uploaded_trace"] = traces.open_file(file.read_bytes(), "trace.safetensors")
         app.switch_page(SCREENS[page]).run()
         assert not app.exception

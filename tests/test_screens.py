@@ -6,13 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from screen_app import MAIN, READS, SCREENS, address_of, open_app, payloads, press, whole
+from screen_app import READS, SCREENS, chosen_in, new_app, open_app, payloads, press, whole
 from streamlit.testing.v1 import AppTest
 
 from inspector import views
-from inspector.analysis import thumbnails
 from inspector.ui import state
-from inspector.ui.server import results, traces
+from inspector.ui.server import explore, results, traces
 
 
 @pytest.mark.packaged
@@ -20,52 +19,40 @@ from inspector.ui.server import results, traces
 def test_every_screen_opens_with_a_prompt_already_on_it(screen):
     app = open_app(screen)
     assert not app.error
+    assert app.title[0].value
     assert any(READS[screen] in text.value for text in [*app.markdown, *app.caption])
-    assert any("8 tokens" in text.value for text in app.caption)
+    if screen not in ("Heads", "Learn"):  # its heading says it, and the screen itself; a list of pages
+        assert any("8 tokens" in text.value for text in app.caption)
 
 
 @pytest.mark.packaged
-def test_heads_sends_the_traces_own_weights(houston):
-    app = open_app(layer="5", head="3")
-    header, numbers = payloads(app, "map")
-    sent = whole(header, numbers)
-    expected = houston.weights(5, 3).numpy()
-    causal = np.tril(np.ones_like(expected, dtype=bool))
-    assert np.array_equal(sent[causal], expected[causal])  # float32, to the last bit
-    assert np.isnan(sent[~causal]).all()
-    assert header["rows"] == header["columns"] == list(houston.tokens.labels)
-
-    table = app.dataframe[0].value
-    strongest = np.sort(expected[causal])[::-1][:50]
-    assert table["weight"].to_list() == pytest.approx(strongest.tolist(), abs=0)
-    first = table.iloc[0]
-    assert first["weight"] == expected[first["query position"], first["key position"]]
+def test_explore_sends_the_traces_own_weights_and_what_comes_next(houston):
+    app = open_app()
+    header, numbers = payloads(app, "explore", "uint8")
+    small, n = 2 * 270 * 8 * 8, houston.n
+    sent = numbers[small:].tobytes()
+    weights = np.frombuffer(sent, np.float16).reshape(270, n * (n + 1) // 2)
+    expected = houston.weights(5, 3).numpy()[np.tril_indices(n)].astype(np.float16)
+    assert np.array_equal(weights[5 * 9 + 3], expected)
+    assert header["tokens"] == list(houston.tokens.labels)
+    assert header["selected"] == [16, 0]  # where the example says that there is something to see
+    assert [label for label, _ in header["next"][-1]] == [label for label, _, _ in houston.next_tokens(5)]
+    assert app.title[0].value.replace("\\", "").startswith("Where each of 270 attention heads looks when smollm2-135m")
 
 
 @pytest.mark.packaged
-def test_scores_are_not_weights(houston):
-    app = open_app(layer="5", head="3", show="scaled_scores")
-    header, numbers = payloads(app, "map")
-    expected = houston.scaled_scores(5, 3).numpy()
-    lower = np.tril_indices(houston.n)
-    assert np.array_equal(numbers, expected[lower])
-    assert header["value_name"] == "scaled score"
-    assert header["palette"] == "diverging"
-
-
-@pytest.mark.packaged
-def test_the_grid_shows_every_head(houston):
-    app = open_app(layer="5", head="3")
-    header, levels = payloads(app, "grid", "uint8")
-    assert (header["heads"], header["groups"]) == ([9] * 30, [3] * 30)
-    assert header["selected"] == [5, 3]
-    pictures = levels.reshape(30, 9, houston.n, houston.n)
-    for layer, head in [(0, 0), (5, 3), (29, 8)]:
-        weights = houston.weights(layer, head).numpy()
-        allowed = np.tril(np.ones_like(weights, dtype=bool))
-        seen = ((pictures[layer, head].astype(float) - 1) / 254) ** 2
-        assert np.abs(np.sqrt(seen[allowed]) - np.sqrt(weights[allowed])).max() <= 0.5 / 254 + 1e-6
-        assert (pictures[layer, head][~allowed] == thumbnails.MASKED).all()
+def test_what_is_asked_of_a_head_is_answered_exactly(houston):
+    app = open_app()
+    name = payloads(app, "explore", "uint8")[0]["id"]
+    app.session_state["explore_question"] = explore.question(
+        {"id": name, "asked": "5.3 scaled_scores sqrt with tokens"}
+    )
+    app.run()
+    answer, numbers = payloads(app, "talk")
+    assert (answer["id"], answer["asked"]) == (name, "5.3 scaled_scores sqrt with tokens")
+    assert np.array_equal(numbers, houston.scaled_scores(5, 3).numpy()[np.tril_indices(8)])
+    assert answer["map"]["value_name"] == "scaled score"
+    assert answer["map"]["palette"] == "diverging"
 
 
 @pytest.mark.packaged
@@ -130,12 +117,12 @@ def test_pair_begins_with_the_last_token_and_its_strongest_key_and_keeps_what_fi
     app = open_app("Pair", layer="16", head="0")
     assert app.selectbox(key="query_field").value == 7
     assert app.selectbox(key="key_field").value == 1 + houston.weights(16, 0)[7, 1:].argmax().item()
-    assert address_of(app) == {"layer": "16", "head": "0"}
+    assert chosen_in(app) == {"layer": "16", "head": "0"}
     app.selectbox(key="key_field").set_value(3).run()
     app.selectbox(key="query_field").set_value(4).run()
-    assert address_of(app) == {"layer": "16", "head": "0", "query": "4", "key": "3"}
+    assert chosen_in(app) == {"layer": "16", "head": "0", "query": "4", "key": "3"}
     app.selectbox(key="query_field").set_value(2).run()  # cannot look at token 3
-    assert address_of(app) == {"layer": "16", "head": "0", "query": "2"}
+    assert chosen_in(app) == {"layer": "16", "head": "0", "query": "2"}
     assert app.selectbox(key="key_field").options == [f"{s} {houston.tokens.labels[s]}" for s in range(3)]
     linked = open_app("Pair", layer="16", head="0", query="2", key="5")
     assert any("cannot look at key token 5" in text.value for text in linked.caption)
@@ -143,8 +130,7 @@ def test_pair_begins_with_the_last_token_and_its_strongest_key_and_keeps_what_fi
 
 @pytest.mark.parametrize("tiny_model", ["smollm3", "gemma2"], indirect=True)
 def test_pair_with_a_layer_without_rope_and_with_a_soft_cap(tiny_model, tmp_path):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10")
+    app = new_app(state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10"))
     app.query_params["layer"] = "1"
     app.switch_page(SCREENS["Pair"]).run()
     assert not app.exception
@@ -172,7 +158,7 @@ def bertviz_page(app: AppTest) -> str:
 
 @pytest.mark.packaged
 def test_bertviz_sends_the_view_that_python_makes(houston):
-    app = open_app("BertViz", layer="7", head="4")
+    app = open_app("Lines", layer="7", head="4")
     assert bertviz_page(app) == views.head_view(houston, [7]).html
     app.multiselect(key="bertviz_heads").set_value([8, 1]).run()
     assert bertviz_page(app) == views.head_view(houston, [7], [1, 8]).html
@@ -187,22 +173,20 @@ def test_bertviz_sends_the_view_that_python_makes(houston):
     assert bertviz_page(app) == views.neuron_view(houston, 7, 4).html
     app.number_input(key="head_field").set_value(5).run()
     assert bertviz_page(app) == views.neuron_view(houston, 7, 5).html
-    assert address_of(app)["head"] == "5"
-    assert address_of(app)["view"] == "neuron"
+    assert chosen_in(app)["head"] == "5"
+    assert chosen_in(app)["view"] == "neuron"
     assert not app.error
-    assert (
-        bertviz_page(open_app("BertViz", layer="7", head="5", view="neuron")) == views.neuron_view(houston, 7, 5).html
-    )
-    wrong = open_app("BertViz", layer="7", head="5", view="<script>")
+    assert bertviz_page(open_app("Lines", layer="7", head="5", view="neuron")) == views.neuron_view(houston, 7, 5).html
+    wrong = open_app("Lines", layer="7", head="5", view="<script>")
     assert bertviz_page(wrong) == views.head_view(houston, [7]).html
-    assert "view" not in address_of(wrong)
+    assert "view" not in chosen_in(wrong)
 
 
 @pytest.mark.packaged
 def test_bertviz_draws_as_many_heads_as_a_browser_bears_and_says_so(smollm):
-    app = open_app("BertViz", layer="7", head="8")
+    app = open_app("Lines", layer="7", head="8")
     prompt = "one two three four five six seven eight " * 15
-    app.sidebar.text_area[0].set_value(prompt)
+    app.text_area(key="prompt_field").set_value(prompt)
     press(app, "Run")
     assert not app.error
     assert bertviz_page(app) == views.head_view(smollm.trace(prompt), [7], [5, 6, 7, 8]).html
@@ -211,7 +195,7 @@ def test_bertviz_draws_as_many_heads_as_a_browser_bears_and_says_so(smollm):
     assert "choose at most 4 heads in all" in app.error[0].value.replace("\\", "")
     app.segmented_control(key="view_field").set_value("neuron").run()
     assert not app.error
-    app.sidebar.text_area[0].set_value(prompt * 2)
+    app.text_area(key="prompt_field").set_value(prompt * 2)
     press(app, "Run")
     assert "use at most" in app.error[0].value
     assert not app.exception
@@ -219,21 +203,19 @@ def test_bertviz_draws_as_many_heads_as_a_browser_bears_and_says_so(smollm):
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_heads_picked_for_another_model_are_let_go(tiny_model, tmp_path):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3")
+    app = new_app(state.Request(str(tmp_path), "w1 w2 w3"))
     app.session_state["bertviz_heads"] = [2, 8]
-    app.switch_page(SCREENS["BertViz"]).run()
+    app.switch_page(SCREENS["Lines"]).run()
     assert not app.exception
     assert app.multiselect(key="bertviz_heads").value == [2]
-    assert len(app.get("bidi_component")) == 1
+    assert [found.key for found in app.get("bidi_component")] == ["bertviz", "tab"]
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_verification_runs_once_and_is_then_shown_to_everybody(tiny_model, tmp_path):
     def come() -> AppTest:
-        visitor = AppTest.from_file(str(MAIN), default_timeout=120)
-        visitor.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3")
-        return visitor.switch_page(SCREENS["Verification"]).run()
+        visitor = new_app(state.Request(str(tmp_path), "w1 w2 w3"))
+        return visitor.switch_page(SCREENS["Verify"]).run()
 
     app = come()
     press(app, "Verify this prompt")
@@ -251,9 +233,8 @@ def test_verification_runs_once_and_is_then_shown_to_everybody(tiny_model, tmp_p
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_a_prompt_too_long_to_keep_its_inputs_is_verified(tiny_model, tmp_path):
     prompt = "w1 w2" + " " * traces.KEEP_INPUT_UP_TO + "w3 w1"
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), prompt)
-    app.switch_page(SCREENS["Verification"]).run()
+    app = new_app(state.Request(str(tmp_path), prompt))
+    app.switch_page(SCREENS["Verify"]).run()
     press(app, "Verify this prompt")
     assert not app.exception
     assert not app.error
@@ -262,9 +243,8 @@ def test_a_prompt_too_long_to_keep_its_inputs_is_verified(tiny_model, tmp_path):
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_a_prompt_that_would_take_too_much_memory_is_not_verified(tiny_model, tmp_path, monkeypatch):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3")
-    app.switch_page(SCREENS["Verification"]).run()
+    app = new_app(state.Request(str(tmp_path), "w1 w2 w3"))
+    app.switch_page(SCREENS["Verify"]).run()
     monkeypatch.setenv("ATTENTION_INSPECTOR_MEMORY_GB", "0.000001")
     app.run()
     assert "3 × 3" in app.info[0].value

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from screen_app import MAIN, SCREENS, open_app, payloads
-from streamlit.testing.v1 import AppTest
+from screen_app import SCREENS, new_app, open_app, payloads
 
 from inspector.analysis.head_scores import measures
 from inspector.errors import InspectorError
@@ -175,8 +174,7 @@ def test_what_is_no_vector_leaves_the_rest_of_the_page(houston):
 
 @pytest.mark.parametrize("tiny_model", ["gemma2"], indirect=True)
 def test_a_soft_cap_is_said(tiny_model, tmp_path):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3 w4 w5")
+    app = new_app(state.Request(str(tmp_path), "w1 w2 w3 w4 w5"))
     app.switch_page(SCREENS["Softmax"]).run()
     assert not app.exception
     assert not app.error

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from screen_app import address_of, open_app, payloads
+from screen_app import chosen_in, open_app, payloads
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import inspector
@@ -182,7 +182,7 @@ def test_residual_and_next_layer(houston):
     assert np.array_equal(rows[-1], houston.residual(LAYER + 1)[QUERY].numpy())
     assert np.allclose(rows[0] + rows[1] + rows[2], rows[3], atol=1e-4)
     next(button for button in app.button if button.label == "Go on in layer 14").click().run()
-    assert address_of(app) == {"layer": "14", "head": "8", "station": "input"}
+    assert chosen_in(app) == {"layer": "14", "head": "8", "station": "input"}
     last = station("next", layer="29")
     assert last.dataframe[0].value["token"].to_list() == [token for token, _, _ in houston.next_tokens(8)]
 
@@ -196,7 +196,7 @@ def test_every_station_has_a_title_and_is_drawn():
 def test_place_is_kept_between_the_walkthrough_and_the_other_pages():
     app = station("scores", query="6", key="2")
     app.switch_page("screens/pair.py").run()
-    assert address_of(app) == {"layer": "13", "head": "8", "station": "scores", "query": "6", "key": "2"}
+    assert chosen_in(app) == {"layer": "13", "head": "8", "station": "scores", "query": "6", "key": "2"}
     app.switch_page("screens/walkthrough.py").run()
     assert app.selectbox(key="query_field").value == 6
     assert app.selectbox(key="station_field").value == "scores"

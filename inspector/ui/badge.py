@@ -19,6 +19,9 @@ from inspector.ui.server import results
 if TYPE_CHECKING:
     from inspector import VerificationReport
 
+_STAGES_ALONE = (
+    "Only the stages were compared; on the page Verify mistakes are planted, and the layers swapped into the model."
+)
 LOOKED_SECONDS = 1.5  # between two looks whether the background is done
 
 
@@ -63,9 +66,7 @@ def _draw(report: VerificationReport | None, edition: int) -> None:
         _popover("Differs", ":material/error:", edition, plain(report.summary()))
         return
     words = "Verified, 0 differ" if not differing else "Verified, to rounding"
-    checked = "" if len(report.controls) else (
-        " Only the stages were compared; on the page Verify mistakes are planted, and the layers swapped into the model."
-    )  # fmt: skip
+    checked = "" if len(report.controls) else f" {_STAGES_ALONE}"
     numbers = f"{count(int(report.table['elements'].sum()), 'number')} compared, {differing:,} differ. "
     _popover(words, ":material/verified:", edition, numbers + plain(report.summary()) + checked)
 

@@ -30,7 +30,7 @@ ALL_UP_TO = 96  # tokens of a prompt whose every head's weights are sent at once
 Next = Sequence[Sequence[tuple[str, int, float]]]  # label, id and probability, the most probable first, token by token
 
 
-def explore_message(
+def prompt_message(
     trace: Trace,
     *,
     pictures: Thumbnails,
@@ -60,7 +60,7 @@ def explore_message(
         parts.append(weights.view(np.uint8))
     numbers = np.concatenate(parts)
     header: ExploreHeader = {
-        "id": hashlib.blake2b(numbers.tobytes() + "\n".join(labels).encode(), digest_size=8).hexdigest(),
+        "id": _name(labels, scores, weights),
         "tokens": labels,
         "join": trace.prompt_length,
         "heads": [layer.heads for layer in layers],
@@ -93,6 +93,12 @@ def head_message(name: str, asked: str, header: MapHeader, numbers: npt.NDArray[
     packed, flat = map_headers.packed(header, numbers)
     answer: HeadAnswer = {"id": name, "asked": asked, "map": packed}
     return encode(cast(dict[str, Any], answer), flat)
+
+
+def _name(labels: list[str], scores: pd.DataFrame, weights: npt.NDArray[np.float16] | None) -> str:
+    """Return a name of a prompt in a model: of tokens and numbers, but not of the small pictures, which improve."""
+    said = "\n".join(labels).encode("utf-8", "replace") + scores.to_numpy(np.float64).tobytes()
+    return hashlib.blake2b(said + (b"" if weights is None else weights.tobytes()), digest_size=8).hexdigest()
 
 
 def _measures(scores: pd.DataFrame, trace: Trace) -> list[ExploreMeasure]:

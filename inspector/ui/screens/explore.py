@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
+from inspector.analysis import maps
 from inspector.loading.source import PACKAGED
 from inspector.ui import state
 from inspector.ui.components.explore import explore_screen, talk
+from inspector.ui.components.heatmap import exact_map
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt, current
 from inspector.ui.screens import common
-from inspector.ui.server import explore, results
+from inspector.ui.server import explore, pictures, results
 from inspector.views.provenance import model_name
+
+if TYPE_CHECKING:
+    from inspector.analysis.thumbnails import Thumbnails
+
+ZOOM = 48  # tokens along one side of the exact cells near a locked one
+REDRAWN_SECONDS = 4.0  # between two looks at what has been drawn in the background
 
 _QUESTION = "explore_question"
 
@@ -29,6 +39,8 @@ def show() -> None:
     message = attempt(lambda report: explore.message(shown.request, _telling(shown), report))
     if message is None:
         return
+    if shown.trace.n > maps.EXACT_UP_TO:
+        _sample(shown.request, pictures.thumbnails(shown.request))
     explore_screen(message, key="explore")
     _talk(shown)
 
@@ -77,6 +89,54 @@ def _talk(shown: Current) -> None:
         st.session_state[_QUESTION] = explore.question(said)
 
     talk(answer, on_selection=state.select_said, on_question=hear, key="talk")
+    if shown.trace.n > maps.EXACT_UP_TO:
+        _exact(shown)
+
+
+# -- long prompts ----------------------------------------------------------------------------------------
+
+
+@st.fragment(run_every=REDRAWN_SECONDS)
+def _drawing(request: state.Request) -> None:
+    """Have a long prompt's small pictures drawn from all its rows in the background, and say how far that is."""
+    so_far = pictures.thumbnails_so_far(request)
+    if so_far is None:
+        return
+    if not so_far.left:
+        st.rerun()  # all are there: the screen shows them
+    st.caption(f"The prompt is long: small pictures are {so_far.said()}. The others follow by themselves.")
+
+
+def _sample(request: state.Request, small: Thumbnails) -> None:
+    """Say from what a long prompt's small pictures and scores are made."""
+    if small.left:
+        _drawing(request)
+    elif small.failed:
+        st.caption(f"The prompt is long: small pictures are {small.said()}.")
+    st.caption(f"Heads are scored by what {pictures.SAMPLE} of the prompt's query tokens do.")
+
+
+def _exact(shown: Current) -> None:
+    """Draw the exact cells near the locked one: the map's own stand for several tokens each."""
+    trace, chosen = shown.trace, common.selection(shown)
+    k = -(-trace.n // maps.EXACT_UP_TO)
+    if min(chosen.query, chosen.key) < 0:
+        st.caption(f"Each cell of the map is the largest of {k} × {k}: click one to see exact ones near it.")
+        return
+    labels, kind = trace.tokens.labels, common.kind_of(chosen)
+    without_first = chosen.sink == "without" and kind != "scaled_scores"
+    rows, columns = (_near(at, trace.n) for at in (chosen.query, chosen.key))
+    values = maps.window(trace, chosen.layer, chosen.head, rows, columns, kind=kind, without_first=without_first)
+    said = ", without the first token" if without_first else ""
+    st.markdown(f"**Exact cells** of query tokens {rows.start} to {rows.stop - 1}{said}")
+    named = [[f"{i} {labels[i]}" for i in range(*part.indices(trace.n))] for part in (rows, columns)]
+    exact_map(values, *named, kind=kind, scale=chosen.scale, key="exact")
+
+
+def _near(at: int, n: int) -> slice:
+    """Return up to ZOOM positions on both sides of one."""
+    start = max(0, min(at - ZOOM // 2, n - ZOOM))
+    return slice(start, min(n, start + ZOOM))
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script

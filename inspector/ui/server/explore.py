@@ -14,7 +14,7 @@ from inspector.text import Progress
 from inspector.ui.server import pictures
 from inspector.ui.server.traces import from_trace, trace
 from inspector.ui.state import SCALES, SHOWS, SINKS, UNITS, Request
-from inspector.views.explore_message import explore_message, head_message
+from inspector.views.explore_message import head_message, prompt_message
 from inspector.views.map_headers import map_header
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def message(request: Request, selected: tuple[int, int] | None, progress: Progre
 
     def make(traced: Trace, report: Progress) -> bytes:
         report("Packing every head", None)
-        return explore_message(
+        return prompt_message(
             traced,
             pictures=small,
             without_first=hidden,
