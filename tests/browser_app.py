@@ -141,15 +141,25 @@ class Visitor:
         canvas.wait_for(timeout=60_000)
         from playwright.sync_api import expect
 
-        other = "" if unlike is None else f"(?!{re.escape(unlike)}$)"
+        # "rough": the weights in 16 bits that are shown until the exact ones have come.
+        other = "(?!rough)" if unlike is None else f"(?!rough)(?!{re.escape(unlike)}$)"
         expect(canvas).to_have_attribute("data-painted", re.compile(f"^{other}.+", re.DOTALL), timeout=30_000)
         return str(canvas.get_attribute("data-painted"))
 
-    def run_prompt(self, prompt: str) -> None:
-        before = self.painted()
+    def open_bar(self, name: str) -> None:
+        """Open a part of the bar: model, prompt, badge, share or export."""
+        self.page.locator(f"[class*='st-key-bar_{name}_'] button").first.click()
+
+    def ask(self, prompt: str) -> None:
+        """Type a prompt and run it; do not wait for it."""
+        self.open_bar("prompt")
         field = self.page.get_by_role("textbox", name="Prompt")
         field.fill(prompt)
         field.press("Control+Enter")
+
+    def run_prompt(self, prompt: str) -> None:
+        before = self.painted()
+        self.ask(prompt)
         self.painted(unlike=before)
         self.idle()
 
@@ -184,7 +194,17 @@ class Visitor:
         return self.page.locator('[data-testid="readout"]').first.text_content()
 
     def click_head(self, layer: int, head: int, kv_share: int) -> str:
-        """Click a head's small picture; what the map has painted then."""
+        """Click a head's small picture on the Explore screen, its layers as rows; what the map has painted then."""
+        before = self.painted()
+        canvas = self.page.locator('canvas[data-testid="heads"]')
+        at = {name: float(canvas.get_attribute(f"data-{name}")) for name in ("x", "y", "size", "rows", "block", "gap")}
+        block, row = divmod(layer, int(at["rows"]))
+        x = at["x"] + block * at["block"] + (head + 0.5) * at["size"] + head // kv_share * at["gap"]
+        canvas.click(position={"x": x, "y": at["y"] + (row + 0.5) * at["size"]})
+        return self.painted(unlike=before)
+
+    def click_saved_head(self, layer: int, head: int, kv_share: int) -> str:
+        """Click a head's small picture in a saved page, its layers as columns; what the map has painted then."""
         before = self.painted()
         canvas = self.page.locator('canvas[data-testid="heads"]')
         canvas.scroll_into_view_if_needed()

@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from browser_app import Visitor, same
-from screen_app import READS
-from screen_app import SCREENS as FILES
+from screen_app import PATHS, READS
 
 from inspector import views
-from inspector.analysis import rope_planes
+from inspector.analysis import head_scores, rope_planes
 
 pytestmark = [pytest.mark.browser, pytest.mark.packaged]
 
@@ -38,9 +36,8 @@ def test_from_prompt_to_head_to_the_number_under_the_pointer(visit, smollm):
     visitor.run_prompt(prompt)
     visitor.click_head(3, 7, kv_share=3)
     visitor.idle()
-    visitor.page.get_by_text("Layer 3, head 7", exact=True).wait_for()
-    assert "layer=3" in visitor.page.url
-    assert "head=7" in visitor.page.url
+    visitor.page.get_by_test_id("head-title").get_by_text("Layer 3, head 7", exact=True).wait_for()
+    visitor.page.wait_for_function("location.hash.includes('layer=3&head=7')")
     assert "cat" not in visitor.page.url
 
     trace = smollm.trace(prompt)
@@ -67,16 +64,15 @@ def test_keyboard_reads_numbers_and_selects_heads(visit, houston):
     heads.focus()
     heads.press("ArrowRight")
     heads.press("ArrowDown")
-    assert "layer 5, head 3" in visitor.page.locator('[data-testid="head-readout"]').text_content()
-    heads.press("Enter")
+    assert "Layer 5, head 3" in visitor.page.locator('[data-testid="head-readout"]').text_content()
     visitor.painted(unlike=before)
-    visitor.page.get_by_text("Layer 5, head 3", exact=True).wait_for()
+    visitor.page.get_by_test_id("head-title").get_by_text("Layer 5, head 3", exact=True).wait_for()
 
 
 def test_a_link_reopens_layer_head_show_and_scale(visit, houston):
     visitor = visit("/?layer=12&head=5&show=scaled_scores")
     visitor.painted()
-    visitor.page.get_by_text("Layer 12, head 5", exact=True).wait_for()
+    visitor.page.get_by_test_id("head-title").get_by_text("Layer 12, head 5", exact=True).wait_for()
     same(visitor.hover_cell(6, 2), houston.scaled_scores(12, 5)[6, 2].item())
     logarithm = visit("/?layer=12&head=5&scale=log")
     logarithm.painted()
@@ -89,7 +85,7 @@ def test_vectors_show_the_traces_numbers(visit, houston):
     visitor.page.get_by_role("link", name="Vectors").click()
     visitor.page.get_by_text("Query before RoPE", exact=True).wait_for()
     visitor.idle()
-    assert "layer=12" in visitor.page.url
+    visitor.page.wait_for_function("location.hash.includes('layer=12')")
     visitor.painted()
     same(visitor.hover_cell(3, 40), houston.query(12, 5, rope=False)[3, 40].item())
 
@@ -183,11 +179,12 @@ def test_bertviz_fits_the_page_and_its_theme(visit, scheme, width):
 def test_a_pair_from_the_heads_page_shows_pythons_numbers(visit, houston):
     visitor = visit()
     visitor.click_head(12, 5, kv_share=3)
+    visitor.page.wait_for_function("location.hash.includes('layer=12&head=5')")
     visitor.idle()
     visitor.page.get_by_role("link", name="Pair").click()
     visitor.painted("planes")
     visitor.idle()
-    assert "layer=12&head=5" in visitor.page.url
+    visitor.page.wait_for_function("location.hash.includes('layer=12&head=5')")
     weights = houston.weights(12, 5)
     key = 1 + weights[7, 1:].argmax().item()
     assert _metric(visitor, "= attention weight") == f"{weights[7, key].item():.5g}"
@@ -202,7 +199,7 @@ def test_a_pair_from_the_heads_page_shows_pythons_numbers(visit, houston):
     _column(visitor, "row", other, lambda canvas, at: canvas.click(position=at))
     visitor.painted("product", unlike=before)
     visitor.idle()
-    assert f"key={other}" in visitor.page.url
+    visitor.page.wait_for_function(f"location.hash.includes('key={other}')")
     assert _metric(visitor, "Score") == f"{houston.scores(12, 5)[7, other].item():.5g}".replace("-", "−")
     found = rope_planes.planes(houston, 12, 5, 7, other)
     same(_read_column(visitor, "planes", 6), found["position"][6])
@@ -211,7 +208,7 @@ def test_a_pair_from_the_heads_page_shows_pythons_numbers(visit, houston):
     picture.press("ArrowRight")  # enters at the chosen key
     picture.press("ArrowRight")
     picture.press("Enter")
-    visitor.page.wait_for_url(re.compile("key=3"))
+    visitor.page.wait_for_function("location.hash.includes('key=3')")
 
 
 @SHADES_AND_WIDTHS
@@ -265,11 +262,6 @@ def test_light_and_dark_wide_and_narrow_nothing_is_cut_off(visit, scheme, width)
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= room + 0.5
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= room
-    visitor.page.wait_for_function(  # the badge's sentence, once the page has settled
-        """() => { const p = document.querySelector('[data-testid="stMain"] [data-testid="stPageLink"] p');
-             return p && [p, p.parentElement].every((e) => e.scrollWidth <= e.clientWidth + 1); }""",
-        timeout=20_000,
-    )
     background = visitor.page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
     bright = sum(map(int, re.findall(r"\d+", background)[:3])) > 380
     assert bright == (scheme == "light")
@@ -285,20 +277,22 @@ def test_light_and_dark_wide_and_narrow_nothing_is_cut_off(visit, scheme, width)
 
 
 def test_dark_buttons_are_readable(visit):
-    visitor = visit(scheme="dark")
-    visitor.painted()
+    visitor = visit("/bertviz", scheme="dark")
+    frame_of(visitor, "head")
     style = "([selector, name]) => getComputedStyle(document.querySelector(selector))[name]"
     text = visitor.page.evaluate(style, [".stApp", "color"])
     chosen = '[data-testid="stButtonGroup"] button[data-selected="true"]'
     same = f"([selector, name, text]) => ({style})([selector, name]) === text"
     visitor.page.wait_for_function(same, arg=[chosen, "color", text])  # Streamlit's colours come in gradually
-    run = '[data-testid^="stBaseButton-primary"]'
-    assert "gradient" in visitor.page.evaluate(style, [run, "backgroundImage"])  # a darker accent behind white
+    visitor.open_bar("prompt")
+    run = '[data-testid^="stBaseButton-primary"] p'
+    visitor.page.wait_for_function(same, arg=[run, "color", "rgb(26, 13, 5)"])  # on the pale accent
 
 
 def test_a_model_that_cannot_be_loaded_keeps_the_screen(visit):
     visitor = visit()
     visitor.painted()
+    visitor.open_bar("model")
     field = visitor.page.get_by_role("combobox", name=re.compile("Model"))
     field.fill("/no/such/folder")
     field.press("Enter")
@@ -313,59 +307,81 @@ def test_a_long_prompt_is_pooled_and_says_so(visit, smollm):
     visitor.run_prompt(prompt)
     trace = smollm.trace(prompt)
     assert trace.n > 1024
-    visitor.page.get_by_text("the largest of 2 × 2").wait_for()
+    visitor.page.get_by_text("is the largest of 2 × 2").wait_for()
     visitor.page.get_by_text("The others follow by themselves").wait_for()
     grid = visitor.page.locator('canvas[data-testid="heads"]')
+    before = visitor.painted()
     grid.focus()
-    grid.press("ArrowRight")
-    grid.press("Enter")  # a head chosen while small pictures are still being drawn: the whole page follows
-    visitor.page.get_by_text("Layer 17, head 0", exact=True).wait_for()
-    grid.press("ArrowLeft")
-    grid.press("Enter")
-    visitor.page.get_by_text("Layer 16, head 0", exact=True).wait_for()
-    visitor.idle()
-    canvas = visitor.page.locator('canvas[data-testid="map"]').first
-    assert canvas.get_attribute("data-painted")
+    grid.press("ArrowDown")  # a head chosen while small pictures are still being drawn
+    title = visitor.page.get_by_test_id("head-title")
+    title.get_by_text(re.compile("Layer [0-9]+, head 0")).wait_for()
+    visitor.painted(unlike=before)
+    layer = int(re.search(r"Layer (\d+)", title.text_content())[1])
     shown = visitor.hover_cell(100, 99)
-    same(shown, trace.weights(16, 0)[200:202, 198:200].max().item())
+    same(shown, trace.weights(layer, 0)[200:202, 198:200].max().item())
     assert "largest of 2 × 2" in shown
+    visitor.page.mouse.down()
+    visitor.page.mouse.up()
+    visitor.page.get_by_text("Exact cells").wait_for()
 
 
-def test_a_prompt_is_verified_on_its_page(visit):
-    visitor = visit("/verification")
+def test_a_short_prompt_is_verified_by_itself_and_whole_on_its_page(visit):
+    visitor = visit()
+    visitor.run_prompt("A text of my own to verify")
+    visitor.page.locator(".st-key-badge").get_by_text("Verified, 0 differ").wait_for(timeout=60_000)
+    visitor.open_bar("badge")
+    visitor.page.get_by_text("Only the stages were compared").wait_for()
+    visitor.page.get_by_role("link", name="Open the report").click()
     visitor.page.get_by_role("button", name="Verify this prompt").click()
     verdict = re.compile("Reproduced bit for bit at every stage of all 30 layers")
-    visitor.page.get_by_text(verdict).wait_for(timeout=90_000)
+    visitor.page.get_by_text(verdict).first.wait_for(timeout=90_000)
     visitor.page.get_by_text(re.compile(r"Planted mistakes: (\d+) planted, \1 caught")).wait_for()
 
 
-def test_heads_are_found_by_words_and_a_clicked_pair_is_kept(visit):
-    visitor = visit("/?layer=13&head=8")
-    visitor.painted()
-    field = visitor.page.get_by_role("combobox", name=re.compile("Sort heads by"))
-    field.fill("heads that look back 1")
-    field.press("Enter")
-    grid = visitor.page.locator('canvas[data-testid="heads"][data-order="back 1"]')
+def test_chips_sort_the_heads_and_all_is_seen_without_scrolling(visit, smollm):
+    for width, height in ((1440, 900), (1920, 1080), (1024, 768)):
+        visitor = visit(width=width, height=height)
+        visitor.painted()
+        main = visitor.page.get_by_test_id("stMain")
+        assert main.evaluate("(main) => main.scrollHeight - main.clientHeight") <= 0
+        assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
+    visitor = visit()
+    prompt = "Red lion, blue moon. Red lion, blue moon. Red lion"
+    visitor.run_prompt(prompt)
+    trace = smollm.trace(prompt)
+    frame = head_scores.measures(trace)
+    best = frame.loc[frame["repeated"].idxmax()]
+    visitor.page.get_by_role("button", name=re.compile("Induction")).click()
+    grid = visitor.page.locator('canvas[data-testid="heads"][data-order="repeated"]')
     grid.wait_for()
-    box = grid.bounding_box()
-    visitor.page.mouse.click(box["x"] + 10, box["y"] + 25)  # the first in this order
-    visitor.page.get_by_text("Layer 16, head 0", exact=True).wait_for()
-    field.fill("heads that hum")
-    field.press("Enter")
-    visitor.page.get_by_text("Nothing is measured under").wait_for()
-    visitor.idle()
+    layer, head = int(best["layer"]), int(best["head"])
+    visitor.page.get_by_test_id("head-title").get_by_text(f"Layer {layer}, head {head}", exact=True).wait_for()
+    assert f"{best['repeated']:.2f}" in visitor.page.get_by_test_id("head-readout").text_content()
+    weights = trace.weights(layer, head)[trace.n - 1]
+    text = visitor.page.get_by_test_id("reading").text_content()
+    most = int(weights.argmax())
+    assert f"“{trace.tokens.labels[most].lstrip('␣')}”: {100 * weights[most].item():.1f} %" in text
+    shown = visitor.page.get_by_test_id("next-tokens").locator("li .share").all_text_contents()
+    assert shown == [f"{100 * share:.1f} %" for _, _, share in trace.next_tokens(5)]
+    toolbar = visitor.page.get_by_role("toolbar")
+    toolbar.get_by_role("button").nth(3).click()
+    expected = trace.next_tokens_after_each(5)[3]
+    shown = visitor.page.get_by_test_id("next-tokens").locator("li .share").all_text_contents()
+    assert shown == [f"{100 * share:.1f} %" for _, _, share in expected]
     visitor.hover_cell(5, 2)
     visitor.page.mouse.down()
     visitor.page.mouse.up()
-    visitor.page.get_by_text("Explain this score").wait_for()
-    assert {"query=5", "key=2"} <= set(visitor.page.url.split("?")[1].split("&"))
-    visitor.page.reload()
-    visitor.page.get_by_text("Explain this score").wait_for()
-    visitor.page.get_by_text("(locked)").wait_for()
+    visitor.page.wait_for_function("location.hash.includes('query=5&key=2')")
+    visitor.page.keyboard.press("Escape")
+    visitor.page.wait_for_function("!location.hash.includes('key=')")
+    visitor.page.get_by_role("button", name="Table").click()
+    table = visitor.page.get_by_role("region", name="Strongest pairs")
+    first = table.locator("tbody tr").first.locator("td").nth(2).text_content()
+    assert float(first) == float(f"{trace.weights(layer, head).max().item():.3e}")
 
 
 EXPLORE = ("/?layer=13&head=8&query=5&key=2", "/vectors", "/pair", "/bertviz", "/verification")
-LEARN = (  # built of the same parts: each in one of the two
+LEARN = ("/learn",  # built of the same parts: each in one of the two
     "/walkthrough?station=pair", "/walkthrough?station=output", "/softmax", "/position", "/mask_and_heads", "/context",
     "/two_contexts", "/it_and_cat", "/four_ways",
 )  # fmt: skip
@@ -376,9 +392,9 @@ SCREENS += [(path, (("light", "dark")[number % 2],)) for number, path in enumera
 @pytest.mark.parametrize(("path", "schemes"), SCREENS)
 def test_no_serious_accessibility_findings(visit, path, schemes):
     visitor = visit(path, scheme=schemes[0])
-    name = path.split("?")[0].strip("/") or "heads"
-    title = next(title for title, file in FILES.items() if Path(file).stem == name)
-    visitor.page.get_by_text(READS[title]).first.wait_for()
+    title = next(title for title, known in PATHS.items() if known == path.split("?")[0])
+    if READS[title]:
+        visitor.page.get_by_text(READS[title]).first.wait_for()
     visitor.page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
     for scheme in schemes:
         visitor.page.emulate_media(color_scheme=scheme)

@@ -45,15 +45,9 @@ def store(folder: Path) -> Callable[[], dict[str, Any]]:
     return lambda: json.loads((folder / "store.json").read_text(encoding="utf-8"))
 
 
-def ask(visitor: Visitor, prompt: str) -> None:
-    field = visitor.page.get_by_role("textbox", name="Prompt")
-    field.fill(prompt)
-    field.press("Control+Enter")
-
-
 def ask_long(visitor: Visitor, prompt: str) -> None:
     """Ask for a prompt whose cost is said first, and run it nevertheless."""
-    ask(visitor, prompt)
+    visitor.ask(prompt)
     visitor.page.get_by_role("button", name="Run it", exact=True).click(timeout=60_000)
 
 
@@ -108,9 +102,9 @@ def test_a_closed_tab_frees_what_it_alone_used(visit, store, folder):
     leaving.run_prompt("What only one of them asks for")
     staying.run_prompt("What both of them ask for")
     until(lambda: names(store()["kept"], "What only"), 5)
-    for page in ("Vectors", "Pair", "Walkthrough", "BertViz", "Heads"):  # none may keep what it showed
+    for page in ("Vectors", "Pair", "Lines", "Verify", "Explore"):  # none may keep what it showed
         leaving.page.get_by_role("link", name=page, exact=True).first.click()
-        leaving.page.get_by_text(READS[page]).first.wait_for()
+        leaving.page.get_by_text(READS.get(page, "Where each of 270")).first.wait_for()
         leaving.idle()
     leaving.page.close()
     until(lambda: len(store()["connected"]) == 1, 10)
@@ -143,7 +137,7 @@ def test_ten_people_at_once_each_see_exactly_their_own_numbers(visit, smollm, fo
         said += zip(secrets, prompts, strict=True)
         before = [person.painted() for person in people]
         for person, prompt in zip(people, prompts, strict=True):
-            ask(person, prompt)  # nobody waits for anybody
+            person.ask(prompt)  # nobody waits for anybody
         for person, prompt, old in zip(people, prompts, before, strict=True):
             person.painted(unlike=old)
             person.idle()
@@ -167,12 +161,12 @@ def test_errors_too_keep_the_prompt_out_of_the_servers_output(visit, folder):
         ("Zqpartwv", f"Zqpartwv {PART}", "The original error message is redacted"),
         ("Zqclickwv", f"Zqclickwv {CLICK}", "Break"),  # last: no page is left after it
     ):
-        ask(visitor, prompt)
+        visitor.ask(prompt)
         visitor.page.get_by_text(answer).first.wait_for(timeout=30_000)
         assert secret not in visitor.page.url
         if CLICK in prompt:
             visitor.page.get_by_role("button", name="Break").click()
-        for planted, function in ((PAGE, "broken_facts"), (CLICK, "click"), (PART, "part")):
+        for planted, function in ((PAGE, "broken_heading"), (CLICK, "click"), (PART, "part")):
             logged = f"in {function}"  # the page says the same of each, and the one before may still stand there
             if planted in prompt:
                 until(lambda: logged in (folder / "output").read_text(encoding="utf-8"), 20)  # noqa: B023
@@ -182,5 +176,5 @@ def test_errors_too_keep_the_prompt_out_of_the_servers_output(visit, folder):
     assert "Unexpected ValueError" in output  # what happened and where is there
     assert "broken_trace" in output
     assert output.count("Unforeseen LookupError") >= 3
-    assert "broken_facts" in output
+    assert "broken_heading" in output
     assert "in part" in output

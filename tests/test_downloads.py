@@ -60,13 +60,6 @@ def download(visitor: Visitor, label: str, folder: Path) -> Path:
     return path
 
 
-def prompt_field(visitor: Visitor) -> Any:
-    """What is expected of the prompt field, waited for: it is filled a moment after it is drawn."""
-    from playwright.sync_api import expect
-
-    return expect(visitor.page.get_by_role("textbox", name="Prompt"))
-
-
 def test_every_export_holds_the_traces_numbers(visit, smollm, tmp_path):
     visitor = visit("/?layer=3&head=5")
     visitor.painted()
@@ -74,7 +67,7 @@ def test_every_export_holds_the_traces_numbers(visit, smollm, tmp_path):
     trace = smollm.trace(HOSTILE)
     lower = np.tril_indices(trace.n)
     weights = trace.weights(3, 5).numpy()
-    visitor.page.get_by_role("button", name="Save").click()
+    visitor.open_bar("export")
     svg = download(visitor, "SVG", tmp_path)
     assert svg.name == "smollm2-135m-instruct-layer3-head5-weights.svg"
     said = re.findall(r'data-value="([^"]+)"', svg.read_text(encoding="utf-8"))
@@ -96,7 +89,7 @@ def test_a_saved_head_opens_anywhere(visit, open_saved, smollm, tmp_path, width,
     visitor = visit("/?layer=3&head=5")
     visitor.painted()
     visitor.run_prompt(HOSTILE)
-    visitor.page.get_by_role("button", name="Save").click()
+    visitor.open_bar("export")
     saved = open_saved(download(visitor, "HTML page", tmp_path), width=width, scheme=scheme)
     assert saved.painted() == "saved"
     trace = smollm.trace(HOSTILE)
@@ -123,12 +116,12 @@ def test_a_saved_head_opens_anywhere(visit, open_saved, smollm, tmp_path, width,
 def test_the_saved_page_of_all_heads_shows_a_clicked_head(visit, open_saved, houston, tmp_path):
     visitor = visit("/?layer=3&head=5")
     visitor.painted()
-    visitor.page.get_by_role("button", name="Save").click()
+    visitor.open_bar("export")
     saved = open_saved(download(visitor, "HTML page of all heads", tmp_path))
     saved.painted("heads")
     assert saved.painted() == "3.5"
     same(saved.hover_cell(6, 2), houston.weights(3, 5)[6, 2].item())
-    assert saved.click_head(12, 4, kv_share=3) == "12.4"
+    assert saved.click_saved_head(12, 4, kv_share=3) == "12.4"
     saved.page.get_by_role("heading", name="Layer 12, head 4").wait_for()
     same(saved.hover_cell(6, 2), houston.weights(12, 4)[6, 2].item())
 
@@ -137,7 +130,7 @@ def test_the_saved_page_keeps_the_chosen_head_in_another_theme(open_saved, houst
     path = views.grid_figure(houston, selected=(3, 5)).save(tmp_path / "grid.html")
     saved = open_saved(path)
     saved.painted("heads")
-    assert saved.click_head(12, 4, kv_share=3) == "12.4"
+    assert saved.click_saved_head(12, 4, kv_share=3) == "12.4"
     heads = saved.page.locator('canvas[data-testid="heads"]')
     light = heads.evaluate("(canvas) => canvas.toDataURL()")
     saved.page.emulate_media(color_scheme="dark")
@@ -167,9 +160,7 @@ def test_a_link_with_its_prompt_reopens_what_was_on_screen(visit, smollm):
     visitor = visit("/?layer=5&head=3&scale=log")
     visitor.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     visitor.run_prompt(prompt)
-    visitor.page.get_by_role("button", name="Copy link").click()
-    visitor.page.get_by_text("With the prompt", exact=True).click()
-    visitor.page.wait_for_function(_LINK + ".value.includes('#prompt=')")
+    visitor.open_bar("share")
     visitor.page.get_by_role("button", name="Copy", exact=True).click()
     visitor.page.get_by_text("Copied.").wait_for()
     link = visitor.page.evaluate("navigator.clipboard.readText()")
@@ -181,19 +172,53 @@ def test_a_link_with_its_prompt_reopens_what_was_on_screen(visit, smollm):
     other = visit("/vectors")  # somebody else's browser
     other.page.on("request", lambda request: asked.append(f"{request.url} {request.all_headers()}"))
     other.page.goto(link)
+    other.page.get_by_text("This link brings a prompt").wait_for()
+    other.painted()
+    assert other.page.locator("[class*=st-key-bar_prompt]").first.text_content().startswith("Houston")
+    other.page.get_by_role("button", name="Run it").click()
+    trace = smollm.trace(prompt)
+    other.page.locator("[class*=st-key-bar_prompt]").get_by_text("Red lion").wait_for()
+    other.page.wait_for_function("location.hash.includes('layer=5')")
     other.painted()
     other.idle()
-    trace = smollm.trace(prompt)
     same(other.hover_cell(trace.n - 1, 2), trace.weights(5, 3)[trace.n - 1, 2].item())
-    prompt_field(other).to_have_value(prompt)
     assert "weight (log)" in other.page.locator('[data-testid="legend"]').first.text_content()
-    assert other.page.url == f"{visitor.address}/?layer=5&head=3&scale=log"
+    assert "lion" not in other.page.url
     assert asked
     assert not [request for request in asked if "lion" in request]
 
+    again = visitor.page.context.new_page()  # the browser that made it runs it at once
+    own = Visitor(again, visitor.address)
+    again.goto(link)
+    again.locator("[class*=st-key-bar_prompt]").get_by_text("Red lion").wait_for()
+    own.painted()
+    same(own.hover_cell(trace.n - 1, 2), trace.weights(5, 3)[trace.n - 1, 2].item())
+    again.close()
 
-_LINK = """[...document.querySelectorAll('*')].map((e) => e.shadowRoot).filter(Boolean)
-    .map((root) => root.querySelector('[data-testid=link]')).find(Boolean)"""
+
+def test_a_reload_brings_back_prompt_model_and_selection(visit, smollm):
+    visitor = visit()
+    prompt = "Red lion again, and no address says so"
+    visitor.run_prompt(prompt)
+    visitor.click_head(12, 5, kv_share=3)
+    visitor.page.wait_for_function("location.hash.includes('layer=12')")
+    entries = visitor.page.evaluate("history.length")
+    visitor.click_head(3, 7, kv_share=3)
+    visitor.page.wait_for_function("location.hash.includes('layer=3')")
+    assert visitor.page.evaluate("history.length") == entries  # a choice makes none
+    assert "lion" not in visitor.page.url
+    visitor.page.reload()
+    visitor.page.get_by_test_id("head-title").get_by_text("Layer 3, head 7").wait_for()
+    visitor.painted()
+    weights = smollm.trace(prompt).weights(3, 7)
+    same(visitor.hover_cell(5, 2), weights[5, 2].item())
+    visitor.page.get_by_role("link", name="Vectors").click()
+    visitor.page.get_by_text("Query after RoPE", exact=True).wait_for()
+    assert visitor.page.evaluate("history.length") == entries + 1  # a page makes one
+    visitor.page.go_back()
+    visitor.page.get_by_test_id("head-title").get_by_text("Layer 3, head 7").wait_for()
+    visitor.painted()
+    same(visitor.hover_cell(5, 2), weights[5, 2].item())
 
 
 @pytest.mark.parametrize("model", ["/etc", "owner/unoffered", "%3Cb%3Ex"])
@@ -201,10 +226,9 @@ def test_a_link_with_another_model_loads_nothing(visit, houston, model):
     visitor = visit(f"/?model={model}&layer=5&head=3&prompt=in-fragment#prompt=One%20two%20three")
     visitor.page.get_by_text("a link cannot load one").wait_for()
     visitor.painted()
-    visitor.idle()
-    prompt_field(visitor).to_have_value("One two three")
-    assert visitor.page.get_by_text("8 tokens").count() == 0
-    assert visitor.page.url.endswith("/?layer=5&head=3")
+    visitor.page.get_by_text("One two three").wait_for()
+    same(visitor.hover_cell(6, 2), houston.weights(5, 3)[6, 2].item())
+    assert "One" not in visitor.page.url
 
 
 def test_a_link_whose_prompt_was_lost_says_so(visit, houston):
@@ -219,6 +243,7 @@ def test_an_uploaded_trace_is_shown(visit, smollm, tmp_path):
     path = trace.save(tmp_path / "mine.safetensors")
     visitor = visit("/?layer=5&head=3")
     before = visitor.painted()
+    visitor.open_bar("prompt")
     visitor.page.get_by_text("Open a saved trace").click()
     visitor.page.locator("input[type=file][accept*=safetensors]").set_input_files(path)
     visitor.page.get_by_text("Opened from the file mine.safetensors").wait_for()

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from browser_app import Visitor
 from safetensors import safe_open
-from screen_app import SCREENS, open_app, press
+from screen_app import PATHS, SCREENS, open_app, press
 from streamlit.testing.v1 import AppTest
 from test_downloads import Saved, download, open_saved  # noqa: F401
 
@@ -144,10 +144,10 @@ def test_no_page_runs_it(visit: Callable[..., Visitor], smollm):
     assert label in visitor.hover_cell(0, 0)
     tokens = f"{smollm.trace(HOSTILE).n} tokens"
     shown: set[str] = set()
-    for title in [*list(SCREENS)[1:], next(iter(SCREENS))]:
+    for title in SCREENS:
         go_to(visitor, title)
         said = visitor.page.get_by_test_id("stMain").inner_text()
-        assert tokens in said, title  # still this prompt
+        assert tokens in said or title in ("Heads", "Learn"), title  # still this prompt
         assert said not in shown, title  # and another page than all before
         shown.add(said)
         assert visitor.page.get_by_test_id("stException").count() == 0, title
@@ -159,14 +159,9 @@ def test_no_page_runs_it(visit: Callable[..., Visitor], smollm):
 
 
 def go_to(visitor: Visitor, title: str) -> None:
-    """Click a page's link, as visitors do: the session stays, and with it the prompt, which stands in no address."""
-    link = visitor.page.get_by_role("link", name=title, exact=True)
-    if link.count() == 0:  # it is not there before its menu is open
-        visitor.page.get_by_role("button", name="Laboratories").click()
-        link = visitor.page.get_by_role("menuitem", name=title, exact=True)
-    link.click()
-    place = Path(SCREENS[title]).stem if title != next(iter(SCREENS)) else ""
-    visitor.page.wait_for_url(re.compile(rf"^{visitor.address}/{place}(\?|$)"))
+    """Open a page's address: the tab remembers the prompt, which stands in no address."""
+    visitor.page.goto(visitor.address + PATHS[title])
+    visitor.page.locator("[class*=st-key-bar_prompt]").first.wait_for()
     visitor.idle()
 
 
@@ -174,7 +169,7 @@ def go_to(visitor: Visitor, title: str) -> None:
 def test_downloaded_pages_run_nothing_by_themselves(visit: Any, open_saved: Callable[..., Saved], tmp_path: Path):  # noqa: F811
     visitor = visit("/?layer=3&head=5")
     visitor.run_prompt(HOSTILE)
-    visitor.page.get_by_role("button", name="Save").click()
+    visitor.open_bar("export")
     painted = {"HTML page": "saved", "HTML page of all heads": "3.5", "SVG": None}  # a map of one head, where there is
     pages = {download(visitor, label, tmp_path): drawn for label, drawn in painted.items()}
     visitor.page.goto(f"{visitor.address}/")

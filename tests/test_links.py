@@ -216,9 +216,9 @@ def test_a_prompt_too_long_for_a_link_is_said(tiny_model, tmp_path):
     assert _link(app) == {}
 
 
-def opened(app: AppTest, name: str) -> AppTest:
+def opened(app: AppTest, name: str, edition: int = 0) -> AppTest:
     """The app with a part of the bar open, as a click on it opens it."""
-    app.session_state[f"bar_{name}_0"] = True
+    app.session_state[f"bar_{name}_{edition}"] = True
     app.run()
     assert not app.exception
     return app
@@ -236,10 +236,8 @@ def _link(app: AppTest) -> dict[str, str]:
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_weights_that_cannot_be_shown_cannot_be_saved(tiny_model, tmp_path):
-    app = new_app()
     request = state.Request(str(tmp_path), "w1 w2 w3")
-    app.session_state["request"] = request
-    app.switch_page(SCREENS["Vectors"]).run()
+    app = opened(new_app(request), "export").switch_page(SCREENS["Vectors"]).run()
     whole = {"SVG", "PNG", "HTML page", "CSV", "Parquet", "Vectors (safetensors)", "HTML page of all heads"}
     assert {button.label for button in app.get("download_button")} >= whole
     traces.trace(request).stored[1].unexplained = "a part of it is not modelled"
@@ -294,10 +292,12 @@ def test_an_uploaded_trace_is_shown_as_any_other(smollm, file):
     said = next(text.value for text in app.markdown if "Opened from the file" in text.value).replace("\\", "")
     assert "my *file*.safetensors" in said
     assert f"captured with {PACKAGED} (transformers" in said
-    expected = smollm.trace("One two three").weights(5, 3).numpy()
-    sent = whole(*payloads(app, "map"))
-    assert np.array_equal(sent[np.tril_indices(3)], expected[np.tril_indices(3)])
-    assert any("cannot contain an uploaded trace" in caption.value for caption in app.caption)
+    expected = smollm.trace("One two three").weights(5, 3).numpy()[np.tril_indices(3)]
+    header, numbers = payloads(app, "explore", "uint8")
+    sent = np.frombuffer(numbers[2 * 270 * 9 :].tobytes(), np.float16).reshape(270, 6)
+    assert np.array_equal(sent[5 * 9 + 3], expected.astype(np.float16))
+    assert header["next"] == []  # a file brings no model along
+    assert any("cannot contain an uploaded trace" in text.value for text in opened(app, "share", 1).caption)
 
     app.switch_page(SCREENS["Vectors"]).run()
     assert not app.exception

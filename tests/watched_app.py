@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # streamlit puts t
 
 from inspector import Trace
 from inspector.model.model import Model
+from inspector.ui import state
 from inspector.ui.main import show_app
 from inspector.ui.screens import common
 from inspector.ui.server import shared
@@ -63,7 +64,7 @@ def watch() -> None:
             time.sleep(0.05)
 
     threading.Thread(target=write, daemon=True).start()
-    trace, facts = Model.trace, common.facts
+    trace, heading = Model.trace, common.heading
 
     def broken_trace(self, prompt, **options):
         if RUN in str(prompt):
@@ -72,14 +73,15 @@ def watch() -> None:
         alive[id(made)] = made
         return made
 
-    def broken_facts(shown, **options):
-        if PAGE in shown.request.prompt:
-            raise LookupError(f"nothing is known of {shown.request.prompt!r}")
-        if PART in shown.request.prompt:
-            part(shown.request.prompt)
-        if CLICK in shown.request.prompt:
-            st.button("Break", on_click=click, args=(shown.request.prompt,))
-        return facts(shown, **options)
+    def broken_heading(*words):
+        prompt = state.request().prompt
+        if PAGE in prompt:
+            raise LookupError(f"nothing is known of {prompt!r}")
+        if PART in prompt:
+            part(prompt)
+        if CLICK in prompt:
+            st.button("Break", on_click=click, args=(prompt,))
+        return heading(*words)
 
     @st.fragment
     def part(prompt):
@@ -88,7 +90,7 @@ def watch() -> None:
     def click(prompt):
         raise LookupError(f"no click for {prompt!r}")
 
-    Model.trace, common.facts = broken_trace, broken_facts
+    Model.trace, common.heading = broken_trace, broken_heading
 
 
 watch()

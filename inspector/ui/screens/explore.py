@@ -61,8 +61,10 @@ def _telling(shown: Current) -> tuple[int, int] | None:
 
 
 def _written(shown: Current) -> None:
-    """Say what an example shows, and what the model wrote."""
+    """Say what an example shows, what the model wrote, and whether numbers are rounded."""
     trace = shown.trace
+    if trace.precision:
+        st.caption(f"Numbers are from vectors rounded to {plain(trace.precision)}.")
     if trace.prompt_length < trace.n:
         text = "".join(trace.tokens.texts[trace.prompt_length :])
         ended = trace.n - trace.prompt_length < shown.request.generate

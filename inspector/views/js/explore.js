@@ -4,7 +4,7 @@
 import { forget, pointerIn, same } from "./canvas.js";
 import { find } from "./elements.js";
 import { drawHeads, exploreAtlas, written } from "./explore_grid.js";
-import { cornerOf, exploreLayout, headAt, moved } from "./explore_layout.js";
+import { BLOCK_GAP, cornerOf, exploreLayout, headAt, moved } from "./explore_layout.js";
 import { headAtPlace, placeAmongAll, promptOf, ranked, roughNumbers, withoutFirst } from "./explore_numbers.js";
 import { colourTokens, fillChips, fillFacts, fillNext, fillTable, fillTokens } from "./explore_text.js";
 import { showMap } from "./heatmap.js";
@@ -405,6 +405,7 @@ function drawGrid(state) {
   const [x, y] = cornerOf(prompt, layout, [0, 0]);
   const dataset = { selected: selected.join(), order: measure?.name ?? "layers", painted: prompt.header.id };
   Object.assign(grid.dataset, dataset, { x, y, size: layout.size, hidden: state.sink === "without" });
+  Object.assign(grid.dataset, { rows: layout.rows, block: layout.block + BLOCK_GAP, gap: layout.gap });
   const reading = `Layer ${selected[0]}, head ${selected[1]} of ${prompt.count} heads is chosen. Arrow keys choose another.`;
   grid.setAttribute("aria-label", `Attention weights of every head. ${reading}`);
 }

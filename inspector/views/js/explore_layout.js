@@ -8,7 +8,7 @@ import { headAtPlace, placeAmongAll } from "./explore_numbers.js";
 
 const LABEL = 26; // left of a block, for the layers' numbers
 const TOP = 20; // above a block, for the heads' numbers
-const BLOCK_GAP = 14;
+export const BLOCK_GAP = 14;
 const LARGEST = 44;
 const SMALLEST = 16; // below, the grid scrolls
 const SCROLLED = 20;
