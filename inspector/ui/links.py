@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 MOST = 4096  # characters of a percent-encoded prompt: longer links break in mail and chat programs
 _MODEL, _PROMPT, _GENERATE, _CHAT = "model", "prompt", "generate", "chat"
-_NOTE, _READER, _OFFERED = "link_note", "tab_reader", "offered_by_link"
+_NOTE, _READER, _OFFERED, _FORGET = "link_note", "tab_reader", "offered_by_link", "forget_choice"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 _HERE = files("inspector.ui.components")
@@ -88,7 +88,12 @@ def remember(selection: Mapping[str, Any] | None) -> None:
     """
     asked = state.request()
     said = {_MODEL: asked.model, _PROMPT: asked.prompt, _GENERATE: asked.generate, _CHAT: asked.chat}
-    tell_tab(said, selection, key="tab")
+    tell_tab(said, selection, forget=bool(st.session_state.pop(_FORGET, False)), key="tab")
+
+
+def forget_choice() -> None:
+    """Have the tab begin with the next prompt's own head: a prompt was typed or an example chosen."""
+    st.session_state[_FORGET] = True
 
 
 def request_in(said: object) -> state.Request | None:

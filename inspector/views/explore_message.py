@@ -7,7 +7,6 @@ chosen, so choosing costs no message. Exact float32 numbers of the chosen head f
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,6 +32,7 @@ Next = Sequence[Sequence[tuple[str, int, float]]]  # label, id and probability, 
 def prompt_message(
     trace: Trace,
     *,
+    name: str,
     pictures: Thumbnails,
     without_first: Thumbnails,
     scores: pd.DataFrame,
@@ -43,6 +43,7 @@ def prompt_message(
 
     Args:
         trace: the prompt's trace.
+        name: of the prompt in this model; answers about its heads carry it too.
         pictures: every head's small picture.
         without_first: the same without the first token.
         scores: what `head_scores.measures` returns.
@@ -60,7 +61,7 @@ def prompt_message(
         parts.append(weights.view(np.uint8))
     numbers = np.concatenate(parts)
     header: ExploreHeader = {
-        "id": _name(labels, scores, weights),
+        "id": name,
         "tokens": labels,
         "join": trace.prompt_length,
         "heads": [layer.heads for layer in layers],
@@ -93,12 +94,6 @@ def head_message(name: str, asked: str, header: MapHeader, numbers: npt.NDArray[
     packed, flat = map_headers.packed(header, numbers)
     answer: HeadAnswer = {"id": name, "asked": asked, "map": packed}
     return encode(cast(dict[str, Any], answer), flat)
-
-
-def _name(labels: list[str], scores: pd.DataFrame, weights: npt.NDArray[np.float16] | None) -> str:
-    """Return a name of a prompt in a model: of tokens and numbers, but not of the small pictures, which improve."""
-    said = "\n".join(labels).encode("utf-8", "replace") + scores.to_numpy(np.float64).tobytes()
-    return hashlib.blake2b(said + (b"" if weights is None else weights.tobytes()), digest_size=8).hexdigest()
 
 
 def _measures(scores: pd.DataFrame, trace: Trace) -> list[ExploreMeasure]:

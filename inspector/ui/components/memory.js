@@ -1,9 +1,9 @@
 // What this tab remembers over a reload, as a component of Streamlit: "read" asks it once, "write" tells it.
 
-import { arrived, remember, remembered } from "../../views/js/remembered.js";
+import { ANY, arrived, remember, remembered } from "../../views/js/remembered.js";
 
 /** @import { Remembered, StreamlitComponent } from "../../views/js/types.js" */
-/** @typedef {{ mode: "read" } | ({ mode: "write" } & Remembered)} MemoryData */
+/** @typedef {{ mode: "read" } | ({ mode: "write", forget: boolean } & Remembered)} MemoryData */
 
 const answered = new WeakSet(); // the roots that have answered: this function runs again for every change of theme
 
@@ -13,11 +13,13 @@ const answered = new WeakSet(); // the roots that have answered: this function r
  */
 export default function ({ data, parentElement, setTriggerValue }) {
   if (data.mode === "write") {
-    remember(data.selection ? { request: data.request, selection: data.selection } : { request: data.request });
+    const { request, selection } = data;
+    if (selection) remember({ request, selection, shown: ANY });
+    else remember(data.forget ? { request, shown: "" } : { request });
     return;
   }
   if (answered.has(parentElement)) return;
   answered.add(parentElement);
-  const { said, own } = arrived();
-  setTriggerValue("said", { said, own, ...remembered() });
+  const { request } = remembered();
+  setTriggerValue("said", { ...arrived(), request, selection: remembered().selection });
 }

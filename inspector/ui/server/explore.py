@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from inspector.analysis import thumbnails as small_pictures
 from inspector.errors import InspectorError
 from inspector.text import Progress
 from inspector.ui.server import pictures
-from inspector.ui.server.traces import from_trace, trace
+from inspector.ui.server.traces import from_trace, key_of_trace, trace
 from inspector.ui.state import SCALES, SHOWS, SINKS, UNITS, Request
 from inspector.views.explore_message import head_message, prompt_message
 from inspector.views.map_headers import map_header
@@ -74,6 +75,19 @@ def question(said: object) -> Question | None:
         said["id"], said["asked"], int(layer), int(head), shown, scale, without_first=sink == "without",
         words=unit == "words",
     )  # fmt: skip
+
+
+def name_of(request: Request, traced: Trace) -> str:
+    """Return a short name of a prompt in a model as it is stored: one that changed has another.
+
+    Args:
+        request: what was asked for.
+        traced: its trace.
+
+    Returns:
+        Sixteen hexadecimal digits.
+    """
+    return hashlib.blake2b(repr(key_of_trace(request, traced)).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def without_first_token(request: Request, progress: Progress | None = None) -> small_pictures.Thumbnails:
@@ -139,6 +153,7 @@ def message(request: Request, selected: tuple[int, int] | None, progress: Progre
         report("Packing every head", None)
         return prompt_message(
             traced,
+            name=name_of(request, traced),
             pictures=small,
             without_first=hidden,
             scores=scores,
@@ -159,9 +174,12 @@ def answer(request: Request, asked: Question, progress: Progress | None = None) 
         progress: told how far it is.
 
     Returns:
-        What explore.js decodes; None where there is no such head, or its numbers cannot be computed.
+        What explore.js decodes; None where another prompt is meant, there is no such head, or its numbers cannot be
+        computed.
     """
     traced = trace(request, progress)
+    if asked.name != name_of(request, traced):  # asked while the page was changing to this prompt
+        return None
     layers = traced.layers
     if not (0 <= asked.layer < len(layers) and 0 <= asked.head < layers[asked.layer].heads):
         return None

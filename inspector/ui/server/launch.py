@@ -41,6 +41,8 @@ FLAGS: dict[str, str | bool | list[str]] = {
     "server.headless": True,  # no question about an e-mail address, no browser opened by itself
     "server.fileWatcherType": "none",  # it would walk through torch's and transformers' modules
     "browser.gatherUsageStats": False,
+    # Streamlit searches for unused objects after each run, a third of a second with a model loaded: see garbage.py.
+    "runner.postScriptGC": False,
     # Pages of these origins may frame the app and control it by postMessage; Streamlit's default is everybody's page at
     # its own hosting service. No host can have a name under .invalid (RFC 2606), so that this allows none.
     "client.allowedOrigins": ["https://nobody.invalid"],

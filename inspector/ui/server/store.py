@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 from inspector.model.memory import memory_budget
 from inspector.text import Progress
+from inspector.ui.server import garbage
 from inspector.ui.server.working_memory import WorkingMemory
 
 T = TypeVar("T")
@@ -244,12 +245,17 @@ class Store:
         self.traces = Cache(total * 3 // 8)
         self.results = Cache(total // 8)  # thumbnails, verification reports
         # A trace refers to its model: one that had to go would stay in memory through its traces.
-        self.models = Cache(total // 2, on_evict=self.forget)
+        self.models = Cache(total // 2, on_evict=self._let_go)
 
     @property
     def busy(self) -> bool:
         """Whether anything is being made."""
         return any(cache.making for cache in (self.traces, self.results, self.models))
+
+    def _let_go(self, model: Hashable) -> None:
+        """Let go of a model with all that was made with it, and of the memory they took."""
+        self.forget(model)
+        garbage.search_all()
 
     def forget(self, part: Hashable) -> None:
         """Let go of every trace and result that is, or was made from, a key; models stay.

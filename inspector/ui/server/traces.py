@@ -23,6 +23,7 @@ from inspector.model import cost
 from inspector.model.model import model_or_none
 from inspector.text import Progress
 from inspector.ui import uploads
+from inspector.ui.server import garbage
 from inspector.ui.server.settings import limits
 from inspector.ui.server.shared import note_use, shared_store
 from inspector.ui.state import Request
@@ -125,10 +126,17 @@ def model(request: Request, progress: Progress | None = None) -> Model:
         )
     return shared_store().models.get(
         model_key(request),
-        lambda report: inspector.load(request.model, progress=report, dtype=DTYPE, revision=REVISION),
+        lambda report: _load(request.model, report),
         size=_model_bytes,
         progress=progress,
     )
+
+
+def _load(name: str, report: Progress) -> Model:
+    """Load a model, and leave its objects out of later searches for unused ones."""
+    loaded = inspector.load(name, progress=report, dtype=DTYPE, revision=REVISION)
+    garbage.leave_out()
+    return loaded
 
 
 def trace(request: Request, progress: Progress | None = None) -> Trace:

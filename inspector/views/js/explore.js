@@ -9,16 +9,17 @@ import { headAtPlace, placeAmongAll, promptOf, ranked, roughNumbers, withoutFirs
 import { colourTokens, fillChips, fillFacts, fillNext, fillTable, fillTokens } from "./explore_text.js";
 import { showMap } from "./heatmap.js";
 import { hub } from "./hub.js";
-import { remember, remembered } from "./remembered.js";
+import { ANY, remember, remembered } from "./remembered.js";
 import { readTheme } from "./theme.js";
 
 /** @import { Chosen, ExploreMeasure, ExploreState, HeadNumbers, Pair, Root } from "./types.js" */
 
 const NARROW = 820; // CSS pixels of the window below which everything stands in one column
 const SOON = 80; // ms that the pointer rests before a head's numbers are asked for
+const AGAIN = 1500; // ms after which a question without an answer is asked again
 const REMEMBERED_HEADS = 60; // exact numbers kept here
 const LEAST = 540; // CSS pixels of the screen's height; a lower window scrolls
-const BELOW = 18; // CSS pixels of the page below the screen
+const BELOW = 26; // CSS pixels of the page below the screen
 const BELOW_MAP = 66; // CSS pixels for the reading and the legend
 
 /** @type {WeakMap<Root, ExploreState>} */
@@ -144,7 +145,7 @@ function load(state, data) {
   const prompt = promptOf(data);
   const { header } = prompt;
   const was = remembered();
-  const kept = was.selection && was.shown === header.id ? was.selection : {};
+  const kept = was.selection && (was.shown === header.id || was.shown === ANY) ? was.selection : {};
   const before = was.selection ?? {};
   const number = (/** @type {unknown} */ said, /** @type {number} */ most) =>
     typeof said === "number" && Number.isInteger(said) && said >= 0 && said < most ? said : -1;
@@ -323,8 +324,14 @@ function want(state) {
     return;
   }
   if (state.waiting.has(asked)) return;
+  const { id } = state.prompt.header;
   state.waiting.add(asked);
-  ask(state.prompt.header.id, asked);
+  ask(id, asked);
+  setTimeout(() => {
+    // A question that meets a run of the whole page is lost: ask again, as long as it is still the question.
+    if (!state.waiting.delete(asked) || state.prompt.header.id !== id || !state.place.isConnected) return;
+    if (asked === question(state)) want(state);
+  }, AGAIN);
 }
 
 /**

@@ -10,6 +10,9 @@ const LATER = 250; // ms: browsers refuse an address that changes too often
 const USUAL = { key: "-1", order: "layers", sink: "with", show: "weights", scale: "sqrt", unit: "tokens" };
 const NAMES = ["layer", "head", "query", "key", "order", "sink", "show", "scale", "unit", "view", "station"];
 
+/** What was chosen holds for whichever prompt is shown next: it came in a link, or from another page. */
+export const ANY = "*";
+
 let timer = 0;
 
 /**
@@ -64,12 +67,22 @@ function writeAddress(selection) {
 }
 
 /**
- * Return what a link just opened says behind the #, and take its prompt out of the address and this tab's history.
+ * Return what the address of a tab just opened says, and take a prompt out of it and of this tab's history. What it says
+ * is chosen is remembered, for whichever prompt is shown.
  * @returns {{ said: Record<string, string>, own: boolean }}  own: this browser made the link
  */
 export function arrived() {
-  const text = location.hash.slice(1);
-  const said = Object.fromEntries(new URLSearchParams(text));
+  const said = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+  const all = { ...Object.fromEntries(new URLSearchParams(location.search)), ...said };
+  const chosen = NAMES.filter((name) => all[name] !== undefined).map((name) => {
+    const number = /^\d{1,7}$/.test(all[name]);
+    return [name, number ? Number(all[name]) : all[name]];
+  });
+  const before = remembered();
+  const same = chosen.every(
+    ([name, value]) => /** @type {Record<string, unknown>} */ before.selection?.[name] === value,
+  );
+  if (chosen.length && !same) remember({ selection: Object.fromEntries(chosen), shown: ANY });
   if (said.prompt !== undefined) history.replaceState(history.state, "", location.pathname + location.search);
   return { said, own: made().includes(digest(said.prompt ?? "")) };
 }
