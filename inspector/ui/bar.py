@@ -149,13 +149,13 @@ def _take_prompt() -> None:
         generate=int(st.session_state.get(_GENERATE) or 0),
         chat=bool(st.session_state.get(_CHAT)),
     )
-    links.forget_choice()
     _close()
 
 
 def _take_example(at: int) -> None:
     """Ask for an example."""
     ask_for(EXAMPLES[at].prompt)
+    links.forget_choice()
 
 
 def ask_for(prompt: str) -> None:
@@ -166,7 +166,6 @@ def ask_for(prompt: str) -> None:
     """
     st.session_state[_PROMPT], st.session_state[_GENERATE], st.session_state[_CHAT] = prompt, 0, False
     state.ask(prompt=prompt, generate=0, chat=False)
-    links.forget_choice()
     _close()
 
 

@@ -4,7 +4,7 @@
 import { hub } from "../../views/js/hub.js";
 import { decode } from "../../views/js/payload.js";
 
-/** @import { HeadAnswer, StreamlitComponent } from "../../views/js/types.js" */
+/** @import { Chosen, HeadAnswer, StreamlitComponent } from "../../views/js/types.js" */
 
 /**
  * Hand an answer on, and take what is to be said.
@@ -12,14 +12,16 @@ import { decode } from "../../views/js/payload.js";
  */
 export default function ({ data, setTriggerValue, setStateValue }) {
   const place = hub();
-  place.tell = (selection) => setStateValue("selection", selection);
-  place.ask = (id, asked) => setTriggerValue("question", { id, asked });
+  const tell = (/** @type {Chosen} */ selection) => setStateValue("selection", selection);
+  const ask = (/** @type {string} */ id, /** @type {string} */ asked) => setTriggerValue("question", { id, asked });
+  Object.assign(place, { tell, ask });
   if (data instanceof Uint8Array && data.length > 4) {
     /** @type {{ header: HeadAnswer, body: Uint8Array<ArrayBuffer> }} */
     const { header, body } = decode(data);
     place.receive?.(header, { header: header.map, numbers: new Float32Array(body.buffer, body.byteOffset) });
   }
   return () => {
-    place.tell = place.ask = null;
+    if (place.tell === tell) place.tell = null; // else another of these has taken its place already
+    if (place.ask === ask) place.ask = null;
   };
 }

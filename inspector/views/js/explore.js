@@ -43,13 +43,14 @@ export function explore(root, data) {
   if (state.data !== data) load(state, data);
   const { id } = state.prompt.header;
   const current = state;
-  hub().receive = (answer, numbers) => {
+  state.receive = (answer, numbers) => {
     if (answer.id !== id) return;
     current.exact.set(answer.asked, numbers);
     if (current.exact.size > REMEMBERED_HEADS) current.exact.delete(current.exact.keys().next().value ?? "");
     current.waiting.delete(answer.asked);
     if (answer.asked === question(current)) paintHead(current);
   };
+  hub().receive = state.receive;
   fillChips(state, (measure) => chooseOrder(current, measure));
   paint(state);
   want(state);
@@ -64,7 +65,7 @@ export function leave(root) {
   if (!state) return;
   state.observer.disconnect();
   forget(state.mapRoot);
-  hub().receive = null;
+  if (hub().receive === state.receive) hub().receive = null; // else another screen has taken its place already
   states.delete(root);
 }
 
@@ -145,17 +146,18 @@ function load(state, data) {
   const prompt = promptOf(data);
   const { header } = prompt;
   const was = remembered();
-  const kept = was.selection && (was.shown === header.id || was.shown === ANY) ? was.selection : {};
+  const kept = was.shown === "" ? {} : (was.selection ?? {}); // empty: an example, which has a head of its own
+  const here = was.shown === header.id || was.shown === ANY; // else tokens were chosen in another prompt
   const before = was.selection ?? {};
   const number = (/** @type {unknown} */ said, /** @type {number} */ most) =>
     typeof said === "number" && Number.isInteger(said) && said >= 0 && said < most ? said : -1;
   const layer = number(kept.layer, header.heads.length);
   const head = layer < 0 ? -1 : number(kept.head, header.heads[layer]);
-  const query = number(kept.query, header.tokens.length);
+  const query = here ? number(kept.query, header.tokens.length) : -1;
   Object.assign(state, { data, prompt, exact: new Map(), waiting: new Set(), least: 0, peeked: null, pointed: null });
   state.selected = head < 0 ? header.selected : [layer, head];
   state.query = query < 0 ? header.tokens.length - 1 : query;
-  state.key = number(kept.key, header.tokens.length);
+  state.key = here ? number(kept.key, header.tokens.length) : -1;
   state.sink = before.sink === "without" ? "without" : "with";
   state.look = {
     show: said(before.show, ["weights", "scaled_scores", "weighted_values"]),

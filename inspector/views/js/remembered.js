@@ -79,9 +79,8 @@ export function arrived() {
     return [name, number ? Number(all[name]) : all[name]];
   });
   const before = remembered();
-  const same = chosen.every(
-    ([name, value]) => /** @type {Record<string, unknown>} */ before.selection?.[name] === value,
-  );
+  const known = /** @type {Record<string, unknown>} */ (before.selection ?? {});
+  const same = chosen.every(([name, value]) => known[name] === value);
   if (chosen.length && !same) remember({ selection: Object.fromEntries(chosen), shown: ANY });
   if (said.prompt !== undefined) history.replaceState(history.state, "", location.pathname + location.search);
   return { said, own: made().includes(digest(said.prompt ?? "")) };

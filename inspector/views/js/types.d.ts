@@ -309,6 +309,7 @@ export interface ExploreState {
   least: number;
   exact: Map<string, HeadNumbers>;
   waiting: Set<string>;
+  receive: (answer: HeadAnswer, numbers: HeadNumbers) => void;
   tokens: Map<number, HTMLButtonElement>;
   soon: number;
   frame: number;
