@@ -11,17 +11,17 @@ import { decode } from "../../views/js/payload.js";
  * @param {StreamlitComponent<Uint8Array | null>} component
  */
 export default function ({ data, setTriggerValue, setStateValue }) {
-  const place = hub();
-  const tell = (/** @type {Chosen} */ selection) => setStateValue("selection", selection);
-  const ask = (/** @type {string} */ id, /** @type {string} */ asked) => setTriggerValue("question", { id, asked });
-  Object.assign(place, { tell, ask });
+  const { speakers, hearers } = hub();
+  const own = {
+    tell: (/** @type {Chosen} */ selection) => setStateValue("selection", selection),
+    ask: (/** @type {string} */ id, /** @type {string} */ asked) => setTriggerValue("question", { id, asked }),
+  };
+  speakers.add(own);
   if (data instanceof Uint8Array && data.length > 4) {
     /** @type {{ header: HeadAnswer, body: Uint8Array<ArrayBuffer> }} */
     const { header, body } = decode(data);
-    place.receive?.(header, { header: header.map, numbers: new Float32Array(body.buffer, body.byteOffset) });
+    const numbers = { header: header.map, numbers: new Float32Array(body.buffer, body.byteOffset) };
+    for (const hear of hearers) hear(header, numbers);
   }
-  return () => {
-    if (place.tell === tell) place.tell = null; // else another of these has taken its place already
-    if (place.ask === ask) place.ask = null;
-  };
+  return () => speakers.delete(own);
 }

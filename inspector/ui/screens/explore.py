@@ -84,7 +84,8 @@ def _written(shown: Current) -> None:
 @st.fragment
 def _talk(shown: Current) -> None:
     """Hear what is chosen and answer what is asked; nothing else on the page runs again for it."""
-    asked: explore.Question | None = st.session_state.pop(_QUESTION, None)
+    # The last question stays: an answer that meets another run of the page is lost, and the same is not sent twice.
+    asked: explore.Question | None = st.session_state.get(_QUESTION)
     answer = None if asked is None else attempt(lambda _: explore.answer(shown.request, asked))
 
     def hear(said: object) -> None:

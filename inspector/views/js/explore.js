@@ -8,7 +8,7 @@ import { BLOCK_GAP, cornerOf, exploreLayout, headAt, moved } from "./explore_lay
 import { headAtPlace, placeAmongAll, promptOf, ranked, roughNumbers, withoutFirst } from "./explore_numbers.js";
 import { colourTokens, fillChips, fillFacts, fillNext, fillTable, fillTokens } from "./explore_text.js";
 import { showMap } from "./heatmap.js";
-import { hub } from "./hub.js";
+import { hub, speaker } from "./hub.js";
 import { ANY, remember, remembered } from "./remembered.js";
 import { readTheme } from "./theme.js";
 
@@ -43,6 +43,7 @@ export function explore(root, data) {
   if (state.data !== data) load(state, data);
   const { id } = state.prompt.header;
   const current = state;
+  hub().hearers.delete(state.receive);
   state.receive = (answer, numbers) => {
     if (answer.id !== id) return;
     current.exact.set(answer.asked, numbers);
@@ -50,7 +51,7 @@ export function explore(root, data) {
     current.waiting.delete(answer.asked);
     if (answer.asked === question(current)) paintHead(current);
   };
-  hub().receive = state.receive;
+  hub().hearers.add(state.receive);
   fillChips(state, (measure) => chooseOrder(current, measure));
   paint(state);
   want(state);
@@ -65,7 +66,7 @@ export function leave(root) {
   if (!state) return;
   state.observer.disconnect();
   forget(state.mapRoot);
-  if (hub().receive === state.receive) hub().receive = null; // else another screen has taken its place already
+  hub().hearers.delete(state.receive);
   states.delete(root);
 }
 
@@ -297,7 +298,7 @@ function tell(state) {
     order: measure?.name ?? "layers",
   };
   remember({ selection, shown: state.prompt.header.id });
-  hub().tell?.(selection);
+  speaker()?.tell(selection);
 }
 
 /**
@@ -320,15 +321,15 @@ function want(state) {
   const [layer] = state.peeked ?? state.selected;
   if (state.exact.has(asked) || state.prompt.header.notes[layer].startsWith("its weights")) return;
   if (state.peeked && state.prompt.halves && state.look.show === "weights") return; // a look in passing
-  const ask = hub().ask;
-  if (!ask) {
+  const server = speaker();
+  if (!server) {
     setTimeout(() => want(state), SOON); // the other component is not here yet
     return;
   }
   if (state.waiting.has(asked)) return;
   const { id } = state.prompt.header;
   state.waiting.add(asked);
-  ask(id, asked);
+  server.ask(id, asked);
   setTimeout(() => {
     // A question that meets a run of the whole page is lost: ask again, as long as it is still the question.
     if (!state.waiting.delete(asked) || state.prompt.header.id !== id || !state.place.isConnected) return;

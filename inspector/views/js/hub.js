@@ -1,15 +1,17 @@
-// Where components of one page meet: what one has chosen, another sends to the server, and the answer comes back.
+// Where components of one page meet: what one has chosen, another sends to the server, and the answer comes back. A page
+// that changes may for a moment have two of each: the newer one speaks, and all that are there hear.
 
 /** @import { Chosen, HeadAnswer, HeadNumbers } from "./types.js" */
 
 const KEY = Symbol.for("attention-inspector");
 
 /**
- * @typedef {object} Hub
- * @property {((selection: Chosen) => void) | null} tell  sends a choice to the server
- * @property {((id: string, asked: string) => void) | null} ask  asks the server for one head's exact numbers
- * @property {((answer: HeadAnswer, numbers: HeadNumbers) => void) | null} receive  takes them
+ * @typedef {object} Speaker
+ * @property {(selection: Chosen) => void} tell  sends a choice to the server
+ * @property {(id: string, asked: string) => void} ask  asks the server for one head's exact numbers
  */
+/** @typedef {(answer: HeadAnswer, numbers: HeadNumbers) => void} Hearer  takes an answer */
+/** @typedef {{ speakers: Set<Speaker>, hearers: Set<Hearer> }} Hub */
 
 /**
  * Return the meeting place of this page.
@@ -17,6 +19,12 @@ const KEY = Symbol.for("attention-inspector");
  */
 export function hub() {
   const place = /** @type {Record<symbol, Hub>} */ (/** @type {unknown} */ (globalThis));
-  place[KEY] ??= { tell: null, ask: null, receive: null };
+  place[KEY] ??= { speakers: new Set(), hearers: new Set() };
   return place[KEY];
 }
+
+/**
+ * Return who speaks to the server; undefined while nobody is there.
+ * @returns {Speaker | undefined}
+ */
+export const speaker = () => [...hub().speakers].at(-1);
