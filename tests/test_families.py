@@ -125,6 +125,7 @@ OWN = [
     ("recurrent_gemma", {"block_types": ["recurrent", "attention"]}),
     ("granitemoehybrid", {"layer_types": ["mamba", "attention"] * 16, "position_embedding_type": "rope"}),
     ("olmoe", {"clip_qkv": 7.0}),
+    ("mimo_v2_flash", {"sliding_window_size": 7}),
 ]  # fmt: skip
 
 

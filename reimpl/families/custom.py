@@ -97,6 +97,9 @@ def laguna(spec: AttentionSpec, at: At) -> AttentionSpec:
 def mimo(spec: AttentionSpec, at: At) -> AttentionSpec:
     """Give sliding layers twice the key/value heads; values are narrower than keys."""
     values = {"d_value": at.fields.integer("v_head_dim"), "value_factor": at.fields.get("attention_value_scale") or 1.0}
+    before = at.fields.get("sliding_window_size")  # keys before the query; sliding_window counts the query's own too
+    if before is not None and at.layer_type == SLIDING:
+        spec = replace(spec, mask=replace(spec.mask, window=before + 1))
     return replace(spec, kv_heads=spec.kv_heads * (2 if at.layer_type != FULL else 1), **values)  # type: ignore[arg-type]
 
 
@@ -237,6 +240,7 @@ CUSTOM: dict[str, Family] = {
     ),
     "mimo_v2_flash": Family(
         layer_types=MIMO, rope=own_words_only, output_bias=False, change=mimo, sinks=sliding_layers,
+        reads=("sliding_window_size",),  # in sliding layers
         tensors={"sinks": Renamed("attention_sink_bias", "sinks")},
     ),
     "minimax": Family(qkv_bias=False, output_bias=False, layer_types=in_turn(FULL, OTHER), change=windowed),
