@@ -23,7 +23,7 @@ BEST_KNOWN = [
     "DeepSeek-V2-Lite", "DeepSeek-V3", "DeepSeek-V3.2", "GLM-4.5", "MiniCPM3-4B", "MiniMax-M2.5", "gpt-oss-20b",
 ]  # fmt: skip
 # What these files have and no tidy test would: a field that changes the window, generation's settings, a trainer's.
-TELLING = ["MiMo-V2-Flash", "Llama-3.2-11B-Vision", "llama-7b-hf, an early conversion", "Falcon-H1-0.5B", "LFM2-1.2B"]
+TELLING = ["MiMo-V2-Flash", "Llama-3.2-11B-Vision", "llama-7b-hf, an early conversion", "MiniMax-M3"]
 REMEMBERED = ["SmolLM3-3B", "internlm3-8b-instruct", "GLM-4-9B-0414", "Qwen3.5-4B"]
 
 

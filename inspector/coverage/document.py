@@ -34,7 +34,7 @@ PLACES = """
 ## Where the published configs were seen
 
 Copies of each checkpoint's `config.json` in public repositories: the file, or a test or table that has its fields. They
-stand here as they stand there, but for the image and audio parts, cut to a few, and how weights are quantised, left out.
+stand here as there, but for the image and audio parts, cut to a few, and how weights are quantised, left out.
 """
 
 COLUMNS = ("type", "RoPE", "captured", "verified", "largest difference", "mistakes", "remarks")

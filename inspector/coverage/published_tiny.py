@@ -30,6 +30,7 @@ SMALL: dict[str, int] = {
     "linear_value_head_dim": 16, "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_d_ssm": 128,
     "top_k_experts": 2, "global_head_dim": 2 * HEAD, "swa_head_dim": HEAD, "swa_v_head_dim": 12, "qk_head_dim": 24,
     "index_head_dim": 16, "index_n_heads": 2, "index_topk": 9,
+    "sparse_index_dim": 16, "sparse_num_index_heads": 2, "sparse_topk_blocks": 2, "sparse_block_size": 4,
 }  # fmt: skip
 HEADS = ("num_attention_heads", "n_head", "num_heads", "swa_num_attention_heads")
 KV_HEADS = ("num_key_value_heads", "num_kv_heads", "num_global_key_value_heads", "swa_num_key_value_heads")
@@ -75,11 +76,17 @@ def shrunk(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(config.get(name), int):
             small[name] = {heads: table.HEADS, 1: 1}.get(config[name], 2)
     layers = max(4, *(config[name] for name in PERIODS if isinstance(config.get(name), int)), 0)
+    listed = next((config[name] for name in LAYERS if name in config), 0) if heads else 0
     for name, value in config.items():
         if name in SMALL and isinstance(value, int) and not isinstance(value, bool):
             small[name] = SMALL[name] if value else value
-        elif isinstance(value, list) and heads and len(value) == next((config[n] for n in LAYERS if n in config), 0):
+        elif isinstance(value, list) and listed and len(value) == listed:
             small[name] = _every_kind(value, layers)
+        elif name == "sparse_attention_config":
+            small[name] = {
+                own: _every_kind(each, layers) if isinstance(each, list) else SMALL.get(own, each)
+                for own, each in value.items()
+            }
         elif name.endswith("_token_id"):  # of a vocabulary that is no longer there
             small[name] = 0
         elif name in ("full_attn_idxs", "cross_attention_layers"):
@@ -92,7 +99,9 @@ def shrunk(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(small.get("rope_scaling"), dict):
         planes = int(small.get("qk_rope_head_dim", HEAD) * (config.get("partial_rotary_factor") or 1.0)) // 2
         if sum(small["rope_scaling"].get("mrope_section") or []) > planes:
-            small["rope_scaling"]["mrope_section"] = [2, 3, 3]
+            first = planes // 4
+            second = (planes - first) // 2
+            small["rope_scaling"]["mrope_section"] = [first, second, planes - first - second]
         for name in ("long_factor", "short_factor"):
             if name in small["rope_scaling"]:
                 small["rope_scaling"][name] = config["rope_scaling"][name][:planes]
