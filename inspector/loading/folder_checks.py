@@ -59,6 +59,11 @@ def refuse_without_weights(name: str, files: list[str], where: str) -> None:
         InspectorError: naming what is missing.
     """
     if "config.json" not in files:
+        if "adapter_config.json" in files:
+            raise InspectorError(
+                f"'{name}' is a PEFT adapter and no whole model: download it and give its folder, whose base is then "
+                "loaded with it."
+            )
         ggufs = [f for f in files if f.endswith(".gguf")]
         step = f"give a GGUF file's own path ({few(ggufs)})" if ggufs else "give one written by save_pretrained"
         raise InspectorError(f"There is no config.json in {where}, so it is no model to load: {step}.")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inspector.errors import InspectorError
+from inspector.loading.adapter import with_adapter
 from inspector.loading.folder_checks import no_tokenizer, refuse_unreadable
 from inspector.loading.quiet_library import library_lock, quiet
 from inspector.loading.source import Source
@@ -63,7 +64,7 @@ def load_library_model(
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     with library_lock, quiet():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+            tokenizer = AutoTokenizer.from_pretrained(source.tokenizer_folder, **local)
         except Exception as error:  # the tokenizers library raises plain Exception for a file it cannot parse
             raise InspectorError(
                 f"The tokenizer of '{name}' could not be read ({first_sentence(error)}): "
@@ -91,6 +92,9 @@ def load_library_model(
             ) from error
     refuse_unread_weights(name, loading_info)
     refuse_left_out(name, loading_info, model)
+    if source.adapter is not None:
+        with library_lock, quiet():
+            model = with_adapter(model, source.adapter, name)
     refuse_broken_numbers(name, model)
     return model.eval().requires_grad_(False), tokenizer
 

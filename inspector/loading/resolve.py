@@ -7,6 +7,7 @@ from pathlib import Path
 from inspector.errors import InspectorError
 from inspector.files import cache_dir
 from inspector.loading import gguf_conversion
+from inspector.loading.adapter import adapter_source, is_adapter
 from inspector.loading.download import from_hub
 from inspector.loading.folder_checks import refuse_unreadable
 from inspector.loading.gguf_reading import parts_of
@@ -56,6 +57,14 @@ def find_model(
         )
     if name == PACKAGED:
         return packaged_source(say)
+    if path.is_dir() and is_adapter(path):
+
+        def find_base(base: str, base_revision: str | None) -> Source:
+            return find_model(
+                base, revision=base_revision, token=token, progress=progress, trust_remote_code=trust_remote_code
+            )
+
+        return adapter_source(path, name, find_base)
     if path.is_dir():
         if not (path / "config.json").exists():
             refuse_folder_above(path)

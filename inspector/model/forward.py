@@ -29,6 +29,7 @@ from inspector.capture.records import Layer, LayerInfo, OnLayer
 from inspector.capture.residual_stream import ResidualStream, ResidualStreamRecorder
 from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NotRun
+from inspector.loading.weight_checks import plain_parts
 from inspector.model import sizes
 from inspector.text import few, first_sentence
 
@@ -256,9 +257,10 @@ class ForwardPasses:
         """Return what changes with any edit of an attention module's weights: sums of their bits by row and column."""
         found: list[Hashable] = []
         for parameter in self._attention[name].parameters():
-            bits = parameter.detach().view(_BITS[parameter.element_size()])
-            sums = [bits.sum(dim) for dim in range(bits.ndim)] if bits.ndim else [bits]
-            found.append((str(parameter.dtype), *(tuple(one.flatten().tolist()) for one in sums)))
+            for part in plain_parts(parameter.detach()):
+                bits = part.view(_BITS[part.element_size()])
+                sums = [bits.sum(dim) for dim in range(bits.ndim)] if bits.ndim else [bits]
+                found.append((str(part.dtype), *(tuple(one.flatten().tolist()) for one in sums)))
         return tuple(found)
 
     def _placed(self, ids: Sequence[int], places: Sequence[int]) -> dict[str, Tensor]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import html
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 import transformers
@@ -29,6 +30,7 @@ from inspector.model.chat import Messages, is_chat, templated
 from inspector.model.config_reading import read_as_library
 from inspector.model.cost import FREE, HALVES, Cost, Speed, measure_speed, refuse_run, run_cost
 from inspector.model.forward import ForwardPasses
+from inspector.model.held_weights import held_weights, packed_by
 from inspector.model.matching import pair
 from inspector.model.options import (
     chosen_layers,
@@ -43,6 +45,7 @@ from inspector.model.tokenizer_file import tokenizer_remark
 from inspector.trace.tokens import Tokens, tokenize
 from inspector.trace.trace import Trace
 from inspector.trace.trace_model import HeadParameters
+from reimpl.low_rank import beyond_low_rank, read_settings
 
 
 class Model:
@@ -103,7 +106,7 @@ class Model:
     @cached_property
     def remarks(self) -> tuple[str, ...]:
         """What a reader of this model's numbers should know: another tokenizer than the file's, keys not read."""
-        folder = self.source.folder
+        folder = self.source.tokenizer_folder
         of_tokenizer = "" if folder is None else tokenizer_remark(self.tokenizer, folder)
         return tuple(remark for remark in (of_tokenizer, self.source.remark) if remark)
 
@@ -114,6 +117,44 @@ class Model:
             return read_as_library(self.model, self.source.folder).remarks
         except reimpl.CheckpointError:  # not reimplemented, or refused where it is read for a comparison
             return ()
+
+    @property
+    def weights_from(self) -> Literal["files", "memory"]:
+        """Where the reimplementation takes its weights from.
+
+        They are what the model holds, not its files, where it was given as an object, or holds no plain matrices in
+        its attention: adapters, packed weights.
+        """
+        folder, adapter = self.source.folder, self.source.adapter
+        odd = folder is None or self.held_forms or packed_by(self.model.config)
+        return "memory" if odd or (adapter is not None and self._beyond_low_rank) else "files"
+
+    @cached_property
+    def _beyond_low_rank(self) -> str:
+        """What the adapter that was loaded with the model asks for beyond base + scale·B·A."""
+        return "" if self.source.adapter is None else beyond_low_rank(read_settings(self.source.adapter))
+
+    @property
+    def held_forms(self) -> dict[str, str]:
+        """The modules of attention that hold no plain matrix, with what they hold in words."""
+        places = tuple(f"{info.name}." for info in self.layers)
+        forms = held_weights(self.model, self.dtype).forms
+        return {name: form for name, form in forms.items() if name.startswith(places)}
+
+    @property
+    def weights_remark(self) -> str:
+        """A sentence on where the reimplementation's weights come from; empty where they are those of files alone."""
+        if self.weights_from == "files":
+            where = self.source.adapter
+            return f"Weights from files: the base's, with scale·B·A of the adapter in {where} added." if where else ""
+        held = ", ".join(f"{count} as {form}" for form, count in Counter(self.held_forms.values()).items())
+        packed = packed_by(self.model.config)
+        if held:
+            why = f": attention's matrices are taken as the model holds them, {held}"
+        else:
+            why = f": the files hold them packed ({packed}), and the library has unpacked them" if packed else ""
+            why = f": the adapter has {self._beyond_low_rank}, and PEFT has merged it" if self._beyond_low_rank else why
+        return f"Weights from memory, not from files{why}."
 
     @property
     def sizes(self) -> ModelSizes:
@@ -136,10 +177,11 @@ class Model:
     def reimplementation(self) -> list[reimpl.CausalSelfAttention]:
         """Our own attention layers, one for each of `layers`, in this model's dtype and device.
 
-        They are read from the checkpoint's files, once for each dtype and device, or, for a model given as an object,
-        from its state dict as it is now. Raises InspectorError where the family is not reimplemented.
+        They are read from the checkpoint's files, once for each dtype and device, or, where `weights_from` is
+        "memory", from what the model holds now. Raises InspectorError where the family is not reimplemented.
         """
-        if self.source.folder is None:
+        folder = self.source.folder
+        if folder is None or self.weights_from == "memory":
             with _in_words():
                 return pair(self._built_now(), self.layers, self.name)
         place = (self.dtype, self.device, self.model.config.to_json_string())
@@ -148,7 +190,8 @@ class Model:
                 known = self.model.state_dict().keys()  # what the library has no place for, it ignores: so may we
                 read = read_as_library(self.model, self.source.folder)
                 ours = reimpl.load_layers(
-                    self.source.folder,
+                    folder,
+                    adapter=self.source.adapter,
                     dtype=self.dtype,
                     device=self.device,
                     known=known,
@@ -173,7 +216,7 @@ class Model:
         layers = self.reimplementation
         if not isinstance(layer, int) or not 0 <= layer < len(layers):
             raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(layers) - 1}.")
-        if self.source.folder is None:
+        if self.weights_from == "memory":
             return layers[layer]
         try:
             return self._built_now(only=layers[layer].place)[0]
@@ -386,7 +429,7 @@ class Model:
         read = read_as_library(self.model, None)
         return reimpl.build_layers(
             read.config,
-            self.model.state_dict(),
+            held_weights(self.model, self.dtype).tensors,
             dtype=self.dtype,
             device=self.device,
             only=only,
