@@ -5,8 +5,6 @@ adapter_config.json ─► the base's name ─► the base, found like any model
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from inspector.errors import InspectorError
+from inspector.loading.packed_weights import is_installed
 from inspector.loading.source import PACKAGED, Source, written_as_path
 from inspector.text import few, first_sentence
 
@@ -47,7 +46,7 @@ def adapter_source(folder: Path, name: str, find_base: Callable[[str, str | None
     from reimpl.errors import CheckpointError
     from reimpl.low_rank import read_settings
 
-    if importlib.util.find_spec("peft") is None:
+    if not is_installed("peft"):
         raise InspectorError(
             f"'{name}' is a PEFT adapter, and the package that puts it into its base is not installed: run "
             "`pip install peft`."
@@ -157,11 +156,11 @@ def _refuse_other_base(adapted: Any, folder: Path, name: str) -> None:
     """Refuse an adapter of which the base has no place for a part, or lacks one: PEFT would go on without it."""
     import peft
 
-    with contextlib.suppress(AttributeError):
-        wanted, stored = set(peft.get_peft_model_state_dict(adapted)), set(_stored(folder))
-        odd = sorted({key for key in wanted ^ stored if ".lora_" in key})
-        if odd:
-            raise InspectorError(
-                f"The adapter '{name}' does not fit its base: {few(odd)} {'is' if len(odd) == 1 else 'are'} in one of "
-                f"them alone; name the model that it was trained on as base_model_name_or_path in its {SETTINGS}."
-            )
+    # Whether to save embeddings, PEFT would ask the hub.
+    wanted, stored = set(peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)), set(_stored(folder))
+    odd = sorted(key for key in wanted ^ stored if ".lora_" in key)
+    if odd:
+        raise InspectorError(
+            f"The adapter '{name}' does not fit its base: {few(odd)} {'is' if len(odd) == 1 else 'are'} in one of "
+            f"them alone; name the model that it was trained on as base_model_name_or_path in its {SETTINGS}."
+        )

@@ -311,7 +311,7 @@ class ForwardPasses:
             yield
         except torch.OutOfMemoryError:
             raise
-        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ImportError) as error:
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ImportError, AssertionError) as error:
             if recorder.stopped:
                 raise
             raise NotRun(

@@ -327,19 +327,3 @@ def _form(module: Any) -> str:
     weight = weight if weight is not None and _wrapped(weight) else getattr(acting, "weight", None)
     kind = type(weight if isinstance(weight, Tensor) and type(weight) is not nn.Parameter else acting).__name__
     return f"{kind}, unpacked"
-
-
-def packed_by(config: Any) -> str:
-    """Say how the files of a model hold their weights packed; empty where they are plain numbers.
-
-    Args:
-        config: the library's config object.
-
-    Returns:
-        The method's name, as its quantization_config has it.
-    """
-    settings = getattr(config, "quantization_config", None)
-    if not settings:
-        return ""
-    method = settings.get("quant_method") if isinstance(settings, dict) else getattr(settings, "quant_method", None)
-    return str(getattr(method, "value", method) or "an unknown method")

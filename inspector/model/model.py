@@ -24,13 +24,14 @@ from inspector.capture.records import Layer, LayerInfo, OnLayer
 from inspector.capture.residual_update import ResidualUpdateRecorder
 from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NoModel
+from inspector.loading.packed_weights import packed_in
 from inspector.loading.source import Source
 from inspector.model import sizes
 from inspector.model.chat import Messages, is_chat, templated
 from inspector.model.config_reading import read_as_library
 from inspector.model.cost import FREE, HALVES, Cost, Speed, measure_speed, refuse_run, run_cost
 from inspector.model.forward import ForwardPasses
-from inspector.model.held_weights import held_weights, packed_by
+from inspector.model.held_weights import held_weights
 from inspector.model.matching import pair
 from inspector.model.options import (
     chosen_layers,
@@ -126,7 +127,7 @@ class Model:
         its attention: adapters, packed weights.
         """
         folder, adapter = self.source.folder, self.source.adapter
-        odd = folder is None or self.held_forms or packed_by(self.model.config)
+        odd = folder is None or self.held_forms or packed_in(folder)
         return "memory" if odd or (adapter is not None and self._beyond_low_rank) else "files"
 
     @cached_property
@@ -148,7 +149,7 @@ class Model:
             where = self.source.adapter
             return f"Weights from files: the base's, with scale·B·A of the adapter in {where} added." if where else ""
         held = ", ".join(f"{count} as {form}" for form, count in Counter(self.held_forms.values()).items())
-        packed = packed_by(self.model.config)
+        packed = "" if self.source.folder is None else packed_in(self.source.folder)
         if held:
             why = f": attention's matrices are taken as the model holds them, {held}"
         else:
