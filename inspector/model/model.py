@@ -31,7 +31,7 @@ from inspector.model.chat import Messages, is_chat, templated
 from inspector.model.config_reading import read_as_library
 from inspector.model.cost import FREE, HALVES, Cost, Speed, measure_speed, refuse_run, run_cost
 from inspector.model.forward import ForwardPasses
-from inspector.model.held_weights import held_weights
+from inspector.model.held_weights import weights_now
 from inspector.model.matching import pair
 from inspector.model.options import (
     chosen_layers,
@@ -139,7 +139,7 @@ class Model:
     def held_forms(self) -> dict[str, str]:
         """The modules of attention that hold no plain matrix, with what they hold in words."""
         places = tuple(f"{info.name}." for info in self.layers)
-        forms = held_weights(self.model, self.dtype).forms
+        forms = weights_now(self.model, self.dtype).forms
         return {name: form for name, form in forms.items() if name.startswith(places)}
 
     @property
@@ -430,7 +430,7 @@ class Model:
         read = read_as_library(self.model, None)
         return reimpl.build_layers(
             read.config,
-            held_weights(self.model, self.dtype).tensors,
+            weights_now(self.model, self.dtype).tensors,
             dtype=self.dtype,
             device=self.device,
             only=only,

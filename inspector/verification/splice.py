@@ -23,7 +23,7 @@ from inspector.model.forward import greedy
 from inspector.model.model import Model
 from inspector.verification.compare import distance
 from inspector.verification.tolerances import logit_tolerance
-from inspector.verification.written_out import written_out
+from inspector.verification.written_out import with_plain_matrices
 from reimpl.attention import Cached, CausalSelfAttention
 
 GENERATED = 40  # tokens compared after the prompt
@@ -188,7 +188,7 @@ def compare_spliced(
         Unspliceable: ours cannot take the place of this model's attention.
     """
     _refuse(attention, model)
-    model = written_out(model)
+    model = with_plain_matrices(model)
     names = [info.name for info in model.layers]
     if len(set(names)) < len(names):
         raise Unspliceable("its attention modules run several times in one pass")

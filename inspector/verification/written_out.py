@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from inspector.errors import InspectorError
-from inspector.model.held_weights import held_weights, off_its_matrix, packed_module
+from inspector.model.held_weights import weights_now
+from inspector.model.matrices import off_its_matrix, packed_module
 from inspector.model.model import Model
 from inspector.trace.trace import Trace
 from inspector.verification.tolerances import sum_rounding
@@ -23,7 +24,7 @@ ORDER = 16  # times the rounding of a sum: what another order of summation may d
 EIGHT_BITS = 2.0**-5  # of the largest product: more than this, no rounding of inputs to 8 bits does
 
 
-def written_out(model: Model) -> Model:
+def with_plain_matrices(model: Model) -> Model:
     """Copy a model with plain matrices in its attention; every other parameter is shared.
 
     Args:
@@ -37,7 +38,7 @@ def written_out(model: Model) -> Model:
         return model
     shared = {id(tensor): tensor for tensor in [*model.model.parameters(), *model.model.buffers()]}
     twin = copy.deepcopy(model.model, shared)
-    tensors = held_weights(model.model, model.dtype).tensors
+    tensors = weights_now(model.model, model.dtype).tensors
     for name in forms:
         if not packed_module(model.model.get_submodule(name)):
             continue
@@ -66,10 +67,10 @@ def verifiable(model: Model, prompt: Any) -> tuple[Model, Any, list[str]]:
         InspectorError: its products are too far from those with its matrices for rounding to 8 bits.
     """
     largest, kind = 0.0, ""
+    tensors = weights_now(model.model, model.dtype).tensors
     for name in model.held_forms:
         module = model.model.get_submodule(name)
         if packed_module(module):
-            tensors = held_weights(model.model, model.dtype).tensors
             matrix, bias = tensors[f"{name}.weight"].to(model.dtype), tensors.get(f"{name}.bias")
             off = off_its_matrix(module, matrix, None if bias is None else bias.to(model.dtype))
             if off > ORDER * sum_rounding(model.dtype, matrix.shape[1]) and off > largest:
@@ -87,4 +88,4 @@ def verifiable(model: Model, prompt: Any) -> tuple[Model, Any, list[str]]:
         f"This model's {kind} rounds what it multiplies: its products are off by up to {largest:.2%} from those with "
         "its own matrices (random inputs). Verified is a copy with these matrices written out."
     )
-    return written_out(model), prompt, [remark]
+    return with_plain_matrices(model), prompt, [remark]
