@@ -54,9 +54,10 @@ def load_layers(
         UnsupportedError: the config asks for something that is not modelled.
     """
     folder = Path(folder)
+    config = read_config(folder) if config is None else config
     tensors: Mapping[str, Tensor] = TensorFiles(folder)
     return build_layers(
-        read_config(folder) if config is None else config,
+        config,
         tensors if adapter is None else AdaptedTensors(tensors, adapter, dtype=dtype),
         dtype=dtype,
         device=device,
