@@ -144,6 +144,10 @@ LIVE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "compiled": (lambda model: torch.compile(model, backend="eager"), "12 as base + scale·B·A (LoRA)"),
     "DataParallel": (nn.DataParallel, "12 as base + scale·B·A (LoRA)"),
     "two adapters": (two, "12 as base + scale·B·A (LoRA)"),
+    "one layer of three": (
+        other_kind(peft.LoraConfig(target_modules=["q_proj"], layers_to_transform=[1], init_lora_weights=False)),
+        "1 as base + scale·B·A (LoRA)",
+    ),
     "merged in place": (merged, "Weights from memory, not from files."),
     "IA3": (
         other_kind(peft.IA3Config(target_modules=["k_proj", "v_proj"], feedforward_modules=[])),
