@@ -1,6 +1,9 @@
-"""A folder that holds a PEFT adapter instead of a model: its base is found, and the adapter is put into it.
+"""A folder that holds a PEFT adapter: its base is found, and the adapter is put into it.
 
 adapter_config.json ─► the base's name ─► the base, found like any model ─► base + adapter, by PEFT
+
+Where a whole model lies beside the adapter, that is the base, whatever the adapter's settings name: so the library
+does it where PEFT is installed.
 """
 
 from __future__ import annotations
@@ -43,24 +46,12 @@ def adapter_source(folder: Path, name: str, find_base: Callable[[str, str | None
     Raises:
         InspectorError: PEFT is not installed, the adapter's files cannot be used, or its base cannot be found.
     """
-    from reimpl.errors import CheckpointError
-    from reimpl.low_rank import read_settings
-
     if not is_installed("peft"):
         raise InspectorError(
             f"'{name}' is a PEFT adapter, and the package that puts it into its base is not installed: run "
             "`pip install peft`."
         )
-    try:
-        settings = read_settings(folder)
-    except CheckpointError as error:
-        raise InspectorError(f"The adapter '{name}' cannot be used: {error}") from error
-    if not (folder / WEIGHTS).is_file():
-        what = f"only as a pickled file ({PICKLED}), which can run code when it is read" * (folder / PICKLED).exists()
-        raise InspectorError(
-            f"The adapter '{name}' holds its weights {what or f'in no {WEIGHTS}'}: save it again with PEFT's "
-            "save_pretrained, which writes safetensors."
-        )
+    settings = _usable_settings(folder, name)
     base = str(settings.get("base_model_name_or_path") or "").strip()
     if not base:
         raise InspectorError(
@@ -83,6 +74,53 @@ def adapter_source(folder: Path, name: str, find_base: Callable[[str, str | None
         )
     note = f"The adapter in {folder.resolve()} is added to its base {source.name}. {source.note}"
     return replace(source, kind="adapter", name=name, note=note, adapter=folder.resolve())
+
+
+def with_adapter_beside(source: Source) -> Source:
+    """Add to a model's source the adapter that lies in its folder, if one does.
+
+    Args:
+        source: of a folder or a hub's model.
+
+    Returns:
+        The source with the adapter, or with a remark that it is left out for want of PEFT; as it was without one.
+
+    Raises:
+        InspectorError: the adapter's files cannot be used.
+    """
+    folder = source.folder
+    if folder is None or not (folder / SETTINGS).is_file():
+        return source
+    if not is_installed("peft"):
+        left_out = (
+            f"The adapter beside the weights in {folder} is left out, as the library does without the package peft: "
+            "run `pip install peft` to have it added."
+        )
+        return replace(source, remark=f"{source.remark} {left_out}".strip())
+    _usable_settings(folder, source.name)
+    note = f"{source.note} The adapter beside them is added, as the library does it."
+    return replace(source, note=note, adapter=folder)
+
+
+def _usable_settings(folder: Path, name: str) -> dict[str, Any]:
+    """Return an adapter's settings, or refuse it where these or its weights cannot be used."""
+    from reimpl.errors import CheckpointError
+    from reimpl.low_rank import read_settings
+
+    try:
+        settings = read_settings(folder)
+    except CheckpointError as error:
+        raise InspectorError(f"The adapter '{name}' cannot be used: {error}") from error
+    if (folder / WEIGHTS).is_file():
+        return settings
+    if (folder / PICKLED).is_file():
+        where = f"only as a pickled file ({PICKLED}), which can run code when it is read"
+    else:
+        where = f"in no {WEIGHTS}"
+    raise InspectorError(
+        f"The adapter '{name}' holds its weights {where}: save it again with PEFT's save_pretrained, which writes "
+        f"safetensors{f', or take away its {SETTINGS}' if (folder / 'config.json').exists() else ''}."
+    )
 
 
 def with_adapter(model: Any, folder: Path, name: str) -> Any:

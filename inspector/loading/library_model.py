@@ -81,6 +81,7 @@ def load_library_model(
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are refused below, by name
+                adapter_kwargs={"subfolder": "no adapter"},  # one beside the weights is added below, and checked
                 **local,
             )
         except InspectorError:

@@ -15,56 +15,11 @@ from torch import Tensor, nn
 
 from inspector.capture.eval_mode import evaluating
 from inspector.errors import InspectorError
+from inspector.model.peft_modules import acting_adapters, acting_module, innermost, is_low_rank, low_rank_adapters
 from inspector.text import first_sentence
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 BITSANDBYTES = ("Int8Params", "Params4bit")
-
-
-def acting_module(module: nn.Module) -> tuple[nn.Module, str]:
-    """Return the module that runs where an adapter keeps a trained copy beside the original.
-
-    Args:
-        module: any.
-
-    Returns:
-        The copy that acts now, with words for it; the module itself and no words where there is none.
-    """
-    for copies in ("modules_to_save", "ln_tuning_layers"):
-        original = getattr(module, "original_module" if copies == "modules_to_save" else "base_layer", None)
-        if copies in module._modules and original is not None:
-            trained = module._modules[copies]
-            active = [name for name in acting_adapters(module) if name in trained]  # type: ignore[operator]
-            found = trained[active[-1]] if active else original  # type: ignore[index]
-            return found, "a module trained with the adapter" if active else ""
-    return module, ""
-
-
-def acting_adapters(module: Any) -> list[str]:
-    """Return the names of the adapters that act in a module now, of which none is part of its base already.
-
-    Args:
-        module: PEFT's.
-    """
-    if module.disable_adapters or getattr(module, "merged_adapters", None):
-        return []
-    return list(module.active_adapters)
-
-
-def is_low_rank(module: Any) -> bool:
-    """Return whether all that acts in an adapted module is base + scale·B·A, without a variant such as DoRA.
-
-    Args:
-        module: PEFT's.
-    """
-    odd = {**getattr(module, "lora_variant", {}), **{k: v for k, v in getattr(module, "use_dora", {}).items() if v}}
-    matrices = isinstance(getattr(module, "lora_A", None), nn.ModuleDict) and not hasattr(module, "parameter_name")
-    return matrices and not odd.keys() & {*acting_adapters(module)}
-
-
-def _adapters(module: Any) -> list[str]:
-    """Return the names of the adapters that act in a low-rank module."""
-    return [name for name in acting_adapters(module) if name in module.lora_A]
 
 
 def adapted_matrix(module: Any, dtype: torch.dtype) -> Tensor:
@@ -81,9 +36,9 @@ def adapted_matrix(module: Any, dtype: torch.dtype) -> Tensor:
         InspectorError: it is none that can be written out.
     """
     if not is_low_rank(module):
-        return _columns(module, dtype) if acting_adapters(module) else held_matrix(module.base_layer, dtype)
-    matrix = held_matrix(module.base_layer, dtype)
-    for name in _adapters(module):
+        return _columns(module, dtype) if acting_adapters(module) else own_matrix(module.base_layer, dtype)
+    matrix = own_matrix(module.base_layer, dtype)
+    for name in low_rank_adapters(module):
         a, b = module.lora_A[name].weight.detach(), module.lora_B[name].weight.detach()  # [r, m], [d, r]
         wide = torch.promote_types(torch.float32, torch.promote_types(a.dtype, matrix.dtype))
         low_rank = (b.to(wide) @ a.to(wide)) * module.scaling[name]
@@ -106,22 +61,13 @@ def adapted_bias(module: Any, dtype: torch.dtype) -> Tensor:
     bias = getattr(acting_module(module.base_layer)[0], "bias", None)
     acting = [
         (module.lora_B[name].bias, module.scaling[name])
-        for name in (_adapters(module) if acting_adapters(module) else [])
+        for name in (low_rank_adapters(module) if acting_adapters(module) else [])
     ]
     parts = [scale * own.detach() for own, scale in [(bias, 1.0), *acting] if own is not None]
     return torch.stack(parts).sum(0)
 
 
-def adapts_bias(module: Any) -> bool:
-    """Return whether an adapter brings a bias of its own.
-
-    Args:
-        module: PEFT's.
-    """
-    return is_low_rank(module) and any(module.lora_B[name].bias is not None for name in _adapters(module))
-
-
-def packed_module(module: nn.Module) -> bool:
+def needs_writing_out(module: nn.Module) -> bool:
     """Return whether a module multiplies by a matrix that has to be written out: packed or adapted.
 
     Args:
@@ -131,7 +77,7 @@ def packed_module(module: nn.Module) -> bool:
     return hasattr(acting, "base_layer") or is_packed(acting)
 
 
-def held_matrix(module: nn.Module, dtype: torch.dtype) -> Tensor:
+def own_matrix(module: nn.Module, dtype: torch.dtype) -> Tensor:
     """Write out the matrix of any module with one: plain, packed or adapted.
 
     Args:
@@ -247,18 +193,6 @@ def _inputs(module: nn.Module) -> int:
             "as one: merge the adapter into its model (merge_and_unload) before."
         )
     return width
-
-
-def innermost(module: Any) -> nn.Module:
-    """Return the model's own module inside all adapters.
-
-    Args:
-        module: any.
-    """
-    while hasattr(module, "base_layer"):
-        module = acting_module(module.base_layer)[0]
-    found: nn.Module = module
-    return found
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -31,7 +31,6 @@ from inspector.model.chat import Messages, is_chat, templated
 from inspector.model.config_reading import read_as_library
 from inspector.model.cost import FREE, HALVES, Cost, Speed, measure_speed, refuse_run, run_cost
 from inspector.model.forward import ForwardPasses
-from inspector.model.held_weights import weights_now
 from inspector.model.matching import pair
 from inspector.model.options import (
     chosen_layers,
@@ -43,6 +42,7 @@ from inspector.model.options import (
 )
 from inspector.model.sizes import ModelSizes
 from inspector.model.tokenizer_file import tokenizer_remark
+from inspector.model.weights_in_memory import find_weights
 from inspector.trace.tokens import Tokens, tokenize
 from inspector.trace.trace import Trace
 from inspector.trace.trace_model import HeadParameters
@@ -127,7 +127,7 @@ class Model:
         its attention: adapters, packed weights.
         """
         folder, adapter = self.source.folder, self.source.adapter
-        odd = folder is None or self.held_forms or packed_in(folder)
+        odd = folder is None or self.packed_or_adapted or packed_in(folder)
         return "memory" if odd or (adapter is not None and self._beyond_low_rank) else "files"
 
     @cached_property
@@ -136,10 +136,10 @@ class Model:
         return "" if self.source.adapter is None else beyond_low_rank(read_settings(self.source.adapter))
 
     @property
-    def held_forms(self) -> dict[str, str]:
+    def packed_or_adapted(self) -> dict[str, str]:
         """The modules of attention that hold no plain matrix, with what they hold in words."""
         places = tuple(f"{info.name}." for info in self.layers)
-        forms = weights_now(self.model, self.dtype).forms
+        forms = find_weights(self.model, self.dtype).packed_or_adapted
         return {name: form for name, form in forms.items() if name.startswith(places)}
 
     @property
@@ -148,7 +148,7 @@ class Model:
         if self.weights_from == "files":
             where = self.source.adapter
             return f"Weights from files: the base's, with scale·B·A of the adapter in {where} added." if where else ""
-        held = ", ".join(f"{count} as {form}" for form, count in Counter(self.held_forms.values()).items())
+        held = ", ".join(f"{count} as {form}" for form, count in Counter(self.packed_or_adapted.values()).items())
         packed = "" if self.source.folder is None else packed_in(self.source.folder)
         if held:
             why = f": attention's matrices are taken as the model holds them, {held}"
@@ -430,7 +430,7 @@ class Model:
         read = read_as_library(self.model, None)
         return reimpl.build_layers(
             read.config,
-            weights_now(self.model, self.dtype).tensors,
+            find_weights(self.model, self.dtype).tensors,
             dtype=self.dtype,
             device=self.device,
             only=only,

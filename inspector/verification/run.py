@@ -139,7 +139,7 @@ def _kinds(model: Model, ours: Sequence[CausalSelfAttention], checkpoint: str | 
 
     Products with a written-out matrix add up in another order than the model's own, which keeps base and adapter apart.
     """
-    forms = () if checkpoint is not None else tuple(model.held_forms)
+    forms = () if checkpoint is not None else tuple(model.packed_or_adapted)
     written = [any(form.startswith(f"{info.name}.") for form in forms) for info in model.layers]
     return [(layer.spec, index) if written[index] else layer.spec for index, layer in enumerate(ours)]
 

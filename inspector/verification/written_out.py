@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from inspector.errors import InspectorError
-from inspector.model.held_weights import weights_now
-from inspector.model.matrices import off_its_matrix, packed_module
+from inspector.model.matrices import needs_writing_out, off_its_matrix
 from inspector.model.model import Model
+from inspector.model.weights_in_memory import find_weights
 from inspector.trace.trace import Trace
 from inspector.verification.tolerances import sum_rounding
 
@@ -33,14 +33,14 @@ def with_plain_matrices(model: Model) -> Model:
     Returns:
         The copy; the model itself where its attention holds plain matrices.
     """
-    forms = model.held_forms
+    forms = model.packed_or_adapted
     if not forms:
         return model
     shared = {id(tensor): tensor for tensor in [*model.model.parameters(), *model.model.buffers()]}
     twin = copy.deepcopy(model.model, shared)
-    tensors = weights_now(model.model, model.dtype).tensors
+    tensors = find_weights(model.model, model.dtype).tensors
     for name in forms:
-        if not packed_module(model.model.get_submodule(name)):
+        if not needs_writing_out(model.model.get_submodule(name)):
             continue
         matrix, bias = tensors[f"{name}.weight"].to(model.dtype), tensors.get(f"{name}.bias")
         with torch.device("meta"):
@@ -67,10 +67,10 @@ def verifiable(model: Model, prompt: Any) -> tuple[Model, Any, list[str]]:
         InspectorError: its products are too far from those with its matrices for rounding to 8 bits.
     """
     largest, kind = 0.0, ""
-    tensors = weights_now(model.model, model.dtype).tensors
-    for name in model.held_forms:
+    tensors = find_weights(model.model, model.dtype).tensors
+    for name in model.packed_or_adapted:
         module = model.model.get_submodule(name)
-        if packed_module(module):
+        if needs_writing_out(module):
             matrix, bias = tensors[f"{name}.weight"].to(model.dtype), tensors.get(f"{name}.bias")
             off = off_its_matrix(module, matrix, None if bias is None else bias.to(model.dtype))
             if off > ORDER * sum_rounding(model.dtype, matrix.shape[1]) and off > largest:

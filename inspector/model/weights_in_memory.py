@@ -13,21 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inspector.model.matrices import (
-    acting_adapters,
-    acting_module,
-    adapted_bias,
-    adapted_matrix,
-    adapts_bias,
-    holds_tensors,
-    innermost,
-    is_low_rank,
-    is_packed,
-    unpacked_matrix,
-)
+from inspector.model.matrices import adapted_bias, adapted_matrix, holds_tensors, is_packed, unpacked_matrix
+from inspector.model.peft_modules import acting_adapters, acting_module, adapts_bias, innermost, is_low_rank
 
 
-class HeldTensors(Mapping[str, Tensor]):
+class TensorsInMemory(Mapping[str, Tensor]):
     """Hold a model's tensors by the plain model's names; what is packed or adapted is written out when asked for."""
 
     def __init__(self, makers: Mapping[str, Callable[[], Tensor]]) -> None:
@@ -45,19 +35,20 @@ class HeldTensors(Mapping[str, Tensor]):
 
 
 @dataclass(frozen=True)
-class HeldWeights:
+class WeightsInMemory:
     """Hold a model's weights as they are in memory.
 
     Attributes:
         tensors: by the plain model's names.
-        forms: the modules that hold no plain matrix, by the plain model's names, with what they hold in words.
+        packed_or_adapted: the modules that hold no plain matrix, by the plain model's names, with what they hold in
+            words.
     """
 
     tensors: Mapping[str, Tensor]
-    forms: Mapping[str, str]
+    packed_or_adapted: Mapping[str, str]
 
 
-def weights_now(model: nn.Module, dtype: torch.dtype) -> HeldWeights:
+def find_weights(model: nn.Module, dtype: torch.dtype) -> WeightsInMemory:
     """Find the weights that a model holds now.
 
     Args:
@@ -70,7 +61,7 @@ def weights_now(model: nn.Module, dtype: torch.dtype) -> HeldWeights:
     makers: dict[str, Callable[[], Tensor]] = {}
     forms: dict[str, str] = {}
     _collect(model, "", dtype, makers, forms)
-    return HeldWeights(HeldTensors(makers), forms)
+    return WeightsInMemory(TensorsInMemory(makers), forms)
 
 
 def _collect(
