@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+import transformers
 from adapters import IDS, adapted, change, peft, saved
 from safetensors.torch import load_file
 from torch import nn
@@ -173,6 +174,22 @@ def test_the_base_is_found_beside_and_its_tokens_fit(tmp_path: Path) -> None:
     model = inspector.load(tmp_path / "adapter")
     assert model.vocabulary == 130
     assert inspector.verify(model, IDS, controls=False).weights_from == "files"
+
+
+@pytest.mark.parametrize("task", adapter.OTHER_HEADS)
+def test_a_head_that_the_base_lacks_is_said_to_be_left_out(task: str, tmp_path: Path) -> None:
+    plain = tiny.load("grouped", tmp_path / "base")
+    model = getattr(transformers, f"Llama{adapter.OTHER_HEADS[task]}")(plain.model.config)
+    model.model = plain.model.model
+    model.save_pretrained(shutil.copytree(tmp_path / "base", tmp_path / "with head"))
+    adapted(model, task_type=task).save_pretrained(tmp_path / "adapter")
+    words = f"trained with a head of its own ({task}), which is left out"
+    assert words in str(inspector.verify(inspector.load(tmp_path / "adapter"), IDS, controls=False))
+    change(tmp_path / "adapter", base_model_name_or_path=str(tmp_path / "with head"))
+    with_head = inspector.load(tmp_path / "adapter")
+    assert (with_head.remarks, hasattr(with_head.model, "score")) == ((), True)
+    assert with_head.trace(IDS).last_logits is None
+    assert inspector.verify(with_head, IDS, controls=False).weights_from == "files"
 
 
 def lacking(folder: Path) -> None:

@@ -8,8 +8,9 @@ does it where PEFT is installed.
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from inspector.text import few, first_sentence
 
 SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # as reimpl/low_rank.py has them, without torch
 PICKLED = "adapter_model.bin"
+# PEFT's tasks with another head than a language model's, and what the classes that have it are called.
+OTHER_HEADS = {"SEQ_CLS": "ForSequenceClassification", "TOKEN_CLS": "ForTokenClassification"}
 
 
 def is_adapter(folder: Path) -> bool:
@@ -73,7 +76,22 @@ def adapter_source(folder: Path, name: str, find_base: Callable[[str, str | None
             "(merge_and_unload)."
         )
     note = f"The adapter in {folder.resolve()} is added to its base {source.name}. {source.note}"
-    return replace(source, kind="adapter", name=name, note=note, adapter=folder.resolve())
+    remark = f"{source.remark} {_left_out_head(settings, source)}".strip()
+    return replace(source, kind="adapter", name=name, note=note, remark=remark, adapter=folder.resolve())
+
+
+def _left_out_head(settings: Mapping[str, Any], source: Source) -> str:
+    """Say that an adapter was trained with a head that its base does not have; empty where it was not."""
+    task, folder = settings.get("task_type"), source.folder
+    if task not in OTHER_HEADS or folder is None:
+        return ""
+    named = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or [""]
+    if str(named[0]).endswith(OTHER_HEADS[task]):
+        return ""
+    return (
+        f"The adapter was trained with a head of its own ({task}), which is left out: what follows the last layer is "
+        "its base's."
+    )
 
 
 def with_adapter_beside(source: Source) -> Source:

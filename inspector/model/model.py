@@ -304,14 +304,15 @@ class Model:
             tokens = self.tokenize([*tokens.ids, *written])
         storage = Storage(keep=keep, layers=chosen, dtype=None if half is None else HALVES[half])
         recorder = Recorder(storage, on_layer=on_layer, total=len(self.passes.probed.turning))
-        found, last = self.passes.record(tokens.ids, recorder)
+        found, outcome = self.passes.record(tokens.ids, recorder)
         if not found:
             raise self.passes.nothing_to_record()
         recorded_layers.refuse_unusable(found, len(tokens), self.name)
         return Trace(
             tokens=tokens,
             layers=found,
-            last_logits=last,
+            last_logits=outcome.logits,
+            outcome=outcome.value,
             model=self,
             model_name=self.name,
             prompt=prompt if isinstance(prompt, str) else None,
@@ -401,15 +402,16 @@ class Model:
             layers: the numbers of the layers that it is wanted of.
 
         Returns:
-            All layers, with nothing stored but `what` (and the vectors, where there is no language-model head); and the
-            logits [1, vocabulary] after the last token, None without a head: by one or the other it can be seen
-            whether the model is still the same.
+            All layers, with nothing stored but `what`; and what the pass ends in, such as the logits [1, vocabulary]
+            after the last token. Where nothing of the kind is known (None), the layers have their vectors: by one or
+            the other it can be seen whether the model is still the same.
         """
         kind = ResidualUpdateRecorder if what == "update" else Recorder
         recorder = kind(
-            Storage(keep=frozenset({what}), layers=frozenset(layers), vectors=not self.passes.probed.logits)
+            Storage(keep=frozenset({what}), layers=frozenset(layers), vectors=not self.passes.probed.outcome)
         )
-        return self.passes.record(ids, recorder)
+        found, outcome = self.passes.record(ids, recorder)
+        return found, outcome.value
 
     def logits(self, ids: Sequence[int], *, eager: bool = False) -> Tensor:
         """Return the next-token logits after each token.
