@@ -54,7 +54,12 @@ def checked(model: inspector.Model) -> str:
     """What holds for every model without a language-model head; where the weights it was verified with are from."""
     trace = model.trace(IDS)
     assert trace.last_logits is None
-    for ask in (trace.next_tokens, trace.next_tokens_after_each, lambda: trace.logits, lambda: model.trace(IDS, generate=2)):
+    for ask in (
+        trace.next_tokens,
+        trace.next_tokens_after_each,
+        lambda: trace.logits,
+        lambda: model.trace(IDS, generate=2),
+    ):
         with pytest.raises(inspector.InspectorError, match="has no language-model head, so it predicts no next token"):
             ask()
     report = inspector.verify(model, IDS, controls=False)
