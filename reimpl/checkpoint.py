@@ -19,6 +19,7 @@ from reimpl.attention import CausalSelfAttention
 from reimpl.families import family_of
 from reimpl.families.family import Family, Place
 from reimpl.harmless_fields import UNKNOWN_CLASS, ClassReading
+from reimpl.low_rank import AdaptedTensors
 from reimpl.spec import AttentionSpec, CheckpointError
 from reimpl.weights_on_disk import weight_files
 
@@ -31,6 +32,7 @@ def load_layers(
     known: Collection[str] | None = None,
     config: Mapping[str, Any] | None = None,
     by_class: ClassReading = UNKNOWN_CLASS,
+    adapter: Path | None = None,
 ) -> list[CausalSelfAttention]:
     """Load every attention layer of a checkpoint, in order, ready for inference.
 
@@ -42,6 +44,7 @@ def load_layers(
             stand in its attention modules unread. None: every tensor there must be read.
         config: what to read instead of the folder's config.json.
         by_class: how the library's class reads the config, where that is known.
+        adapter: a folder with a LoRA adapter that is added to the weights, if any.
 
     Returns:
         The layers.
@@ -51,9 +54,11 @@ def load_layers(
         UnsupportedError: the config asks for something that is not modelled.
     """
     folder = Path(folder)
+    config = read_config(folder) if config is None else config
+    tensors: Mapping[str, Tensor] = TensorFiles(folder)
     return build_layers(
-        read_config(folder) if config is None else config,
-        TensorFiles(folder),
+        config,
+        tensors if adapter is None else AdaptedTensors(tensors, adapter, dtype=dtype),
         dtype=dtype,
         device=device,
         known=known,

@@ -60,8 +60,8 @@ def residual_stream(trace: Trace, layer: int, query: int) -> StreamNumbers:
     """
     one_row(trace, query)
     found = model_of(trace, "the residual stream").passes.residual_stream(trace.tokens.ids, trace.layers[layer], query)
-    trace.refuse_changed(found.last_logits)
-    arrays = {name: numbers(v) for name, v in vars(found).items() if isinstance(v, Tensor) and name != "last_logits"}
+    trace.refuse_changed(found.outcome)
+    arrays = {name: numbers(v) for name, v in vars(found).items() if isinstance(v, Tensor) and name != "outcome"}
     return StreamNumbers(added_to=found.added_to, **arrays)
 
 
