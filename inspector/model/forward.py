@@ -30,6 +30,7 @@ from inspector.capture.residual_stream import ResidualStream, ResidualStreamReco
 from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NotRun
 from inspector.model import sizes
+from inspector.model.library_cache import returned_cache
 from inspector.text import few, first_sentence
 
 KEEP = frozenset({"input", "output", "residual"})  # what a trace can store beyond queries, keys and values
@@ -199,7 +200,7 @@ class ForwardPasses:
         """Return the library's own key/value cache after a pass over these ids; None where it hands none back."""
         with self._turn(), torch.inference_mode():
             found = self.model(torch.tensor([list(ids)], device=self.device), use_cache=True)
-        return getattr(found, "past_key_values", None)
+        return next(iter(returned_cache(found).values()), None)
 
     def residual_stream(self, ids: Sequence[int], layer: LayerInfo, position: int) -> ResidualStream:
         """Record the residual stream before and after one layer's attention, for one token.
@@ -367,11 +368,11 @@ def greedy(model: PreTrainedModel, ids: Sequence[int], count: int, *, ends: Coll
     """
     new: list[int] = []
     step = whole = torch.tensor([list(ids)], device=model.device)
-    cache = None
+    cache: dict[str, Any] = {}
     with torch.inference_mode():
         for _ in range(count):
-            result = model(step, past_key_values=cache, use_cache=True)
-            cache = getattr(result, "past_key_values", None)
+            result = model(step, **cache, use_cache=True)
+            cache = returned_cache(result)
             if getattr(result, "logits", None) is None:
                 raise InspectorError(f"{type(model).__name__} predicts no next token; load it with its head.")
             chosen = result.logits[:, -1:].argmax(-1)
@@ -379,5 +380,5 @@ def greedy(model: PreTrainedModel, ids: Sequence[int], count: int, *, ends: Coll
             if new[-1] in ends:
                 break
             whole = torch.cat((whole, chosen), dim=-1)
-            step = whole if cache is None else chosen
+            step = chosen if cache else whole
     return new
