@@ -13,7 +13,17 @@ from typing import Any, NamedTuple
 
 from reimpl.choices import Layout, RopeStyle, refuse_unknown_choices
 from reimpl.config import Fields, rope_spec, without
-from reimpl.families.layer_types import ALL_FULL, ATTENDS, CHOSEN, CHUNKED, FULL, SLIDES, SLIDING, LayerTypes
+from reimpl.families.layer_types import (
+    ALL_FULL,
+    ATTENDS,
+    CHOSEN,
+    CHUNKED,
+    FULL,
+    SLIDES,
+    SLIDING,
+    LayerTypes,
+    listed_type,
+)
 from reimpl.families.tensor_names import PerHead, Renamed, alternatives, names_in_checkpoint
 from reimpl.harmless_fields import UNKNOWN_CLASS, ClassReading
 from reimpl.spec import AttentionSpec, CheckpointError, GateSpec, MaskRule, NormSpec, RopeSpec
@@ -192,7 +202,7 @@ class Family:
 
     def _layer_type(self, fields: Fields, layer: int) -> str:
         types = fields["layer_types"]
-        return str(types[layer]) if types is not None else self.layer_types.of(fields, layer)
+        return self.layer_types.of(fields, layer) if types is None else listed_type(types, layer)
 
     def _spec(self, at: At) -> AttentionSpec:
         fields = at.fields
