@@ -37,6 +37,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "grouped": ("llama", {}),
     "multi-query": ("llama", {"num_key_value_heads": 1}),
     "wide heads": ("llama", {"head_dim": 32}),
+    "one wide head": ("llama", {"num_attention_heads": 1, "num_key_value_heads": 1}),
     "biases": ("llama", {"attention_bias": True}),
     "linear": ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1000.0, "factor": 4.0}}),
     "llama3": (

@@ -24,7 +24,7 @@ from reimpl.families.layer_types import (
     LayerTypes,
     listed_type,
 )
-from reimpl.families.tensor_names import PerHead, Renamed, alternatives, names_in_checkpoint
+from reimpl.families.tensor_names import PerHead, Renamed, Stacked, alternatives, names_in_checkpoint
 from reimpl.harmless_fields import UNKNOWN_CLASS, ClassReading
 from reimpl.spec import AttentionSpec, CheckpointError, GateSpec, MaskRule, NormSpec, RopeSpec
 
@@ -130,7 +130,7 @@ class Family:
     attention:   the attention modules of a layer by their place, {i} the layer's number; most have one. `Renamed` where
                  the checkpoint's name is not the library's; likewise in `tensors`.
     tensors:     our parameter's module -> the checkpoint's, where it is not the standard name; `PerHead` where a
-                 checkpoint has one tensor for each head.
+                 checkpoint has one tensor for each head, `Stacked` where one for W_q, W_k and W_v.
     ignored:     tensors within the attention module that attention does not use, such as those that choose keys.
     harmless:    fields of this type that cannot change what attention computes from its input.
     """
@@ -159,7 +159,7 @@ class Family:
     clip: str | None = None
     change: Change = unchanged
     attention: tuple[str | Renamed, ...] = ("layers.{i}.self_attn",)
-    tensors: Mapping[str, str | Renamed | PerHead] = field(default_factory=dict)
+    tensors: Mapping[str, str | Renamed | Stacked | PerHead] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     harmless: frozenset[str] = frozenset()
 
@@ -249,6 +249,18 @@ class Family:
 
     def _norm(self, norm: NormSpec | None, fields: Fields) -> NormSpec | None:
         return None if norm is None else replace(norm, eps=fields.number(self.norm_eps) if self.norm_eps else norm.eps)
+
+    def stacked(self, ours: str) -> Stacked | None:
+        """Say whether a checkpoint holds one of our parameters as a part of a taller matrix.
+
+        Args:
+            ours: its name here, such as "projections.q_proj.weight".
+
+        Returns:
+            Which part of which; None where it is a tensor of its own.
+        """
+        name = self.tensors.get(ours.rpartition(".")[0])
+        return name if isinstance(name, Stacked) else None
 
     def tensor_names(self, ours: str, heads: int) -> list[tuple[str, ...]]:
         """List the checkpoint's names, within the attention module, for one of our parameters.
