@@ -255,6 +255,12 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "swa_qk_nope_head_dim": 16,
         "swa_v_head_dim": 12,
     },
+    "dory": {
+        "layer_types": SLIDING_AND_FULL,
+        "n_input_layers": 1,
+        "n_output_layers": 1,
+        "initializer_range": 0.5,  # of the size of the learned factors that random weights have
+    },
     "electra": {"embedding_size": 64},
     "ernie4_5_moe": {"moe_layer_end_index": 3},
     "ernie4_5_vl_moe": {
@@ -555,6 +561,7 @@ CLASSES: dict[str, str] = {
     "GATE QKNORM_HEAD_RMS ROPE_HALF ROPE_PARTIAL ROPE_PER_LAYER WINDOW": "laguna",
     "GATE QKNORM_HEAD_RMS ROPE_HALF ROPE_PER_LAYER ROPE_TYPE WINDOW": "lfm3",
     "MLA MLA_EXTRAS ROPE_DEINT": "longcat_flash",
+    "GATE LEARNED OUT_NORM QKNORM_HEAD_L2 ROPE_HALF ROPE_PER_LAYER WINDOW": "dory",
     "QK_MULT ROPE_HALF ROPE_PARTIAL ROPE_PER_LAYER SINK WINDOW": "mimo_v2_flash",
     "MLA ROPE_HALF": "minicpm3",
     "QK_MULT ROPE_HALF ROPE_TYPE WINDOW": "ministral3",

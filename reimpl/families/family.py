@@ -78,6 +78,8 @@ STANDARD_TENSORS: dict[str, str] = {
     "projections.kv_b_proj": "kv_b_proj",
     "projections.k_rope_norm": "k_rope_only_layernorm",
     "projections.gate.head_bias": "gate_bias",
+    "projections.gate.learned": "s_gate",
+    "query_learned": "sqk",
     "output_norm": "o_norm",
     "o_proj": "o_proj",
     "sinks": "sinks",
@@ -127,8 +129,9 @@ class Family:
     rope, rope_layers: the RopeSpec of a layer, and which layers have one at all.
     rope_style:  "halves" or "pairs"; rope_wide: rotated in float32, then rounded.
     change:      a function for what only this type does, applied to each layer's spec last.
-    attention:   the attention modules of a layer by their place, {i} the layer's number; most have one. `Renamed` where
-                 the checkpoint's name is not the library's; likewise in `tensors`.
+    attention:   the attention modules of a layer by their place, {i} the layer's number ({half}: halved, where files
+                 count attention and feed-forward layers apart); most have one. `Renamed` where the checkpoint's name
+                 is not the library's; likewise in `tensors`.
     tensors:     our parameter's module -> the checkpoint's, where it is not the standard name; `PerHead` where a
                  checkpoint has one tensor for each head, `Stacked` where one for W_q, W_k and W_v.
     ignored:     tensors within the attention module that attention does not use, such as those that choose keys.
@@ -195,7 +198,7 @@ class Family:
             if layer_type in ATTENDS:
                 spec = self._spec(At(fields.of_layer(layer), layer, layer_type))
                 for name in self.attention:
-                    specs[tuple(each.format(i=layer) for each in alternatives(name))] = spec
+                    specs[tuple(each.format(i=layer, half=layer // 2) for each in alternatives(name))] = spec
         if not specs:
             raise CheckpointError("config.json describes no layer with attention; check its layer types.")
         return specs, fields
