@@ -8,12 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import inspector
 from inspector.coverage.tiny import word_tokenizer
 from inspector.model.model import Model
+from inspector.verification.releases import deviations_of
 
 SIZES: dict[str, Any] = {
     "vocab_size": 128,
@@ -155,6 +157,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 def save(kind: str, folder: Path, *, tokenizer: bool = True) -> Path:
     """A checkpoint of this kind in `folder`."""
     model_type, differs = KINDS[kind]
+    for row in deviations_of(model_type):
+        pytest.skip(f"this release of transformers computes {model_type} otherwise: {row.what}")
     torch.manual_seed(len(kind))
     config = AutoConfig.for_model(model_type, **{**SIZES, **differs})
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
