@@ -4,7 +4,7 @@
         ─► tests without a browser, coverage --rope ─► docs/versions.md
 
 A type that docs/versions.md or docs/architectures.md records as verified or captured, and that is so no longer, fails
-the run, as does a test; the documents then stay as they were.
+the run, as does a test; the documents then stay as they were. `python -m tests.matrix coverage` leaves out the tests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -82,21 +82,23 @@ def environment(version: str) -> Path:
     return folder
 
 
-def run_at(version: str) -> Run:
-    """Run the tests that need no browser, and the coverage of types with RoPE."""
+def run_at(version: str, *, tests: bool = True) -> Run:
+    """Run the tests that need no browser (unless told not to), and the coverage of types with RoPE."""
     folder = environment(version)
     bin_, found, covered = folder / "bin", folder / "tests.xml", folder / "coverage.json"
     options = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
     cache = ["-o", f"cache_dir={folder / 'pytest_cache'}", f"--junitxml={found}"]
-    subprocess.run([bin_ / "pytest", "-q", *options, *cache, "-m", "not browser and not slow"], cwd=ROOT, check=False)
+    if tests:
+        asked_for = ["-m", "not browser and not slow"]
+        subprocess.run([bin_ / "pytest", "-q", *options, *cache, *asked_for], cwd=ROOT, check=False)
     subprocess.run([bin_ / "attention-inspector", "coverage", "--rope", "--json", covered], cwd=ROOT, check=False)
-    tests, failed = count_cases(ET.parse(found).getroot())  # noqa: S314  (written by pytest, just now)
+    count, failed = count_cases(ET.parse(found).getroot()) if tests else ({}, ())  # noqa: S314  (pytest's own)
     asked = (
         "import platform, torch as p, transformers as t; print(t.__version__, platform.python_version(), p.__version__)"
     )
     said = subprocess.run([bin_ / "python", "-c", asked], capture_output=True, text=True, check=True).stdout.split()
     rows = json.loads(covered.read_text(encoding="utf-8"))["rows"]
-    return Run(said[-3], said[-2], said[-1], tests=tests, failed=failed, rows=tuple(rows))
+    return Run(said[-3], said[-2], said[-1], tests=count, failed=failed, rows=tuple(rows))
 
 
 def count_cases(report: ET.Element) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -141,8 +143,8 @@ def complaints(oldest: Run, newest: Run, versions: str, architectures: str) -> l
     return found + [f"{newest.transformers}: {said}" for said in lost(known, newest.types)]
 
 
-def main() -> int:
-    oldest, newest = map(run_at, supported())
+def main(arguments: Sequence[str] = ()) -> int:
+    oldest, newest = (run_at(version, tests="coverage" not in arguments) for version in supported())
     versions = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else ""
     found = complaints(oldest, newest, versions, ARCHITECTURES.read_text(encoding="utf-8"))
     if found:
@@ -206,6 +208,7 @@ def _of_run(run: Run) -> str:
     done = [row for row in run.rows if row["reimplemented"]]
     mistakes = f"{sum(row['caught'] for row in done)} of {sum(row['planted'] for row in done)}"
     tests = ", ".join(f"{count} {state}" for state, count in run.tests.items() if count)
+    tests = tests or "not run for this page"
     cells = (run.transformers, run.torch, run.python, tests, len(states), captured, states.count("verified"), mistakes)
     return f"| {' | '.join(map(str, cells))} |"
 
@@ -221,4 +224,4 @@ def _listed(names: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -49,7 +49,7 @@ def test_the_library_has_the_type(name):
     assert name in CLASSES, "no such model type: a misspelt row, or one that the installed library does not have yet"
 
 
-@pytest.mark.skipif(transformers.__version__ != "5.23.0", reason="the defaults were written down with 5.23.0")
+@pytest.mark.skipif(transformers.__version__ != "5.24.0", reason="the defaults were written down with 5.24.0")
 @EVERY_FAMILY
 def test_defaults_are_the_librarys(name):
     values = CLASSES[name]().to_dict()
@@ -125,6 +125,18 @@ OWN = [
     ("recurrent_gemma", {"block_types": ["recurrent", "attention"]}),
     ("granitemoehybrid", {"layer_types": ["mamba", "attention"] * 16, "position_embedding_type": "rope"}),
     ("olmoe", {"clip_qkv": 7.0}),
+    ("exaone", {"num_layers": 30, "head_dim": 80, "hidden_size": 2560, "rope_theta": 1e6,
+                "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                                 "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}),
+    ("apertus1p5_text", {"num_key_value_heads": 8}),
+    ("sarvam_moe", {"use_qkv_bias": True}),
+    ("sarvam_mla", {"head_dim": 576, "rope_theta": 20000.0, "num_experts": 64, "rope_scaling": {
+        "type": "deepseek_yarn", "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0, "beta_fast": 32, "beta_slow": 1,
+        "original_max_position_embeddings": 4096}}),
+    ("lara_mini", {"layer_types": ["sliding_attention", "full_attention"] * 17}),
+    ("dory", {"initializer_range": 0.5}),
+    ("dory", {"layer_types": ["full_attention", "mlp", "sliding_attention", "mlp"], "num_hidden_layers": 4,
+              "n_input_layers": 2, "n_output_layers": 2, "n_recurrent_layers": 0}),
 ]  # fmt: skip
 
 

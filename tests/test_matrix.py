@@ -84,8 +84,10 @@ def test_the_page_is_written_only_where_nothing_is_lost(loses, tmp_path, monkeyp
     monkeypatch.setattr(matrix, "DOCUMENT", page)
     monkeypatch.setattr(matrix, "ARCHITECTURES", other)
     monkeypatch.setattr(matrix, "supported", lambda: ("5.17.0", "5.24.0"))
-    monkeypatch.setattr(matrix, "run_at", found.get)
-    assert matrix.main() == int(loses)
+    asked = []
+    monkeypatch.setattr(matrix, "run_at", lambda version, *, tests: asked.append(tests) or found[version])
+    assert matrix.main(["coverage"]) == matrix.main() == int(loses)
+    assert asked == [False, False, True, True]
     assert (page.read_text() == PAGE) is loses
     assert ("qwen3 was verified, and is absent" in capsys.readouterr().out) is loses
 
