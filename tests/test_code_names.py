@@ -29,6 +29,17 @@ def without_wraps(function):
     return lambda *args, **kwargs: function(*args, **kwargs)
 
 
+class Decorator:
+    """A decorator that is a class."""
+
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+        self.function = function
+
+    def __get__(self, module, kind=None):
+        return functools.partial(self.function, module)
+
+
 def attend(self, x):
     return F.softmax(x @ x.mT, dim=-1) @ x
 
@@ -71,6 +82,7 @@ WRAPPED = {
     "twice": wrapped_in(lambda function: without_wraps(with_wraps(function))),
     "torch.no_grad": wrapped_in(torch.no_grad()),
     "partialmethod": wrapped_in(functools.partialmethod),
+    "a class": wrapped_in(Decorator),
     "lru_cache": wrapped_in(functools.lru_cache),
     "inherited": type("Inherits", (wrapped_in(with_wraps),), {}),
     "inner function": InAnInnerFunction,

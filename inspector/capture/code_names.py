@@ -59,6 +59,8 @@ def names_in(members: Iterable[object]) -> set[str]:
             waiting += [one.__code__, *_enclosed(one)]
         elif type(one) in HOLDERS:
             waiting.append(getattr(one, HOLDERS[type(one)]))
+        else:  # a decorator that is a class: its instance names what it wraps, if functools.update_wrapper was called
+            waiting.append(getattr(one, "__dict__", {}).get("__wrapped__"))
     return found
 
 
