@@ -235,10 +235,13 @@ def _layer(
             raise CheckpointError(f"The checkpoint has no tensor {missing[0]}, which its config.json calls for.")
         parts = [tensors[name] for name in names]
         tensor = parts[0] if len(parts) == 1 else torch.stack(parts)
-        if tensor.shape != parameter.shape:
-            raise CheckpointError(
-                f"Tensor {names[0]} has shape {list(tensor.shape)}; config.json calls for {list(parameter.shape)}."
-            )
+        stacked = family.stacked(ours) if names is found[0] else None
+        heights = stacked.heights(spec) if stacked is not None else [len(parameter)]
+        due = [sum(heights), *parameter.shape[1:]]
+        if list(tensor.shape) != due:
+            raise CheckpointError(f"Tensor {names[0]} has shape {list(tensor.shape)}; config.json calls for {due}.")
+        if stacked is not None:
+            tensor = tensor.split(heights)[stacked.part]
         state[ours] = tensor.to(device=device, dtype=dtype)
         used.update(names)
     theirs = {name.removeprefix(within) for name in tensors if name.startswith(within) and name not in used}

@@ -214,6 +214,7 @@ def beyond_the_matrices(trace: Trace, layer: int) -> str:
             )
             if factor != 1
         ),
+        "multiplies the query by learned numbers" if spec.query_learned else "",
         "multiplies the query by a number that grows with its position" if spec.temperature is not None else "",
     ]
     said = [part for part in done if part]

@@ -31,6 +31,7 @@ from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NotRun
 from inspector.loading.weight_checks import plain_parts
 from inspector.model import sizes
+from inspector.model.library_cache import returned_cache
 from inspector.model.outcome import Outcome, has_language_model_head, next_token_logits, no_head
 from inspector.text import few, first_sentence
 
@@ -206,7 +207,7 @@ class ForwardPasses:
         """Return the library's own key/value cache after a pass over these ids; None where it hands none back."""
         with self._turn(), torch.inference_mode():
             found = self.model(torch.tensor([list(ids)], device=self.device), use_cache=True)
-        return getattr(found, "past_key_values", None)
+        return next(iter(returned_cache(found).values()), None)
 
     def residual_stream(self, ids: Sequence[int], layer: LayerInfo, position: int) -> ResidualStream:
         """Record the residual stream before and after one layer's attention, for one token.
@@ -375,11 +376,11 @@ def greedy(model: PreTrainedModel, ids: Sequence[int], count: int, *, ends: Coll
     """
     new: list[int] = []
     step = whole = torch.tensor([list(ids)], device=model.device)
-    cache = None
+    cache: dict[str, Any] = {}
     with torch.inference_mode():
         for _ in range(count):
-            result = model(step, past_key_values=cache, use_cache=True)
-            cache = getattr(result, "past_key_values", None)
+            result = model(step, **cache, use_cache=True)
+            cache = returned_cache(result)
             logits = next_token_logits(model, result)
             if logits is None:
                 raise no_head(type(model).__name__)
@@ -388,5 +389,5 @@ def greedy(model: PreTrainedModel, ids: Sequence[int], count: int, *, ends: Coll
             if new[-1] in ends:
                 break
             whole = torch.cat((whole, chosen), dim=-1)
-            step = whole if cache is None else chosen
+            step = chosen if cache else whole
     return new

@@ -18,6 +18,7 @@ from inspector.model.matching import pair
 from inspector.model.model import Model
 from inspector.model.options import dtype_name
 from inspector.trace.trace import Trace
+from inspector.verification.releases import refuse_deviation
 from reimpl.attention import CausalSelfAttention
 
 Prompt = str | Sequence[int] | Tensor | Trace
@@ -47,11 +48,13 @@ def recorded_prompt(model: Model, prompt: Prompt) -> tuple[Trace, list[str]]:
         The trace, and remarks for the report.
 
     Raises:
-        InspectorError: `model` is no Model, or the prompt cannot be taken.
+        InspectorError: `model` is no Model, the prompt cannot be taken, or the installed transformers itself computes
+            this model otherwise than its config says.
         TooLarge: verifying so many tokens would not fit in memory.
     """
     refuse_no_model(model)
     tokens = prompt.tokens if isinstance(prompt, Trace) else model.tokenize(prompt)
+    refuse_deviation(model)
     refuse_verification(model.layers, len(tokens), model.vocabulary)
     remarks = [*model.remarks, *model.config_remarks]
     if isinstance(prompt, Trace) and prompt.exact:

@@ -10,6 +10,7 @@ from reimpl.families.layer_patterns import (
     AT_LISTED_LAYERS,
     CONV_UNLESS_LISTED,
     COUNTED_FROM_THE_LAST,
+    DORY,
     FLINT,
     LFM3,
     MIMO,
@@ -84,6 +85,13 @@ def beam(spec: AttentionSpec, at: At) -> AttentionSpec:
     return replace(
         spec, temperature=TemperatureSpec(0.1, 2048, first=1, rule="power") if at.layer_type == FULL else None
     )
+
+
+def dory(spec: AttentionSpec, at: At) -> AttentionSpec:
+    """Multiply queries and gate by squares of learned numbers, stored small, and normalise after the gate (nGPT)."""
+    stored = at.fields.number("initializer_range")
+    gate = GateSpec(learned=spec.d_model**0.25 / stored)
+    return replace(spec, gate=gate, gate_first=True, query_learned=spec.d_head**0.5 / stored)
 
 
 def laguna(spec: AttentionSpec, at: At) -> AttentionSpec:
@@ -205,6 +213,17 @@ CUSTOM: dict[str, Family] = {
     ),
     "doge": Family(
         reads=("keep_window_size",), qk_norm=HEAD_NORM, change=keys_chosen, ignored=("A", "dt_proj."),
+    ),
+    "dory": Family(
+        defaults={"initializer_range": 0.0177},
+        layer_types=DORY, rope=own_words_only, qk_norm=NormSpec(eps=1e-6, kind="l2", weight=False), norm_eps="",
+        output_norm=NormSpec(eps=1e-6, kind="l2", over="whole", weight=False), change=dory,
+        attention=(Renamed("layers.{i}.mixer", "layers.{half}.self_attn"),),
+        tensors={"projections.gate.proj": Renamed("g_proj", "gate_proj")},
+        harmless=frozenset({  # how often which layers run
+            "n_input_layers", "n_recurrent_layers", "n_output_layers", "n_recurrent_loops", "recurrent_kv_cache_mode",
+            "ngpt_alpha_init",
+        }),
     ),
     "exaone4": Family(
         qkv_bias=False, output_bias=False, layer_types=every("sliding_window_pattern", 4),
