@@ -16,7 +16,7 @@ SCRIPTS := $(wildcard inspector/*/*/*.js inspector/*/*/*.ts inspector/*/*/*.css 
 ON_NODE = PATH="$(CURDIR)/$(NODE):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup app unit test slow fuzz check check-python check-scripts fix bench coverage screenshots notebook wheel browser clean
+.PHONY: help setup app unit test slow fuzz check check-python check-scripts fix bench coverage matrix screenshots notebook wheel browser clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ bench: setup ## benchmarks against what one would use instead, as ratios
 coverage: setup ## every decoder type of the installed transformers: captured, reimplemented, verified?
 	$(BIN)/attention-inspector coverage --write docs/architectures.md
 
+matrix: setup ## tests and coverage at the oldest and the newest transformers, each in an environment of its own
+	$(BIN)/python -m tests.matrix
+
 screenshots: setup browser ## pictures of every screen into docs/images
 	$(BIN)/python -m tests.screenshots
 
@@ -110,4 +113,4 @@ browser:
 	  echo "No chromium here, and it could not be installed: browser tests will be skipped (install the package chromium)."
 
 clean: ## remove the environment and all build products
-	rm -rf .venv node_modules build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .matrix node_modules build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

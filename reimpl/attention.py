@@ -85,6 +85,7 @@ class CausalSelfAttention(nn.Module):
         self.output_norm = make_norm(spec.output_norm, spec.d_value, spec.heads)
         self.o_proj = nn.Linear(spec.heads * spec.d_value, spec.d_model, bias=spec.output_bias)
         self.sinks = nn.Parameter(torch.empty(spec.heads)) if spec.sinks else None
+        self.query_learned = nn.Parameter(torch.empty(spec.heads * spec.d_head)) if spec.query_learned else None
 
     def forward(
         self,
@@ -177,7 +178,7 @@ class CausalSelfAttention(nn.Module):
         return turned, key if self.spec.shares is not None else apply_rotation(key, cos, sin, rope)
 
     def after_rotation(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what a few models do between rotation and scores: norms, and the queries' temperature.
+        """Do what a few models do between rotation and scores: norms, learned factors, the queries' temperature.
 
         Args:
             query: [..., h, t, d], rotated.
@@ -189,6 +190,9 @@ class CausalSelfAttention(nn.Module):
         """
         if isinstance(self.projections, Projections) and self.projections.norms_after_rope:
             query, key = self.projections.norm_after_rope(query, key)
+        if self.query_learned is not None:
+            factors = (self.query_learned * self.spec.query_learned).view(-1, 1, self.spec.d_head)  # [h, 1, d]
+            query = query * factors.square()
         if self.spec.temperature is not None:
             query = apply_temperature(query, positions, self.spec.temperature)
         return query, key
@@ -253,6 +257,9 @@ class CausalSelfAttention(nn.Module):
         Returns:
             The attention output [..., t, m].
         """
+        if gate is not None and self.spec.gate_first:
+            opened = context.transpose(-3, -2) * gate.unflatten(-1, (self.spec.heads, -1))  # [..., t, h, d_value]
+            context, gate = opened.transpose(-3, -2), None
         if self.output_norm is not None:
             context = head_first(self.output_norm, context)
         joined = context.transpose(-3, -2).flatten(-2)  # [..., t, h*d_value]

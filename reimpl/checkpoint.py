@@ -19,6 +19,7 @@ from reimpl.attention import CausalSelfAttention
 from reimpl.families import family_of
 from reimpl.families.family import Family, Place
 from reimpl.harmless_fields import UNKNOWN_CLASS, ClassReading
+from reimpl.low_rank import AdaptedTensors
 from reimpl.spec import AttentionSpec, CheckpointError
 from reimpl.weights_on_disk import weight_files
 
@@ -31,6 +32,7 @@ def load_layers(
     known: Collection[str] | None = None,
     config: Mapping[str, Any] | None = None,
     by_class: ClassReading = UNKNOWN_CLASS,
+    adapter: Path | None = None,
 ) -> list[CausalSelfAttention]:
     """Load every attention layer of a checkpoint, in order, ready for inference.
 
@@ -42,6 +44,7 @@ def load_layers(
             stand in its attention modules unread. None: every tensor there must be read.
         config: what to read instead of the folder's config.json.
         by_class: how the library's class reads the config, where that is known.
+        adapter: a folder with a LoRA adapter that is added to the weights, if any.
 
     Returns:
         The layers.
@@ -51,9 +54,11 @@ def load_layers(
         UnsupportedError: the config asks for something that is not modelled.
     """
     folder = Path(folder)
+    config = read_config(folder) if config is None else config
+    tensors: Mapping[str, Tensor] = TensorFiles(folder)
     return build_layers(
-        read_config(folder) if config is None else config,
-        TensorFiles(folder),
+        config,
+        tensors if adapter is None else AdaptedTensors(tensors, adapter, dtype=dtype),
         dtype=dtype,
         device=device,
         known=known,
@@ -230,10 +235,13 @@ def _layer(
             raise CheckpointError(f"The checkpoint has no tensor {missing[0]}, which its config.json calls for.")
         parts = [tensors[name] for name in names]
         tensor = parts[0] if len(parts) == 1 else torch.stack(parts)
-        if tensor.shape != parameter.shape:
-            raise CheckpointError(
-                f"Tensor {names[0]} has shape {list(tensor.shape)}; config.json calls for {list(parameter.shape)}."
-            )
+        stacked = family.stacked(ours) if names is found[0] else None
+        heights = stacked.heights(spec) if stacked is not None else [len(parameter)]
+        due = [sum(heights), *parameter.shape[1:]]
+        if list(tensor.shape) != due:
+            raise CheckpointError(f"Tensor {names[0]} has shape {list(tensor.shape)}; config.json calls for {due}.")
+        if stacked is not None:
+            tensor = tensor.split(heights)[stacked.part]
         state[ours] = tensor.to(device=device, dtype=dtype)
         used.update(names)
     theirs = {name.removeprefix(within) for name in tensors if name.startswith(within) and name not in used}

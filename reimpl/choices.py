@@ -13,7 +13,7 @@ from reimpl.errors import UnsupportedError
 
 RopeStyle = Literal["halves", "pairs"]
 RopeRule = Literal["default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional"]
-NormKind = Literal["rms", "layer"]
+NormKind = Literal["rms", "layer", "l2"]
 NormOver = Literal["head", "each", "whole"]
 GateSource = Literal["gate", "query", "matrix"]
 GateActivation = Literal["sigmoid", "softplus"]

@@ -38,11 +38,13 @@ class Norm(nn.Module):
         Returns:
             The same shape and dtype.
         """
-        return self._layer(x) if self.norm.kind == "layer" else self._rms(x)
+        return self._layer(x) if self.norm.kind == "layer" else self._rms_or_l2(x)
 
-    def _rms(self, x: Tensor) -> Tensor:
+    def _rms_or_l2(self, x: Tensor) -> Tensor:
         wide = x if x.dtype == torch.float64 else x.float()
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.norm.eps)
+        squares = wide.pow(2)
+        size = squares.sum(-1, keepdim=True) if self.norm.kind == "l2" else squares.mean(-1, keepdim=True)
+        wide = wide * torch.rsqrt(size + self.norm.eps)
         if self.weight is None:
             return wide.to(x.dtype)
         if self.norm.plus_one or self.norm.wide:

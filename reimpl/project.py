@@ -157,10 +157,11 @@ class Gate(nn.Module):
     def __init__(self, gate: GateSpec, spec: AttentionSpec) -> None:
         super().__init__()
         self.spec, self.heads, self.d_head, self.d_value = gate, spec.heads, spec.d_head, spec.d_value
+        width = spec.heads * (1 if gate.per_head else spec.d_value)
         if gate.source == "gate":
-            width = spec.heads * (1 if gate.per_head else spec.d_value)
             self.proj = nn.Linear(spec.d_input, width, bias=False)
         self.head_bias = nn.Parameter(torch.empty(spec.heads)) if gate.bias else None
+        self.learned = nn.Parameter(torch.empty(width)) if gate.learned else None
 
     def forward(self, x: Tensor, query: Tensor, fused: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Compute the queries alone and the gate.
@@ -193,7 +194,7 @@ class Gate(nn.Module):
         return wanted.flatten(-2), gate.flatten(-2)
 
     def activate(self, gate: Tensor) -> Tensor:
-        """Apply bias and activation, and repeat a number a head for each of its dimensions.
+        """Apply learned factors, bias and activation, and repeat a number a head for each of its dimensions.
 
         Args:
             gate: [..., t, h·d_value], or [..., t, h] with a number a head.
@@ -201,6 +202,8 @@ class Gate(nn.Module):
         Returns:
             The gate [..., t, h·d_value].
         """
+        if self.learned is not None:
+            gate = gate * (self.learned * self.spec.learned).square()
         if self.head_bias is not None:
             gate = (torch.unflatten(gate, -1, (self.heads, -1)) + self.head_bias[:, None]).flatten(-2)
         wide = gate if gate.dtype == torch.float64 else gate.float()

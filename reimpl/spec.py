@@ -71,7 +71,8 @@ class RopeSpec:
 class NormSpec:
     """Say how queries, keys, values or context vectors are normalised.
 
-    kind:       "rms" (divide by the root mean square) or "layer" (subtract the mean first).
+    kind:       "rms" (divide by the root mean square), "layer" (subtract the mean first) or "l2" (divide by the
+                length, so that it becomes 1).
     over:       "head" (each head by itself, one weight for all), "each" (a weight for each head) or "whole" (all
                 heads' dimensions together).
     weight:     it has a learned factor; bias: and a learned addend.
@@ -119,12 +120,14 @@ class GateSpec:
     activation: "sigmoid" or "softplus".
     per_head:   one number a head, instead of one a dimension.
     bias:       a learned number a head is added before the activation.
+    learned:    each number is multiplied by (a learned number · this) ** 2 before the activation (0: it is not).
     """
 
     source: GateSource = "gate"
     activation: GateActivation = "sigmoid"
     per_head: bool = False
     bias: bool = False
+    learned: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a choice that is none of those above."""
@@ -186,6 +189,9 @@ class AttentionSpec:
             "gate first", then stacked.
     clip:   projected numbers are limited to ±clip.
     *_factor: constants on projected queries, keys, values.
+    query_learned: after rotation each query dimension is multiplied by (a learned number · this) ** 2 (0: it is not),
+            as in nGPT (https://arxiv.org/abs/2410.01131, section 2.3.2).
+    gate_first: the gate comes before the output norm, not after it.
     value_is_key: there is no W_v; values are the keys before norm and rotation.
     shares: the place of the layer whose keys and values this one uses; it has none of its own.
     sinks:  a learned score per head joins each softmax and takes its share away.
@@ -212,6 +218,7 @@ class AttentionSpec:
     query_factor: float = 1.0
     key_factor: float = 1.0
     value_factor: float = 1.0
+    query_learned: float = 0.0
     temperature: TemperatureSpec | None = None
     value_norm: NormSpec | None = None
     value_is_key: bool = False
@@ -219,6 +226,7 @@ class AttentionSpec:
     sinks: bool = False
     gate: GateSpec | None = None
     output_norm: NormSpec | None = None
+    gate_first: bool = False
     latent: LatentSpec | None = None
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from screen_app import open_app
 
 from inspector.errors import InspectorError
 from inspector.learn import attention_sizes, cache_sizes, costs, counted_costs
+from inspector.model.library_cache import returned_cache
 
 KINDS = ["grouped", "multi-query", "wide heads", "mistral", "qwen2 sliding", "gemma2", "smollm3", "biases", "qwen3"]
 
@@ -28,7 +29,7 @@ def test_the_packaged_models_formulas_are_its_tensors_to_the_byte(smollm, housto
     assert at["weights of one head"] == houston.weights(5, 2).nbytes == 8 * 8 * 4
     assert at["weights of all layers"] == sum(houston.weights(layer).nbytes for layer in range(30))
     with torch.inference_mode():
-        cache = smollm.model(torch.tensor([houston.tokens.ids]), use_cache=True).past_key_values
+        (cache,) = returned_cache(smollm.model(torch.tensor([houston.tokens.ids]), use_cache=True)).values()
     assert at["key/value cache"] == sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
 
     names = [name for name, _ in smollm.model.named_parameters() if ".self_attn." in name]

@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 
 from inspector.coverage.defaults import config_classes, defaults_of, rope_words
 from inspector.coverage.published import PUBLISHED
@@ -19,7 +19,9 @@ from reimpl.families.defaults import DEFAULTS
 from reimpl.spec import CheckpointError, UnsupportedError
 
 CLASSES = {str(c.model_type): c for c in config_classes()}
-EVERY_FAMILY = pytest.mark.parametrize("name", sorted(FAMILIES))
+NEWEST = transformers.__version__ == "5.24.0"  # with which the defaults were written down; older ones lack types
+HERE = sorted(set(FAMILIES) & set(CLASSES))
+EVERY_FAMILY = pytest.mark.parametrize("name", HERE)
 
 
 def specs(config):
@@ -44,19 +46,24 @@ def agree(given, saved):
         assert specs(given) == theirs
 
 
-@EVERY_FAMILY
+@pytest.mark.skipif(not NEWEST, reason="older releases lack types")
+@pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_the_library_has_the_type(name):
     assert name in CLASSES, "no such model type: a misspelt row, or one that the installed library does not have yet"
 
 
-@pytest.mark.skipif(transformers.__version__ != "5.23.0", reason="the defaults were written down with 5.23.0")
+@pytest.mark.skipif(not NEWEST, reason="the defaults were written down with the newest release")
 @EVERY_FAMILY
 def test_defaults_are_the_librarys(name):
     values = CLASSES[name]().to_dict()
     assert DEFAULTS.get(name, {}) == defaults_of(values) | rope_words(CLASSES[name])
 
 
-@EVERY_FAMILY
+# Whose class's defaults were others in an older release; a model's own config object is what is read then.
+OTHER_DEFAULTS = set() if NEWEST else {"mimo_v2_flash"}
+
+
+@pytest.mark.parametrize("name", sorted(set(HERE) - OTHER_DEFAULTS))
 def test_a_file_that_leaves_everything_out_means_the_classs_defaults(name, tmp_path):
     agree({"model_type": name}, as_saved(CLASSES[name], tmp_path))
 
@@ -72,7 +79,7 @@ OTHER_WORDS = {"gpt_neox", "gpt_neox_japanese"}  # whose older files say rotary_
 
 
 @pytest.mark.parametrize("older", list(OLDER))
-@pytest.mark.parametrize("name", sorted(set(FAMILIES) - OTHER_WORDS))
+@pytest.mark.parametrize("name", sorted(set(HERE) - OTHER_WORDS))
 def test_older_words_for_rope_mean_the_same_or_are_refused(name, older, tmp_path):
     try:
         saved = as_saved(CLASSES[name], tmp_path, **OLDER[older])
@@ -125,10 +132,26 @@ OWN = [
     ("recurrent_gemma", {"block_types": ["recurrent", "attention"]}),
     ("granitemoehybrid", {"layer_types": ["mamba", "attention"] * 16, "position_embedding_type": "rope"}),
     ("olmoe", {"clip_qkv": 7.0}),
+    ("mimo_v2_flash", {"sliding_window_size": 7}),
+    ("exaone", {"num_layers": 30, "head_dim": 80, "hidden_size": 2560, "rope_theta": 1e6,
+                "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                                 "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}),
+    ("apertus1p5_text", {"num_key_value_heads": 8}),
+    ("sarvam_moe", {"use_qkv_bias": True}),
+    ("sarvam_mla", {"head_dim": 576, "rope_theta": 20000.0, "num_experts": 64, "rope_scaling": {
+        "type": "deepseek_yarn", "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0, "beta_fast": 32, "beta_slow": 1,
+        "original_max_position_embeddings": 4096}}),
+    ("lara_mini", {"layer_types": ["sliding_attention", "full_attention"] * 17}),
+    ("dory", {"initializer_range": 0.5}),
+    ("dory", {"layer_types": ["full_attention", "mlp", "sliding_attention", "mlp"], "num_hidden_layers": 4,
+              "n_input_layers": 2, "n_output_layers": 2, "n_recurrent_layers": 0}),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "fields"), OWN, ids=[f"{name} {', '.join(fields)}" for name, fields in OWN])
+OWN_HERE = [(name, fields) for name, fields in OWN if name in CLASSES]
+
+
+@pytest.mark.parametrize(("name", "fields"), OWN_HERE, ids=[f"{name} {', '.join(each)}" for name, each in OWN_HERE])
 def test_a_familys_own_fields_mean_the_same(name, fields, tmp_path):
     """As written on the hub, and as the library writes it after reading that."""
     assert specs({"model_type": name, **fields}) == specs(as_saved(CLASSES[name], tmp_path, **fields))
@@ -147,7 +170,7 @@ def test_a_multimodal_models_language_part_is_read():
     )
 
 
-@pytest.mark.parametrize("name", list(PUBLISHED))
+@pytest.mark.parametrize("name", [name for name, said in PUBLISHED.items() if said["model_type"] in CONFIG_MAPPING])
 def test_published_files_mean_what_the_library_reads(name, tmp_path):
     config = PUBLISHED[name]
     AutoConfig.for_model(**copy.deepcopy(config)).save_pretrained(tmp_path)
@@ -156,7 +179,7 @@ def test_published_files_mean_what_the_library_reads(name, tmp_path):
         assert specs(config) == specs(saved)
     except UnsupportedError:  # it says more than is modelled: there the library's class decides what is read
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path))
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path).get_text_config())
         (tmp_path / "config.json").write_text(json.dumps(config))
         reading = read_as_library(model, tmp_path)
         theirs = attention_specs(saved, class_reading(model, saved))

@@ -47,12 +47,13 @@ def write_gguf(
     keys: dict[str, float | int | bool | str] | None = None,
     tensors: dict[str, np.ndarray] | None = None,
     parts: int = 1,
+    name: str = "tiny",
 ) -> Path:
     """A random one-layer Llama with a byte-level vocabulary of 259 tokens, as llama.cpp writes it."""
     rng, width, hidden, vocabulary = np.random.default_rng(0), 32, 64, 259
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     writer = gguf.GGUFWriter(path, architecture, split_max_tensors=0 if parts == 1 else -(-11 // parts))
-    writer.add_name("tiny")
+    writer.add_name(name)
     writer.add_context_length(128)
     writer.add_embedding_length(width)
     writer.add_feed_forward_length(hidden)

@@ -157,6 +157,30 @@ def test_a_split_file_is_read_whole_by_any_of_its_parts(tmp_path: Path) -> None:
         inspector.load(str(parts[0]))
 
 
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [(1, "renamed.gguf"), (1, "renamed-00001-of-00002.gguf"), (2, "second.gguf"), (3, "model-3-of-3.gguf")],
+)
+def test_a_part_under_another_name_is_said(part: int, name: str, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "split.gguf", parts=3)
+    count = len(parts := sorted(tmp_path.glob("split-*.gguf")))
+    (tmp_path / "elsewhere").mkdir()
+    for each in (name, name.replace("-00001-", "-00002-")):
+        (tmp_path / "elsewhere" / each).write_bytes(parts[part - 1].read_bytes())
+    words = f"{name} holds part {part} of the {count} that a model was split into.* name them NAME-00001-of-0000{count}"
+    with pytest.raises(inspector.InspectorError, match=words):
+        inspector.load(str(tmp_path / "elsewhere" / name))
+
+
+@pytest.mark.parametrize("name", ["mistral", "mistralai_Mistral-7B-Instruct-v0.3", "my-mistral merge", "gemma2"])
+def test_a_files_name_changes_nothing(name: str, tmp_path: Path) -> None:
+    model = inspector.load(str(write_gguf(tmp_path / "m.gguf", name=name)))
+    assert (model.model.config.model_type, model.remarks) == ("llama", ())
+    plain = inspector.load(str(write_gguf(tmp_path / "plain.gguf")))
+    assert torch.equal(model.trace([1, 2, 3]).last_logits, plain.trace([1, 2, 3]).last_logits)
+    assert inspector.verify(model, [*range(1, 20)], controls=False).verdict == "equal"
+
+
 def test_a_whole_file_without_tokenizer_is_not_called_cut(tmp_path: Path) -> None:
     with pytest.raises(inspector.InspectorError, match="holds no tokenizer") as refused:
         inspector.load(str(write_gguf(tmp_path / "bare.gguf", leave_out="tokenizer")))

@@ -127,6 +127,9 @@ def root(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(tiny, root / "bare")
     save_model(root / "owner" / "sharded", shard="30KB")
     (root / "owner" / "sharded" / "consolidated.safetensors").write_bytes(b"the same weights once more")
+    adapted = shutil.copytree(tiny, root / "owner" / "adapted")
+    (adapted / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    (adapted / "adapter_model.safetensors").write_bytes(b"not read here")
     (root / "owner" / "tiny" / "flax_model.msgpack").write_bytes(b"never wanted")
     (root / "owner" / "tiny" / "modeling_own.py").write_text("raise SystemExit('code from the hub ran')")
     pickled = shutil.copytree(tiny, root / "owner" / "pickled")
@@ -210,6 +213,10 @@ def test_shards_are_fetched_by_their_index_and_nothing_twice(client: Client, ser
     assert "logits" in got, got
     assert len(list(Path(got["folder"]).glob("model-*.safetensors"))) > 1
     assert not server.bodies("consolidated.safetensors")
+
+
+def test_an_adapter_beside_a_whole_model_is_fetched_with_it(client: Client) -> None:
+    assert (Path(client("resolve", name="owner/adapted")["folder"]) / "adapter_model.safetensors").is_file()
 
 
 def test_code_is_fetched_only_when_trusted(client: Client) -> None:

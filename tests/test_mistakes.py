@@ -77,6 +77,7 @@ def with_mask(**changed) -> AttentionSpec:
 LAYER_NORM = {"kind": "layer"}
 NORMED, GATED, GROWING, LATENT = with_norm(), with_gate(), with_temperature(), with_latent()
 SLIDING, PARTIAL = with_mask(window=5), with_rope(dim=4)
+BEFORE_OUT = NormSpec(1e-6, over="whole")
 IN_ONE_MATRIX = replace(PLAIN, layout="stacked")
 LINEAR = {"rule": "linear", "scaling": (("factor", 4.0),)}
 
@@ -101,13 +102,21 @@ OPTIONS: dict[str, list[Option]] = {
     "AttentionSpec.query_factor": [Option(replace(PLAIN, query_factor=1.5))],
     "AttentionSpec.key_factor": [Option(replace(PLAIN, key_factor=1.5))],
     "AttentionSpec.value_factor": [Option(replace(PLAIN, value_factor=1.5))],
+    "AttentionSpec.query_learned": [Option(replace(PLAIN, query_learned=2.0))],
+    "AttentionSpec.gate_first": [
+        Option(
+            replace(GATED, output_norm=BEFORE_OUT, gate_first=True),
+            off=replace(GATED, output_norm=BEFORE_OUT),
+            by="norm on the other side of the gate",
+        ),
+    ],
     "AttentionSpec.temperature": [Option(GROWING)],
     "AttentionSpec.value_norm": [Option(replace(PLAIN, value_norm=NormSpec(1e-6, weight=False)))],
     "AttentionSpec.value_is_key": [Option(replace(NORMED, value_is_key=True), off=NORMED)],
     "AttentionSpec.shares": [Option(replace(PLAIN, shares="layers.0.self_attn"))],
     "AttentionSpec.sinks": [Option(replace(PLAIN, sinks=True))],
     "AttentionSpec.gate": [Option(GATED)],
-    "AttentionSpec.output_norm": [Option(replace(PLAIN, output_norm=NormSpec(1e-6, over="whole")))],
+    "AttentionSpec.output_norm": [Option(replace(PLAIN, output_norm=BEFORE_OUT))],
     "AttentionSpec.latent": [Option(LATENT, off=MULTI_HEAD)],
     "RopeSpec.theta": [Option(with_rope(theta=500.0))],
     "RopeSpec.dim": [Option(PARTIAL)],
@@ -116,7 +125,7 @@ OPTIONS: dict[str, list[Option]] = {
     "RopeSpec.backwards": [Option(with_rope(backwards=True), by="rope backwards")],
     "RopeSpec.rule": [Option(with_rope(**LINEAR))],
     "RopeSpec.scaling": [Option(with_rope(**LINEAR))],
-    "NormSpec.kind": [Option(with_norm(kind="layer"), off=NORMED)],
+    "NormSpec.kind": [Option(with_norm(kind="layer"), off=NORMED), Option(with_norm(kind="l2"), off=NORMED)],
     "NormSpec.over": [
         Option(with_norm(over="whole"), off=NORMED, part="query/key norm dropped"),
         Option(with_norm(over="each", **LAYER_NORM), off=with_norm(**LAYER_NORM), part="query/key norm dropped"),
@@ -140,6 +149,7 @@ OPTIONS: dict[str, list[Option]] = {
     "GateSpec.activation": [Option(with_gate(activation="softplus"), off=GATED, part="gate left out")],
     "GateSpec.per_head": [Option(with_gate(per_head=True), off=GATED, part="gate left out")],
     "GateSpec.bias": [Option(with_gate(bias=True), off=GATED)],
+    "GateSpec.learned": [Option(with_gate(learned=2.0), off=GATED)],
     "TemperatureSpec.scale": [Option(GROWING)],
     "TemperatureSpec.every": [Option(GROWING)],
     "TemperatureSpec.first": [Option(with_temperature(first=1), off=GROWING, part="temperature left out")],

@@ -299,6 +299,9 @@ def test_queries_grow_after_rotation_and_keys_do_not():
 
 def normed(x, norm: NormSpec, weight=None, bias=None) -> list[float]:
     """One vector, its numbers one after the other."""
+    if norm.kind == "l2":
+        length = math.sqrt(sum(a * a for a in x) + norm.eps)
+        return [a / length * (1.0 if weight is None else weight[i]) for i, a in enumerate(x)]
     mean = sum(x) / len(x) if norm.kind == "layer" else 0.0
     variance = sum((a - mean) ** 2 for a in x) / len(x)
     found = [(a - mean) / math.sqrt(variance + norm.eps) for a in x]
@@ -330,6 +333,8 @@ NORMS = {
     "one plus weight": NormSpec(1e-3, plus_one=True),
     "whole": NormSpec(1e-3, over="whole"),
     "each": NormSpec(1e-3, over="each"),
+    "l2": NormSpec(1e-3, kind="l2", weight=False),
+    "l2, whole, with weight": NormSpec(1e-3, kind="l2", over="whole"),
     "layer": NormSpec(1e-3, kind="layer"),
     "layer with bias": NormSpec(1e-3, kind="layer", bias=True),
     "layer, each, with bias": NormSpec(1e-3, kind="layer", over="each", bias=True),
@@ -414,6 +419,35 @@ def test_gates(source, per_head, activation, bias):
                 opened = 1 / (1 + math.exp(-z)) if activation == "sigmoid" else math.log1p(math.exp(z))
                 joined[t, h * D + i] = opened * float(found.context[h, t, i])
     assert close(found.output, joined @ layer.o_proj.weight.T, 1e-6)
+
+
+def test_learned_factors_multiply_queries_after_rotation_and_gates_before_the_sigmoid():
+    layer = layer_of(replace(PLAIN, rope=ROPE, query_learned=1.7, gate=GateSpec(learned=0.6)))
+    p, x, positions, found = layer.projections, drawn(N, M), torch.arange(N), stages(layer)
+    turned = rotate(cut(x @ p.q_proj.weight.T, H), positions, ROPE)
+    for h in range(H):
+        for i in range(D):
+            factor = (float(layer.query_learned[h * D + i]) * 1.7) ** 2
+            assert close(found.query[h, :, i], turned[h, :, i] * factor, SINGLE)
+    assert close(found.key, rotate(cut(x @ p.k_proj.weight.T, G), positions, ROPE), SINGLE)  # keys are left alone
+    raw = x @ p.gate.proj.weight.T * (p.gate.learned * 0.6) ** 2
+    joined = torch.cat(list(found.context), dim=-1) / (1 + torch.exp(-raw))
+    assert close(found.output, joined @ layer.o_proj.weight.T, 1e-6)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_the_gate_comes_before_or_after_the_norm_of_context_vectors(first):
+    norm = NormSpec(1e-3, kind="l2", over="whole", weight=False)
+    layer = layer_of(replace(PLAIN, output_norm=norm, gate=GateSpec(), gate_first=first))
+    x, found = drawn(N, M), stages(layer)
+    gate = torch.sigmoid(x @ layer.projections.gate.proj.weight.T)
+    joined = torch.cat(list(found.context), dim=-1)
+    for t in range(N):
+        if first:
+            expected = torch.tensor(normed((joined[t] * gate[t]).tolist(), norm)).double()
+        else:
+            expected = torch.tensor(normed(joined[t].tolist(), norm)).double() * gate[t]
+        assert close(found.output[t], expected @ layer.o_proj.weight.T, SINGLE)
 
 
 # -- keys and values from elsewhere ------------------------------------------------------------------------------------

@@ -112,9 +112,13 @@ def undeclared(paths: Iterable[Path], declared: set[str]) -> set[str]:
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_needed():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {re.split(r"[<>=~! \[]", line)[0] for line in project["dependencies"]}
-    assert undeclared(MODULES.values(), declared) == set()
+    declared, optional = (
+        {re.split(r"[<>=~! \[]", line)[0] for line in lines}
+        for lines in (project["dependencies"], project["optional-dependencies"]["peft"])
+    )
+    assert undeclared(MODULES.values(), declared) == optional
     assert declared - undeclared(MODULES.values(), set()) == NOT_IMPORTED
+    assert optional <= {re.split(r"[<>=~! \[]", line)[0] for line in project["optional-dependencies"]["dev"]}
 
 
 def test_an_undeclared_import_would_be_seen(tmp_path):

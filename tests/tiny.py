@@ -8,12 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import inspector
 from inspector.coverage.tiny import word_tokenizer
 from inspector.model.model import Model
+from inspector.verification.releases import deviations_of
 
 SIZES: dict[str, Any] = {
     "vocab_size": 128,
@@ -37,6 +39,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "grouped": ("llama", {}),
     "multi-query": ("llama", {"num_key_value_heads": 1}),
     "wide heads": ("llama", {"head_dim": 32}),
+    "one wide head": ("llama", {"num_attention_heads": 1, "num_key_value_heads": 1}),
     "biases": ("llama", {"attention_bias": True}),
     "linear": ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1000.0, "factor": 4.0}}),
     "llama3": (
@@ -154,6 +157,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 def save(kind: str, folder: Path, *, tokenizer: bool = True) -> Path:
     """A checkpoint of this kind in `folder`."""
     model_type, differs = KINDS[kind]
+    for row in deviations_of(model_type):
+        pytest.skip(f"this release of transformers computes {model_type} otherwise: {row.what}")
     torch.manual_seed(len(kind))
     config = AutoConfig.for_model(model_type, **{**SIZES, **differs})
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

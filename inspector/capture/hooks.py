@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from inspector.capture.code_names import names_in
 from inspector.capture.listener import active
 from inspector.capture.torch_functions import computes_attention
 
@@ -89,8 +90,7 @@ def block_number(name: str) -> int:
 
 def asks_interface(module: nn.Module) -> bool:
     """Whether this module asks the library for its attention function, instead of attending in its own code."""
-    code = getattr(inspect.unwrap(type(module).forward), "__code__", None)
-    return code is not None and "ALL_ATTENTION_FUNCTIONS" in code.co_names
+    return "ALL_ATTENTION_FUNCTIONS" in names_in([type(module).forward])
 
 
 def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:

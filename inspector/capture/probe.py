@@ -64,20 +64,20 @@ class Probe:
 
     turning: whether positions rotate its queries (None: it cannot be told).
     layers:  how many bytes a trace stores of it.
-    logits:  bytes of those after a prompt's last token.
+    outcome: bytes of what the pass ends in, such as the logits after the last token.
     """
 
     turning: tuple[bool | None, ...]
     layers: tuple[LayerBytes, ...]
-    logits: int
+    outcome: int
 
     @classmethod
-    def of(cls, recorder: Recorder, logits: Tensor | None) -> Probe:
+    def of(cls, recorder: Recorder, outcome: Tensor | None) -> Probe:
         """Read what a pass has shown.
 
         Args:
             recorder: of a pass of two tokens or more, with input, output and residual stored.
-            logits: [1, vocabulary], those after the last token; None where the model has no language-model head.
+            outcome: what it ended in, such as the logits [1, vocabulary] after the last token; None: nothing known.
 
         Returns:
             What is known of each layer.
@@ -85,5 +85,5 @@ class Probe:
         return cls(
             turning=tuple(rotates(call) if call.arguments is not None else None for call in recorder.calls),
             layers=tuple(map(LayerBytes.of, recorder.calls)),
-            logits=0 if logits is None else logits.nbytes,
+            outcome=0 if outcome is None else outcome.nbytes,
         )

@@ -48,6 +48,7 @@ class Recorder(Listener):
         self._residuals: dict[int, Tensor] = {}
         self._masks: dict[int, tuple[Tensor, StoredMask | Tensor]] = {}  # one mask serves many layers
         self._keys: dict[tuple[int, torch.Size], tuple[Call, StorageWeakRef]] = {}
+        self._hidden: torch.Size | None = None  # [1, t, m] of what the last block received
 
     @property
     def calls(self) -> list[Call]:
@@ -65,8 +66,10 @@ class Recorder(Listener):
 
     # -- through the seam -----------------------------------------------------------------------------------------
 
-    def begin(self, inputs: AttentionInputs) -> Call:
-        """Record queries, keys and values, and read the mask."""
+    def begin(self, inputs: AttentionInputs) -> Call | None:
+        """Record queries, keys and values, and read the mask; None where it is not attention of tokens to tokens."""
+        if self._over_depth(inputs):
+            return None
         options = inputs.options
         scale, sinks, added = options.get("scaling"), options.get("s_aux"), options.get("position_bias")
         rule, bias = read_mask(inputs.module, inputs.query, inputs.key, inputs.mask, options)
@@ -88,6 +91,15 @@ class Recorder(Listener):
         )
         self.add(call, self._asked)
         return call
+
+    def _over_depth(self, inputs: AttentionInputs) -> bool:
+        """Return whether each token attends by itself, to what earlier layers made of it (Inkling 2).
+
+        Tokens then stand in the place of heads, as whole hidden vectors: [1, t, queries, m] to [1, t, layers, m].
+        """
+        if self._hidden is None or id(inputs.module) in self._runs:
+            return False
+        return (inputs.query.shape[1], inputs.query.shape[-1]) == tuple(self._hidden[1:])
 
     def end(self, call: Call, inputs: AttentionInputs, result: Any) -> None:
         """Check that the record explains the function's result, and let go of what is not to be stored."""
@@ -148,6 +160,7 @@ class Recorder(Listener):
 
     def enter_block(self, attention: nn.Module | None, hidden_states: Tensor) -> None:
         """Note what a block received: the residual stream before it."""
+        self._hidden = hidden_states.shape
         if "residual" in self.storage.keep and attention is not None:
             self._residuals[id(attention)] = hidden_states[0]
 

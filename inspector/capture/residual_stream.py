@@ -38,7 +38,7 @@ class ResidualStream:
     output: Tensor | None = None
     next_residual: Tensor | None = None
     added_to: str = ""
-    last_logits: Tensor | None = None
+    outcome: Tensor | None = None
 
 
 class ResidualStreamRecorder(Listener):

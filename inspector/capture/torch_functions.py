@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from inspector.capture.code_names import names_in_class
 from inspector.capture.masks import FORBIDS, Mask, as_additive, bias_of, find_rule, read_mask
 from reimpl.attention import scaled_scores
 
@@ -39,8 +40,7 @@ def computes_attention(module: nn.Module) -> bool:
         Whether it is worth watching.
     """
     own = [kind for kind in type(module).__mro__ if not kind.__module__.startswith("torch.")]
-    codes = [getattr(function, "__code__", None) for kind in own for function in vars(kind).values()]
-    names = {name for code in codes if code is not None for name in code.co_names}
+    names = {name for kind in own for name in names_in_class(kind)}
     return bool(names & {"softmax", "Softmax", READY_MADE}) and "ALL_ATTENTION_FUNCTIONS" not in names
 
 

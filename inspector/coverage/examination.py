@@ -98,7 +98,7 @@ def _judged(row: Row, report: VerificationReport) -> Row:
 
 
 def _as_published(row: Row, folder: Path) -> Row:
-    """Verify a tiny model of the type's first written-down config too; what does not hold becomes the reason."""
+    """Verify a tiny model of a checkpoint's config of this type too; what does not hold becomes the reason."""
     name = next(iter(published_tiny.published_of(row.model_type)), "")
     if not name:
         return row

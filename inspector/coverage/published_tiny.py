@@ -1,4 +1,4 @@
-"""Make a tiny model of a well-known checkpoint's config: sizes shrunk, every other field as `published.py` has it."""
+"""Make a tiny model of a well-known checkpoint's config: sizes shrunk, every other field as `published/` has it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ SMALL: dict[str, int] = {
     "lru_width": 64, "conv_dim": 64, "conv_dim_out": 64, "mlp_intermediate_size": 96, "vocab_size": table.VOCABULARY,
     "head_dim": HEAD, "attention_head_dim": HEAD, "rotary_dim": HEAD // 2, "kv_lora_rank": 16, "q_lora_rank": 24,
     "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 12, "query_pre_attn_scalar": 24,
-    "sliding_window": 9, "attention_window_size": 9, "attention_chunk_size": 9,
+    "sliding_window": 9, "sliding_window_size": 9, "attention_window_size": 9, "attention_chunk_size": 9,
     "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "experts_per_token": 2,
     "n_group": 1, "topk_group": 1, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16,
     "linear_value_head_dim": 16, "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_d_ssm": 128,
+    "top_k_experts": 2, "global_head_dim": 2 * HEAD, "swa_head_dim": HEAD, "swa_v_head_dim": 12, "qk_head_dim": 24,
+    "index_head_dim": 16, "index_n_heads": 2, "index_topk": 9,
+    "sparse_index_dim": 16, "sparse_num_index_heads": 2, "sparse_topk_blocks": 2, "sparse_block_size": 4,
 }  # fmt: skip
-HEADS = ("num_attention_heads", "n_head", "num_heads")
-KV_HEADS = ("num_key_value_heads", "num_kv_heads")
+HEADS = ("num_attention_heads", "n_head", "num_heads", "swa_num_attention_heads")
+KV_HEADS = ("num_key_value_heads", "num_kv_heads", "num_global_key_value_heads", "swa_num_key_value_heads")
 LAYERS = ("num_hidden_layers", "n_layer")
 PERIODS = ("sliding_window_pattern", "_sliding_window_pattern", "full_attention_interval", "no_rope_layer_interval")
 TEXT_PARTS = ("text_config",)
@@ -38,13 +41,13 @@ OTHER_PARTS = ("vision_config",)
 
 
 def published_of(model_type: str) -> list[str]:
-    """List the published files of a model type, or of the multimodal model whose language part it is.
+    """List the configs of a model type, or of the multimodal model whose language part it is.
 
     Args:
         model_type: the library's.
 
     Returns:
-        Their names.
+        Their names, those that were seen published first.
     """
     return [
         name
@@ -73,27 +76,35 @@ def shrunk(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(config.get(name), int):
             small[name] = {heads: table.HEADS, 1: 1}.get(config[name], 2)
     layers = max(4, *(config[name] for name in PERIODS if isinstance(config.get(name), int)), 0)
+    listed = next((config[name] for name in LAYERS if name in config), 0) if heads else 0
     for name, value in config.items():
         if name in SMALL and isinstance(value, int) and not isinstance(value, bool):
             small[name] = SMALL[name] if value else value
-        elif isinstance(value, list) and heads and len(value) == next((config[n] for n in LAYERS if n in config), 0):
+        elif isinstance(value, list) and listed and len(value) == listed:
             small[name] = _every_kind(value, layers)
+        elif name == "sparse_attention_config":
+            small[name] = {
+                own: _every_kind(each, layers) if isinstance(each, list) else SMALL.get(own, each)
+                for own, each in value.items()
+            }
         elif name.endswith("_token_id"):  # of a vocabulary that is no longer there
             small[name] = 0
-        elif name == "full_attn_idxs":
+        elif name in ("full_attn_idxs", "cross_attention_layers"):
             small[name] = [1, 3]
+    if int(HEAD * (config.get("partial_rotary_factor") or 1.0)) % 2:  # a part of odd width cannot turn in pairs
+        small |= {name: 3 * HEAD // 2 for name in ("head_dim", "swa_head_dim") if name in config}
     small |= {name: layers for name in LAYERS if name in config}
     if heads:  # a language model's: what its class takes for a vocabulary left out is large
         small |= {"vocab_size": table.VOCABULARY, "pad_token_id": 0}
     if isinstance(small.get("rope_scaling"), dict):
         planes = int(small.get("qk_rope_head_dim", HEAD) * (config.get("partial_rotary_factor") or 1.0)) // 2
         if sum(small["rope_scaling"].get("mrope_section") or []) > planes:
-            small["rope_scaling"]["mrope_section"] = [2, 3, 3]
+            first = planes // 4
+            second = (planes - first) // 2
+            small["rope_scaling"]["mrope_section"] = [first, second, planes - first - second]
         for name in ("long_factor", "short_factor"):
             if name in small["rope_scaling"]:
-                small["rope_scaling"][name] = [
-                    each + 0.1 * i for i, each in enumerate(config["rope_scaling"][name][:planes])
-                ]
+                small["rope_scaling"][name] = config["rope_scaling"][name][:planes]
     return small
 
 

@@ -32,7 +32,7 @@ class Row:
         unexplained: why weights computed from the captured queries and keys would not be the library's; "": they are.
         reason: one sentence where it is not captured, not reimplemented or not verified; else "".
         broken: the examination itself broke off: the type crashed, hung or raised what nobody foresaw.
-        published: the checkpoint whose config, as written down here, sizes shrunk, was verified too; "": none.
+        published: the checkpoint whose config, sizes shrunk, was verified too; "": none.
         seconds: what the examination took.
     """
 

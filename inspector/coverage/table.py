@@ -1,7 +1,7 @@
 """List what is known about the decoder types of the library, as plain data.
 
 These are the types beside the library's own list, what each type's attention needs, and the settings that make a tiny
-model of each. Surveyed with transformers 5.23. A type that is not here is built from SIZES alone and listed as unknown.
+model of each. Surveyed with transformers 5.24. A type that is not here is built from SIZES alone and listed as unknown.
 """
 
 from __future__ import annotations
@@ -255,6 +255,12 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "swa_qk_nope_head_dim": 16,
         "swa_v_head_dim": 12,
     },
+    "dory": {
+        "layer_types": SLIDING_AND_FULL,
+        "n_input_layers": 1,
+        "n_output_layers": 1,
+        "initializer_range": 0.5,  # of the size of the learned factors that random weights have
+    },
     "electra": {"embedding_size": 64},
     "ernie4_5_moe": {"moe_layer_end_index": 3},
     "ernie4_5_vl_moe": {
@@ -297,12 +303,26 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "additional_vocab_size": 0,
         "cross_layer_interval": 4,
     },
+    "inkling2_loop_text": {
+        "layer_types": ["hybrid_sliding", "hybrid"] * 2,
+        "n_layers_per_attn_res_block": 1,
+        "loop_layer_index_start": 1,
+        "loop_layer_index_end": 3,
+        "loop_num_passes": 2,
+        "loop_gate_rank": 8,
+        "unpadded_vocab_size": VOCABULARY,
+        "swa_num_attention_heads": 4,
+        "swa_num_key_value_heads": 2,
+        "swa_head_dim": 24,
+    },
+    "inkling2_text": {"unpadded_vocab_size": VOCABULARY},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
     "kimi_linear": {"layer_types": LINEAR_AND_FULL},
     "kosmos2": {"embed_dim": 64, "layers": LAYERS},
     "kosmos2_5": {"embed_dim": 64, "layers": LAYERS},
     "kyutai_speech_to_text": {"audio_pad_token_id": 0, "codebook_vocab_size": 20, "num_codebooks": 2},
     "laguna": {"num_attention_heads_per_layer": [HEADS] * LAYERS, "layer_types": SLIDING_AND_FULL},
+    "lara_mini": {"layer_types": ["sliding_attention", "full_attention", "linear_attention", "sliding_attention"]},
     "lfm2": {"layer_types": CONVOLUTION_AND_FULL},
     "lfm2_moe": {"layer_types": CONVOLUTION_AND_FULL},
     "lfm3": {"layer_types": ["conv", "sliding_attention", "conv", "full_attention"]},
@@ -483,17 +503,18 @@ CLASSES: dict[str, str] = {
     "": "bart bert bert-generation bigbird_pegasus biogpt blenderbot blenderbot-small camembert ctrl data2vec-text "
     "electra ernie git jamba marian mbart megatron-bert musicgen musicgen_melody mvp nemotron_h pegasus plbart rembert "
     "roberta roberta-prelayernorm roc_bert trocr xglm xlm xlm-roberta xlm-roberta-xl xmod zamba",
-    "ROPE_HALF": "llama qwen2 arcee aria_text emu3 gemma got_ocr2 granite granitemoe granitemoehybrid granitemoeshared "
-    "hyperclovax internlm3 iquestcoder jais2 mllama moshi qwen2_moe seed_oss solar_open zamba2 cosmos3_edge csm "
-    "deepseek_ocr2 glm_image granite4_vision granite_docling kyutai_speech_to_text mllama_text_model paddleocr_vl "
-    "qwen2_5_omni qwen2_5_vl unlimited_ocr",
+    "ROPE_HALF": "llama qwen2 arcee aria_text emu3 exaone gemma got_ocr2 granite granitemoe granitemoehybrid "
+    "granitemoeshared hyperclovax internlm3 iquestcoder jais2 mllama moshi qwen2_moe seed_oss solar_open zamba2 "
+    "cosmos3_edge csm deepseek_ocr2 glm_image granite4_vision granite_docling kyutai_speech_to_text mllama_text_model "
+    "paddleocr_vl qwen2_5_omni qwen2_5_vl unlimited_ocr",
     "QKNORM_HEAD_RMS ROPE_HALF": "qwen3 qwen3_moe hy_v3 lfm2 lfm2_moe moss_transcribe_diarize molmo2 qwen3_omni_moe "
-    "qwen3_vl qwen3_vl_moe",
+    "qwen3_vl qwen3_vl_moe sarvam_moe",
     "ROPE_HALF WINDOW": "mistral mixtral ministral phimoe starcoder2 minimax qwen2_vl voxtral_realtime",
     "ROPE_INTER": "ernie4_5 ernie4_5_moe helium roformer ernie4_5_vl_moe glm_ocr",
-    "QKNORM_HEAD_RMS ROPE_HALF ROPE_PER_LAYER WINDOW": "gemma3_text gemma3 exaone4 exaone_moe kolibri1 mellum",
+    "QKNORM_HEAD_RMS ROPE_HALF ROPE_PER_LAYER WINDOW": "gemma3_text gemma3 exaone4 exaone_moe kolibri1 mellum "
+    "lara_mini",
     "GATE QKNORM_HEAD_RMS ROPE_HALF ROPE_PARTIAL": "qwen3_next qwen3_5_text qwen3_5 qwen3_5_moe qwen3_5_moe_text",
-    "MLA ROPE_DEINT": "deepseek_v3 axk1 glm4_moe_lite youtu",
+    "MLA ROPE_DEINT": "deepseek_v3 axk1 glm4_moe_lite sarvam_mla youtu",
     "ROPE_HALF ROPE_PARTIAL": "nemotron glm4_moe bamba glm4v_moe",
     "QKNORM_FULL ROPE_HALF": "olmo2 flex_olmo minimax_m2 olmo_hybrid",
     "KV_SHARE/V_NORM QKNORM_HEAD_RMS ROPE_HALF ROPE_PER_LAYER ROPE_TYPE WINDOW": "gemma4_text gemma4 "
@@ -518,7 +539,7 @@ CLASSES: dict[str, str] = {
     "QKNORM_LAYERNORM ROPE_HALF ROPE_PARTIAL": "phi stablelm",
     "FUSED ROPE_HALF WINDOW": "phi3 phi4_multimodal",
     "EXPLICIT_MASK GATE QKNORM_HEAD_RMS ROPE_HALF ROPE_PARTIAL": "qwen4_exp_text qwen4_exp",
-    "QKNORM_HEAD_RMS ROPE_HALF ROPE_TYPE": "apertus",
+    "QKNORM_HEAD_RMS ROPE_HALF ROPE_TYPE": "apertus apertus1p5_text",
     "EXPLICIT_MASK GATE MLA ROPE_DEINT": "axk2",
     "GATE MLA ROPE_DEINT": "bailing_hybrid",
     "OUT_NORM ROPE_HALF": "bitnet",
@@ -540,6 +561,7 @@ CLASSES: dict[str, str] = {
     "GATE QKNORM_HEAD_RMS ROPE_HALF ROPE_PARTIAL ROPE_PER_LAYER WINDOW": "laguna",
     "GATE QKNORM_HEAD_RMS ROPE_HALF ROPE_PER_LAYER ROPE_TYPE WINDOW": "lfm3",
     "MLA MLA_EXTRAS ROPE_DEINT": "longcat_flash",
+    "GATE LEARNED OUT_NORM QKNORM_HEAD_L2 ROPE_HALF ROPE_PER_LAYER WINDOW": "dory",
     "QK_MULT ROPE_HALF ROPE_PARTIAL ROPE_PER_LAYER SINK WINDOW": "mimo_v2_flash",
     "MLA ROPE_HALF": "minicpm3",
     "QK_MULT ROPE_HALF ROPE_TYPE WINDOW": "ministral3",
@@ -575,6 +597,7 @@ OTHERWISE_WITHOUT_ROPE: dict[str, str] = {
     "big_bird": "block-sparse attention",
     "cpmant": "a learned bias for each distance",
     "falcon_mamba": "a state space, no attention",
+    "inkling2_loop_text": "convolutions of keys and values, a relative bias and sinks from the input, in loops",
     "inkling2_text": "convolutions of keys and values, a relative bias and sinks computed from the input",
     "inkling_text": "convolutions of keys and values, a relative bias computed from the input",
     "mamba": "a state space, no attention",

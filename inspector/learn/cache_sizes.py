@@ -6,13 +6,16 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
-from transformers.cache_utils import DummyLayer, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers import cache_utils
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from inspector.errors import InspectorError
 from inspector.model.model import model_or_none
 
 if TYPE_CHECKING:
     from inspector.trace.trace import Trace
+
+STORES_NOTHING = getattr(cache_utils, "DummyLayer", None)  # transformers 5.17 has no such layer
 
 
 def cache_bytes(cache: Any) -> int:
@@ -47,7 +50,7 @@ def cache_layers(cache: Any) -> list[Any]:
     if not isinstance(cache, DynamicCache):
         kind = "no cache" if cache is None else f"a {type(cache).__name__}"
         raise InspectorError(f"This model returns {kind}, which is not made of keys and values alone.")
-    known = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)  # the last one stores nothing
+    known = (DynamicLayer, DynamicSlidingWindowLayer, STORES_NOTHING)
     other = next((layer for layer in cache.layers if type(layer) not in known), None)
     if other is not None:
         raise InspectorError(
@@ -76,7 +79,7 @@ def stored_positions(trace: Trace) -> list[int | None]:
         except InspectorError:
             layers = []
         if len(layers) == len(trace.layers):
-            windows = [0 if type(one) is DummyLayer else getattr(one, "sliding_window", None) for one in layers]
+            windows = [0 if type(one) is STORES_NOTHING else getattr(one, "sliding_window", None) for one in layers]
             return [None if window is None else max(window - 1, 0) for window in windows]
     limits = [info.window or info.chunk for info in trace.layers]
     return [None if limit is None else limit - 1 for limit in limits]

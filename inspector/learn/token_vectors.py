@@ -60,8 +60,8 @@ def residual_stream(trace: Trace, layer: int, query: int) -> StreamNumbers:
     """
     one_row(trace, query)
     found = model_of(trace, "the residual stream").passes.residual_stream(trace.tokens.ids, trace.layers[layer], query)
-    trace.refuse_changed(found.last_logits)
-    arrays = {name: numbers(v) for name, v in vars(found).items() if isinstance(v, Tensor) and name != "last_logits"}
+    trace.refuse_changed(found.outcome)
+    arrays = {name: numbers(v) for name, v in vars(found).items() if isinstance(v, Tensor) and name != "outcome"}
     return StreamNumbers(added_to=found.added_to, **arrays)
 
 
@@ -214,6 +214,7 @@ def beyond_the_matrices(trace: Trace, layer: int) -> str:
             )
             if factor != 1
         ),
+        "multiplies the query by learned numbers" if spec.query_learned else "",
         "multiplies the query by a number that grows with its position" if spec.temperature is not None else "",
     ]
     said = [part for part in done if part]

@@ -1,13 +1,14 @@
 """Choose the library's class to load a model with: one that reads token ids by itself.
 
-Besides causal language models these are text models saved without a head, and models of several modalities, whose
-language model is all that runs for a prompt of text. No weights are read here.
+Besides causal language models these are text models saved without a head or with another one (class scores, rewards),
+and models of several modalities, whose language model is all that runs for a prompt of text. No weights are read here.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from types import ModuleType
 from typing import Any
 
@@ -15,8 +16,10 @@ import transformers
 from transformers import PreTrainedModel
 from transformers.models.auto import modeling_auto
 
-# What a class that is no decoder is called: TypeForSequenceClassification, TypeForMaskedLM and so on.
+# What a decoder's class is called, and one that has a decoder's attention under another head.
 _DECODERS_FOR = ("ForCausalLM", "ForConditionalGeneration")
+_OTHER_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+_LANGUAGE_MODEL_HEADS = ("CausalLM", "ConditionalGeneration", "MaskedLM", "PreTraining", "LMHead", "DoubleHeads")
 
 
 def is_causal(model_type: str) -> bool:
@@ -27,8 +30,10 @@ def is_causal(model_type: str) -> bool:
 def decoder_class(config: Any) -> type[PreTrainedModel] | None:
     """Return the class that loads a model of this config and reads token ids.
 
-    A causal language model's is the library's own choice, unless the config names the bare model without its head.
-    Otherwise it is the class that the config names, or the library's for models that read images and text.
+    A causal language model's is the library's own choice, unless the config names the bare model without its head, or
+    one with a head that scores classes. Where the library has no class of that name (rewards), it is the bare model:
+    only the head is missing. Of other types it is the class that the config names, or the library's for models that
+    read images and text.
 
     Args:
         config: a PretrainedConfig of the library.
@@ -47,14 +52,24 @@ def decoder_class(config: Any) -> type[PreTrainedModel] | None:
             modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
         )
     ]
-    wanted = [named, *listed] if not is_causal(kind) or named == bare else listed
+    wanted = [named, *listed]
+    if is_causal(kind) and named != bare:
+        wanted = [named, bare] if isinstance(named, str) and _for_something_else(named) else listed
     found = (_class(name, config) for name in wanted if isinstance(name, str) and _may_decode(name, listed))
     return next((kind for kind in found if kind is not None), None)
 
 
 def _may_decode(name: str, listed: list[Any]) -> bool:
     """Return whether a class of this name may be a decoder."""
-    return name in listed or name.endswith(_DECODERS_FOR) or (name.endswith("Model") and "For" not in name)
+    other_head = name.endswith(_OTHER_HEADS) and any(listed)  # of a type that has decoders
+    return (
+        name in listed or name.endswith(_DECODERS_FOR) or other_head or (name.endswith("Model") and "For" not in name)
+    )
+
+
+def _for_something_else(name: str) -> bool:
+    """Return whether a class is, by its name (TypeForRewardModel), for something else than predicting tokens."""
+    return re.search("For[A-Z]", name) is not None and not any(head in name for head in _LANGUAGE_MODEL_HEADS)
 
 
 def _class(name: str, config: Any) -> type[PreTrainedModel] | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from inspector.errors import InspectorError
+from inspector.loading import adapter
 from inspector.loading.folder_checks import (
     SINGLE,
     refuse_other_kinds,
@@ -172,6 +173,8 @@ def _wanted_beside(file: str, trust_remote_code: bool) -> bool:
         return trust_remote_code
     if file.endswith(".index.json"):
         return False
+    if file == adapter.WEIGHTS:  # the library adds an adapter that lies beside the weights
+        return True
     return file.endswith((".json", ".txt", ".model", ".jinja", ".tiktoken")) and (
         "/" not in file or file.startswith("additional_chat_templates/")
     )

@@ -6,15 +6,15 @@ No hub is asked here and no weights are read: file names, config.json and the he
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from inspector.errors import InspectorError
 from inspector.files import duplicate_keys
+from inspector.loading.packed_weights import refuse_packed
 from inspector.text import few, first_sentence
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -59,6 +59,11 @@ def refuse_without_weights(name: str, files: list[str], where: str) -> None:
         InspectorError: naming what is missing.
     """
     if "config.json" not in files:
+        if "adapter_config.json" in files:
+            raise InspectorError(
+                f"'{name}' is a PEFT adapter and no whole model: download it and give its folder, whose base is then "
+                "loaded with it."
+            )
         ggufs = [f for f in files if f.endswith(".gguf")]
         step = f"give a GGUF file's own path ({few(ggufs)})" if ggufs else "give one written by save_pretrained"
         raise InspectorError(f"There is no config.json in {where}, so it is no model to load: {step}.")
@@ -94,7 +99,7 @@ def refuse_other_kinds(folder: Path, name: str, *, trust_remote_code: bool) -> N
 
     try:
         raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        _refuse_mlx(raw, name)
+        refuse_packed(raw, name)
         kind, code = raw.get("model_type"), raw.get("auto_map") or {}
         if trust_remote_code and "AutoModelForCausalLM" in code:
             return
@@ -129,17 +134,6 @@ def refuse_other_kinds(folder: Path, name: str, *, trust_remote_code: bool) -> N
             "know: upgrade transformers, or choose another model."
         )
     raise InspectorError(f"'{name}' ({kind}) is no language model that predicts the next token: {wanted}.")
-
-
-def _refuse_mlx(settings: Mapping[str, Any], name: str) -> None:
-    """Refuse weights that MLX has packed: its settings give bits and a group's size, and no method of the library's."""
-    for key in ("quantization", "quantization_config"):
-        packed = settings.get(key)
-        if isinstance(packed, dict) and {"bits", "group_size"} <= packed.keys() and "quant_method" not in packed:
-            raise InspectorError(
-                f"'{name}' holds weights packed into {packed['bits']} bits by MLX, and transformers has no reader for "
-                "these: give the model that it was converted from, or unpack it with mlx_lm.convert --dequantize."
-            )
 
 
 def wanted_weights(name: str, there: Collection[str], download: Callable[[str], Path]) -> list[str]:

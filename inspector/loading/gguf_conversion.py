@@ -27,6 +27,7 @@ from inspector.loading.gguf_reading import (
     parsed_once,
     parts_of,
     read_with_library,
+    refuse_misnamed_part,
     refuse_what_is_no_gguf,
     why_unreadable,
 )
@@ -153,6 +154,7 @@ def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
     refuse_what_is_no_gguf(gguf)
     with library_lock, quiet(), parsed_once(gguf, say):
         say(f"Reading the tokenizer and the settings of {gguf.name}", 0.02)
+        refuse_misnamed_part(gguf)
         try:
             model, tokenizer, loading_info = read_with_library(gguf)
         except Exception as error:  # a damaged file ends in errors of any kind

@@ -52,6 +52,32 @@ def parts_of(gguf: Path) -> list[Path]:
     return parts
 
 
+def refuse_misnamed_part(gguf: Path) -> None:
+    """Refuse a part of a split model whose name does not say which others belong to it; call it in `parsed_once`.
+
+    Args:
+        gguf: the file.
+
+    Raises:
+        InspectorError: with the names that the parts need.
+    """
+    import gguf as package
+
+    try:
+        fields = package.GGUFReader(str(gguf)).fields
+        count, number = (
+            int(fields[f"split.{key}"].contents()) if f"split.{key}" in fields else 0 for key in ("count", "no")
+        )
+    except Exception:  # a damaged file ends in errors of any kind; the library's reading says them
+        return
+    if count > 1 and count != len(parts_of(gguf)):
+        raise InspectorError(
+            f"{gguf.name} holds part {number + 1} of the {count} that a model was split into, and its name does not "
+            f"say where the others are: name them NAME-00001-of-{count:05}.gguf to NAME-{count:05}-of-{count:05}.gguf, "
+            "in one folder."
+        )
+
+
 def why_unreadable(gguf: Path, error: Exception) -> str:
     """Say why the library could not read a GGUF file: what the file lacks if it is whole, else that it may not be.
 
@@ -157,6 +183,10 @@ def parsed_once(gguf: Path, say: Progress) -> Iterator[None]:
     class Reader(one_file):  # type: ignore[misc]
         def __init__(self, path: str, mode: str = "r") -> None:
             super().__init__(path, mode)
+            architecture = self.fields.get("general.architecture")
+            if architecture is not None and architecture.contents() == "llama":
+                # Of a Llama that is called "mistral" the library would make another class, with a window of its own.
+                self.fields.pop("general.name", None)
             for part in parts_of(Path(path))[1:]:  # the first part has all keys, each part some tensors
                 self.tensors += one_file(part).tensors
 

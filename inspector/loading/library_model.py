@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inspector.errors import InspectorError
+from inspector.loading.adapter import with_adapter
 from inspector.loading.folder_checks import no_tokenizer, refuse_unreadable
 from inspector.loading.quiet_library import library_lock, quiet
 from inspector.loading.source import Source
@@ -63,7 +64,7 @@ def load_library_model(
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     with library_lock, quiet():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+            tokenizer = AutoTokenizer.from_pretrained(source.tokenizer_folder, **local)
         except Exception as error:  # the tokenizers library raises plain Exception for a file it cannot parse
             raise InspectorError(
                 f"The tokenizer of '{name}' could not be read ({first_sentence(error)}): "
@@ -80,6 +81,7 @@ def load_library_model(
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are refused below, by name
+                adapter_kwargs=without_adapter(folder),  # one beside the weights is checked and added below
                 **local,
             )
         except InspectorError:
@@ -91,8 +93,27 @@ def load_library_model(
             ) from error
     refuse_unread_weights(name, loading_info)
     refuse_left_out(name, loading_info, model)
+    if source.adapter is not None and not getattr(model, "_hf_peft_config_loaded", False):  # else it is there
+        with library_lock, quiet():
+            model = with_adapter(model, source.adapter, name)
     refuse_broken_numbers(name, model)
     return model.eval().requires_grad_(False), tokenizer
+
+
+def without_adapter(folder: Path) -> dict[str, str]:
+    """Return what keeps the library from adding an adapter that lies beside a model's weights.
+
+    Args:
+        folder: the model's.
+
+    Returns:
+        Its `adapter_kwargs`, which have it look elsewhere; empty for older versions (5.17), which look here all the
+        same and add it by themselves.
+    """
+    from transformers.utils import find_adapter_config_file
+
+    elsewhere = {"subfolder": "no adapter"}
+    return elsewhere if find_adapter_config_file(str(folder), **elsewhere) is None else {}
 
 
 def _loader(folder: Path, name: str, *, trust_remote_code: bool) -> Any:

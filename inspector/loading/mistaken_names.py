@@ -67,7 +67,8 @@ def refuse_folder_above(folder: Path) -> None:
         raise InspectorError(
             f"The folder {folder} is a hub client's cache of several models: give the id of one ({few(ids)})."
         )
-    models = [path.name for path in inside if (path / "config.json").exists()]
+    settings = ("config.json", "adapter_config.json")
+    models = [path.name for path in inside if any((path / name).exists() for name in settings)]
     if models:
         raise InspectorError(
             f"There is no config.json in {folder} itself, and there is one in {few(models[::-1])} inside of it: give "

@@ -7,6 +7,7 @@ from pathlib import Path
 from inspector.errors import InspectorError
 from inspector.files import cache_dir
 from inspector.loading import gguf_conversion
+from inspector.loading.adapter import adapter_source, is_adapter, with_adapter_beside
 from inspector.loading.download import from_hub
 from inspector.loading.folder_checks import refuse_unreadable
 from inspector.loading.gguf_reading import parts_of
@@ -56,13 +57,22 @@ def find_model(
         )
     if name == PACKAGED:
         return packaged_source(say)
+    if path.is_dir() and is_adapter(path):
+
+        def find_base(base: str, base_revision: str | None) -> Source:
+            return find_model(
+                base, revision=base_revision, token=token, progress=progress, trust_remote_code=trust_remote_code
+            )
+
+        return adapter_source(path, name, find_base)
     if path.is_dir():
         if not (path / "config.json").exists():
             refuse_folder_above(path)
         refuse_unreadable(path, name, trust_remote_code=trust_remote_code)
         where = path.resolve()
         wins = "" if written_as_path(name) else ", which wins over a hub model of that name"
-        return Source("folder", name, where, None, f"The weights are read from the folder {where}{wins}.")
+        note = f"The weights are read from the folder {where}{wins}."
+        return with_adapter_beside(Source("folder", name, where, None, note))
     if path.is_file():
         refuse_part_of_model(path)
         first = parts_of(path)[0]
@@ -72,4 +82,5 @@ def find_model(
         return Source("gguf", name, folder, None, note, remark=gguf_conversion.unread_keys(folder))
     refuse_missing(name)
     refuse_mistaken_name(name)
-    return from_hub(name, revision, token or None, say, trust_remote_code=trust_remote_code)
+    found = from_hub(name, revision, token or None, say, trust_remote_code=trust_remote_code)
+    return with_adapter_beside(found)

@@ -13,7 +13,7 @@ PACKAGED = "smollm2-135m-instruct"  # the default, which needs no hub: sentences
 
 FILES = (".gguf", ".json", ".safetensors")  # a name that ends so is a file's
 
-Kind = Literal["packaged", "hub", "folder", "gguf", "memory"]
+Kind = Literal["packaged", "hub", "folder", "gguf", "memory", "adapter"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Source:
         revision: a hub model's commit hash, else None.
         note: one sentence on where the numbers come from.
         remark: what a reader of a report should know of them; empty where there is nothing.
+        adapter: holds the adapter that is added to the folder's weights, if one is.
     """
 
     kind: Kind
@@ -35,6 +36,14 @@ class Source:
     revision: str | None
     note: str
     remark: str = ""
+    adapter: Path | None = None
+
+    @property
+    def tokenizer_folder(self) -> Path | None:
+        """The folder that the tokenizer is read from: an adapter's, where it brings one, else the model's."""
+        if self.adapter is not None and any(self.adapter.glob("tokenizer*")):
+            return self.adapter
+        return self.folder
 
 
 def written_as_path(name: str) -> bool:

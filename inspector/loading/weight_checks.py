@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +119,9 @@ def refuse_broken_numbers(name: str, model: torch.nn.Module) -> None:
     Raises:
         InspectorError: naming the first such tensor and how many of its numbers are broken.
     """
-    for key, parameter in model.named_parameters():
-        if not parameter.is_meta and not all_finite(parameter.detach()):  # on "meta" are those left on the disk
-            values = parameter.detach().float()
+    for key, parameter in _numbers(model):
+        if not parameter.is_meta and not all_finite(parameter):  # on "meta" are those left on the disk
+            values = parameter.float()
             what = "not a number (NaN)" if bool(values.isnan().any()) else "infinite"
             count = int((~values.isfinite()).sum())
             dtype = str(parameter.dtype).removeprefix("torch.")
@@ -129,6 +129,29 @@ def refuse_broken_numbers(name: str, model: torch.nn.Module) -> None:
                 f"The weights of '{name}' are damaged or too large for {dtype}: {count:,} of the {values.numel():,} "
                 f"numbers of {key} are {what}; download the file again, or choose a wider dtype."
             )
+
+
+def _numbers(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Give the parameters' numbers by name, those of packed ones part by part."""
+    for key, parameter in model.named_parameters():
+        parts = plain_parts(parameter.detach())
+        for number, part in enumerate(parts):
+            yield key if len(parts) == 1 else f"{key} (part {number} of what it is packed in)", part
+
+
+def plain_parts(tensor: Tensor) -> list[Tensor]:
+    """Return the plain tensors that a packed one is made of.
+
+    Args:
+        tensor: any.
+
+    Returns:
+        Itself where it is plain.
+    """
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return [tensor]
+    inside = [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
+    return [part for each in inside if isinstance(each, Tensor) for part in plain_parts(each)]
 
 
 def all_finite(tensor: Tensor) -> bool:

@@ -187,6 +187,8 @@ def _remarks(file: Mapping[str, Any], model: PreTrainedModel, by_class: ClassRea
 
 def _says_something(name: str, value: Any) -> bool:
     """Return whether a reader could think that a field changes attention."""
+    if name == "quantization_config":  # read by what unpacks the weights
+        return False
     return not harmless(name) and value not in (None, False, "", [], {}) and (name, value) != (PART, 1.0)
 
 

@@ -92,7 +92,7 @@ def run_cost(
     """
     tokens = prompt + generate
     vector_bytes = HALVES[precision].itemsize if precision else sizes.dtype.itemsize
-    stored = sizes.probed.logits
+    stored = sizes.probed.outcome
     for number, layer in enumerate(sizes.probed.layers):
         stored += layer.sinks + layer.sinks_token * tokens
         if layers is None or number in layers:
@@ -195,7 +195,7 @@ def _working(sizes: ModelSizes, tokens: int) -> int:
 def _writing(sizes: ModelSizes, prompt: int, tokens: int) -> int:
     """Return the bytes in use while the model writes: keys and values of all tokens, and all logits of the prompt."""
     cache = sum(info.kv_heads * (info.d_head + info.d_value) for info in sizes.layers) * tokens * sizes.dtype.itemsize
-    return cache + _working(sizes, prompt) + sizes.probed.logits * prompt
+    return cache + _working(sizes, prompt) + sizes.probed.outcome * prompt
 
 
 def _seconds(sizes: ModelSizes, speed: Speed, prompt: int, generate: int) -> float:

@@ -29,7 +29,10 @@ from inspector.capture.records import Layer, LayerInfo, OnLayer
 from inspector.capture.residual_stream import ResidualStream, ResidualStreamRecorder
 from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NotRun
+from inspector.loading.weight_checks import plain_parts
 from inspector.model import sizes
+from inspector.model.library_cache import returned_cache
+from inspector.model.outcome import Outcome, has_language_model_head, next_token_logits, no_head
 from inspector.text import few, first_sentence
 
 KEEP = frozenset({"input", "output", "residual"})  # what a trace can store beyond queries, keys and values
@@ -104,13 +107,13 @@ class ForwardPasses:
         ids = [1 + i % (self.vocabulary - 1) for i in range(min(probe.TOKENS, self.positions or probe.TOKENS))]
         recorder = Recorder(Storage(keep=KEEP))
         try:
-            last = self.run(ids, recorder)
+            outcome = self.run(ids, recorder)
         except NotRun as error:
             why = error.__cause__ or error
             raise InspectorError(self._why_not(why)) from why
-        return Probe.of(recorder, last)
+        return Probe.of(recorder, outcome.value)
 
-    def record(self, ids: Sequence[int], recorder: Recorder) -> tuple[list[Layer], Tensor | None]:
+    def record(self, ids: Sequence[int], recorder: Recorder) -> tuple[list[Layer], Outcome]:
         """Run one forward pass under `recorder`.
 
         Args:
@@ -118,34 +121,33 @@ class ForwardPasses:
             recorder: what is to be stored.
 
         Returns:
-            A layer for each attention call, and the logits [1, vocabulary] after the last token (None where the model
-            has no language-model head).
+            A layer for each attention call, and what the pass ends in.
         """
-        last = self.run(ids, recorder)
-        return recorded_layers.make_layers(recorder.calls, self._names, self.probed.turning), last
+        outcome = self.run(ids, recorder)
+        return recorded_layers.make_layers(recorder.calls, self._names, self.probed.turning), outcome
 
-    def run(self, ids: Sequence[int], recorder: Listener, *, every: bool = False) -> Tensor | None:
-        """Run one forward pass and return its logits.
+    def run(self, ids: Sequence[int], recorder: Listener) -> Outcome:
+        """Run one forward pass and return what it ends in.
 
         Args:
             ids: the prompt's n token ids.
             recorder: what watches the pass.
-            every: logits after every token; else after the last one alone.
 
         Returns:
-            Logits [1, vocabulary], or [n, vocabulary] with `every`; None where there is no language-model head.
+            The logits after the last token, or what the model has in their place.
         """
         arguments: dict[str, Any] = {"use_cache": False}
-        if not every and "logits_to_keep" in inspect.signature(self.model.forward).parameters:
+        shortens = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        if shortens and has_language_model_head(self.model):  # another head may take the argument and fail
             # 8192 tokens' logits would be 1.6 GB for a vocabulary of 49152. As an index, not as the number 1: given a
             # number, some models leave out the last layers' other queries too.
             arguments["logits_to_keep"] = torch.tensor([len(ids) - 1], device=self.device)
+        return Outcome.of(self.model, self._pass(ids, recorder, **arguments))
+
+    def _pass(self, ids: Sequence[int], recorder: Listener, **arguments: Any) -> Any:
+        """Run one forward pass and return what the library's model returns."""
         with self._turn(), torch.inference_mode(), recording(recorder), self._in_words(recorder, len(ids)):
-            found = self.model(torch.tensor([ids], device=self.device), **arguments)
-        logits: Tensor | None = getattr(found, "logits", None)
-        if logits is None:
-            return None
-        return logits[0] if every else logits[0, -1:]
+            return self.model(torch.tensor([ids], device=self.device), **arguments)
 
     def run_unrecorded(self, ids: Sequence[int]) -> None:
         """Run one forward pass over these token ids and store nothing of it."""
@@ -164,10 +166,11 @@ class ForwardPasses:
         Raises:
             InspectorError: the model has no language-model head.
         """
-        logits = self.run(ids, EagerListener() if eager else Listener(), every=True)
+        found = self._pass(ids, EagerListener() if eager else Listener(), use_cache=False)
+        logits = next_token_logits(self.model, found)
         if logits is None:
-            raise InspectorError(f"{self.name} predicts no next token; load it with its language-model head.")
-        return logits
+            raise no_head(self.name)
+        return logits[0]
 
     def continuation(
         self,
@@ -189,7 +192,12 @@ class ForwardPasses:
 
         Returns:
             The new token ids: `count` of them, or fewer, up to and with the first end-of-sequence token.
+
+        Raises:
+            InspectorError: the model has no language-model head.
         """
+        if not has_language_model_head(self.model):
+            raise no_head(self.name)
         ends = frozenset() if past_the_end else sizes.end_tokens(self.model)
         recorder = (EagerListener if eager else Listener)(on_layer=on_layer)
         with self._turn(), recording(recorder), self._in_words(recorder, len(ids)):
@@ -199,7 +207,7 @@ class ForwardPasses:
         """Return the library's own key/value cache after a pass over these ids; None where it hands none back."""
         with self._turn(), torch.inference_mode():
             found = self.model(torch.tensor([list(ids)], device=self.device), use_cache=True)
-        return getattr(found, "past_key_values", None)
+        return next(iter(returned_cache(found).values()), None)
 
     def residual_stream(self, ids: Sequence[int], layer: LayerInfo, position: int) -> ResidualStream:
         """Record the residual stream before and after one layer's attention, for one token.
@@ -213,7 +221,7 @@ class ForwardPasses:
             The vectors [d_model] of that token.
         """
         recorder = ResidualStreamRecorder(self._attention[layer.name], layer, position)
-        recorder.found.last_logits = self.run(ids, recorder)
+        recorder.found.outcome = self.run(ids, recorder).value
         return recorder.found
 
     def residuals(self, ids: Sequence[int], *, first: int = 0, positions: Sequence[int] | None = None) -> list[Tensor]:
@@ -256,9 +264,10 @@ class ForwardPasses:
         """Return what changes with any edit of an attention module's weights: sums of their bits by row and column."""
         found: list[Hashable] = []
         for parameter in self._attention[name].parameters():
-            bits = parameter.detach().view(_BITS[parameter.element_size()])
-            sums = [bits.sum(dim) for dim in range(bits.ndim)] if bits.ndim else [bits]
-            found.append((str(parameter.dtype), *(tuple(one.flatten().tolist()) for one in sums)))
+            for part in plain_parts(parameter.detach()):
+                bits = part.view(_BITS[part.element_size()])
+                sums = [bits.sum(dim) for dim in range(bits.ndim)] if bits.ndim else [bits]
+                found.append((str(part.dtype), *(tuple(one.flatten().tolist()) for one in sums)))
         return tuple(found)
 
     def _placed(self, ids: Sequence[int], places: Sequence[int]) -> dict[str, Tensor]:
@@ -309,7 +318,7 @@ class ForwardPasses:
             yield
         except torch.OutOfMemoryError:
             raise
-        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ImportError) as error:
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ImportError, AssertionError) as error:
             if recorder.stopped:
                 raise
             raise NotRun(
@@ -367,17 +376,18 @@ def greedy(model: PreTrainedModel, ids: Sequence[int], count: int, *, ends: Coll
     """
     new: list[int] = []
     step = whole = torch.tensor([list(ids)], device=model.device)
-    cache = None
+    cache: dict[str, Any] = {}
     with torch.inference_mode():
         for _ in range(count):
-            result = model(step, past_key_values=cache, use_cache=True)
-            cache = getattr(result, "past_key_values", None)
-            if getattr(result, "logits", None) is None:
-                raise InspectorError(f"{type(model).__name__} predicts no next token; load it with its head.")
-            chosen = result.logits[:, -1:].argmax(-1)
+            result = model(step, **cache, use_cache=True)
+            cache = returned_cache(result)
+            logits = next_token_logits(model, result)
+            if logits is None:
+                raise no_head(type(model).__name__)
+            chosen = logits[:, -1:].argmax(-1)
             new.append(int(chosen))
             if new[-1] in ends:
                 break
             whole = torch.cat((whole, chosen), dim=-1)
-            step = whole if cache is None else chosen
+            step = chosen if cache else whole
     return new

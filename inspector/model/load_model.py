@@ -37,9 +37,10 @@ def load(
     """Load a causal language model.
 
     Args:
-        name: the packaged default, a hub id (owner/name), a folder, a .gguf file, or a PreTrainedModel that is loaded
-            already, which is left as it is (its passes here run in eval mode); what torch.compile, DataParallel or a
-            pipeline made of one is looked into as well.
+        name: the packaged default, a hub id (owner/name), a folder (with a model, or a PEFT adapter, whose base is
+            then loaded with it), a .gguf file, or a PreTrainedModel that is loaded already, which is left as it is
+            (its passes here run in eval mode); what torch.compile, DataParallel, PEFT or a pipeline made of one is
+            looked into as well.
         tokenizer: the library's tokenizer, needed with a model object; else the checkpoint's own, or the pipeline's.
         dtype: what the model runs in: "float32", "bfloat16", "float16", "float64", "auto" (the file's), or torch's own.
         device: where it runs, such as "cpu" or "cuda".

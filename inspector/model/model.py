@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import html
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 import transformers
@@ -23,6 +24,7 @@ from inspector.capture.records import Layer, LayerInfo, OnLayer
 from inspector.capture.residual_update import ResidualUpdateRecorder
 from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NoModel
+from inspector.loading.packed_weights import packed_in
 from inspector.loading.source import Source
 from inspector.model import sizes
 from inspector.model.chat import Messages, is_chat, templated
@@ -40,9 +42,11 @@ from inspector.model.options import (
 )
 from inspector.model.sizes import ModelSizes
 from inspector.model.tokenizer_file import tokenizer_remark
+from inspector.model.weights_in_memory import find_weights
 from inspector.trace.tokens import Tokens, tokenize
 from inspector.trace.trace import Trace
 from inspector.trace.trace_model import HeadParameters
+from reimpl.low_rank import beyond_low_rank, read_settings
 
 
 class Model:
@@ -103,7 +107,7 @@ class Model:
     @cached_property
     def remarks(self) -> tuple[str, ...]:
         """What a reader of this model's numbers should know: another tokenizer than the file's, keys not read."""
-        folder = self.source.folder
+        folder = self.source.tokenizer_folder
         of_tokenizer = "" if folder is None else tokenizer_remark(self.tokenizer, folder)
         return tuple(remark for remark in (of_tokenizer, self.source.remark) if remark)
 
@@ -114,6 +118,44 @@ class Model:
             return read_as_library(self.model, self.source.folder).remarks
         except reimpl.CheckpointError:  # not reimplemented, or refused where it is read for a comparison
             return ()
+
+    @property
+    def weights_from(self) -> Literal["files", "memory"]:
+        """Where the reimplementation takes its weights from.
+
+        They are what the model holds, not its files, where it was given as an object, or holds no plain matrices in
+        its attention: adapters, packed weights.
+        """
+        folder, adapter = self.source.folder, self.source.adapter
+        odd = folder is None or self.packed_or_adapted or packed_in(folder)
+        return "memory" if odd or (adapter is not None and self._beyond_low_rank) else "files"
+
+    @cached_property
+    def _beyond_low_rank(self) -> str:
+        """What the adapter that was loaded with the model asks for beyond base + scale·B·A."""
+        return "" if self.source.adapter is None else beyond_low_rank(read_settings(self.source.adapter))
+
+    @property
+    def packed_or_adapted(self) -> dict[str, str]:
+        """The modules of attention that hold no plain matrix, with what they hold in words."""
+        places = tuple(f"{info.name}." for info in self.layers)
+        forms = find_weights(self.model, self.dtype).packed_or_adapted
+        return {name: form for name, form in forms.items() if name.startswith(places)}
+
+    @property
+    def weights_remark(self) -> str:
+        """A sentence on where the reimplementation's weights come from; empty where they are those of files alone."""
+        if self.weights_from == "files":
+            where = self.source.adapter
+            return f"Weights from files: the base's, with scale·B·A of the adapter in {where} added." if where else ""
+        held = ", ".join(f"{count} as {form}" for form, count in Counter(self.packed_or_adapted.values()).items())
+        packed = "" if self.source.folder is None else packed_in(self.source.folder)
+        if held:
+            why = f": attention's matrices are taken as the model holds them, {held}"
+        else:
+            why = f": the files hold them packed ({packed}), and the library has unpacked them" if packed else ""
+            why = f": the adapter has {self._beyond_low_rank}, and PEFT has merged it" if self._beyond_low_rank else why
+        return f"Weights from memory, not from files{why}."
 
     @property
     def sizes(self) -> ModelSizes:
@@ -136,10 +178,11 @@ class Model:
     def reimplementation(self) -> list[reimpl.CausalSelfAttention]:
         """Our own attention layers, one for each of `layers`, in this model's dtype and device.
 
-        They are read from the checkpoint's files, once for each dtype and device, or, for a model given as an object,
-        from its state dict as it is now. Raises InspectorError where the family is not reimplemented.
+        They are read from the checkpoint's files, once for each dtype and device, or, where `weights_from` is
+        "memory", from what the model holds now. Raises InspectorError where the family is not reimplemented.
         """
-        if self.source.folder is None:
+        folder = self.source.folder
+        if folder is None or self.weights_from == "memory":
             with _in_words():
                 return pair(self._built_now(), self.layers, self.name)
         place = (self.dtype, self.device, self.model.config.to_json_string())
@@ -148,7 +191,8 @@ class Model:
                 known = self.model.state_dict().keys()  # what the library has no place for, it ignores: so may we
                 read = read_as_library(self.model, self.source.folder)
                 ours = reimpl.load_layers(
-                    self.source.folder,
+                    folder,
+                    adapter=self.source.adapter,
                     dtype=self.dtype,
                     device=self.device,
                     known=known,
@@ -173,7 +217,7 @@ class Model:
         layers = self.reimplementation
         if not isinstance(layer, int) or not 0 <= layer < len(layers):
             raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(layers) - 1}.")
-        if self.source.folder is None:
+        if self.weights_from == "memory":
             return layers[layer]
         try:
             return self._built_now(only=layers[layer].place)[0]
@@ -260,14 +304,15 @@ class Model:
             tokens = self.tokenize([*tokens.ids, *written])
         storage = Storage(keep=keep, layers=chosen, dtype=None if half is None else HALVES[half])
         recorder = Recorder(storage, on_layer=on_layer, total=len(self.passes.probed.turning))
-        found, last = self.passes.record(tokens.ids, recorder)
+        found, outcome = self.passes.record(tokens.ids, recorder)
         if not found:
             raise self.passes.nothing_to_record()
         recorded_layers.refuse_unusable(found, len(tokens), self.name)
         return Trace(
             tokens=tokens,
             layers=found,
-            last_logits=last,
+            last_logits=outcome.logits,
+            outcome=outcome.value,
             model=self,
             model_name=self.name,
             prompt=prompt if isinstance(prompt, str) else None,
@@ -357,15 +402,16 @@ class Model:
             layers: the numbers of the layers that it is wanted of.
 
         Returns:
-            All layers, with nothing stored but `what` (and the vectors, where there is no language-model head); and the
-            logits [1, vocabulary] after the last token, None without a head: by one or the other it can be seen
-            whether the model is still the same.
+            All layers, with nothing stored but `what`; and what the pass ends in, such as the logits [1, vocabulary]
+            after the last token. Where nothing of the kind is known (None), the layers have their vectors: by one or
+            the other it can be seen whether the model is still the same.
         """
         kind = ResidualUpdateRecorder if what == "update" else Recorder
         recorder = kind(
-            Storage(keep=frozenset({what}), layers=frozenset(layers), vectors=not self.passes.probed.logits)
+            Storage(keep=frozenset({what}), layers=frozenset(layers), vectors=not self.passes.probed.outcome)
         )
-        return self.passes.record(ids, recorder)
+        found, outcome = self.passes.record(ids, recorder)
+        return found, outcome.value
 
     def logits(self, ids: Sequence[int], *, eager: bool = False) -> Tensor:
         """Return the next-token logits after each token.
@@ -386,7 +432,7 @@ class Model:
         read = read_as_library(self.model, None)
         return reimpl.build_layers(
             read.config,
-            self.model.state_dict(),
+            find_weights(self.model, self.dtype).tensors,
             dtype=self.dtype,
             device=self.device,
             only=only,

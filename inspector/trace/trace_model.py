@@ -47,7 +47,7 @@ class TraceModel(Protocol):
     tokenizer: Any
 
     def again(self, ids: Sequence[int], what: str, layers: Iterable[int]) -> tuple[list[Layer], Tensor | None]:
-        """Run the tokens once more, storing `what` of these layers; return them and the logits after the last token."""
+        """Run the tokens once more, storing `what` of these layers; return them and what the pass ends in."""
 
     def mark(self, layer: int) -> Hashable:
         """Return what changes with any edit of a layer's attention weights."""
@@ -63,19 +63,33 @@ class ModelTrace(StoredTrace):
     """A stored trace with the model that made it (None: opened from a file without one), for what is not stored."""
 
     def __init__(
-        self, *, model: TraceModel | None = None, threads: int | None = None, **stored: Unpack[TraceContents]
+        self,
+        *,
+        model: TraceModel | None = None,
+        threads: int | None = None,
+        outcome: Tensor | None = None,
+        **stored: Unpack[TraceContents],
     ) -> None:
         """Take what is stored, and the model.
 
         Args:
             model: the one that made the trace.
             threads: how many threads did so, in this process; None: it was made elsewhere.
+            outcome: what the pass ended in: the last logits, or what a model without a language-model head has in
+                their place; None: nothing of the kind is known.
             stored: as `StoredTrace` takes it.
         """
         super().__init__(**stored)
         self.model, self._threads = model, threads
+        self._outcome = self.last_logits if outcome is None else outcome
         self._marks: dict[int, Hashable] = {}  # of each layer's weights, when the model was last seen to be the same
         self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all stored tensors."""
+        beside = self._outcome if self.last_logits is None else None
+        return super().nbytes + (0 if beside is None else beside.nbytes)
 
     # -- the residual stream --------------------------------------------------------------------------------------
 
@@ -232,7 +246,10 @@ class ModelTrace(StoredTrace):
         if number is None or number < 1:
             raise InspectorError(f"count={shown(count)} is not a number of tokens: give a whole number from 1 on.")
         if self.last_logits is None:
-            raise InspectorError(f"{self.model_name} predicts no next token; load it with its language-model head.")
+            raise InspectorError(
+                f"{self.model_name} has no language-model head, so it predicts no next token: trace a causal language "
+                "model for these."
+            )
         return self.last_logits
 
     def _most_probable(self, logits: Tensor, count: int) -> list[list[tuple[str, int, float]]]:
@@ -274,28 +291,30 @@ class ModelTrace(StoredTrace):
     def _again(self, what: str, needed_for: str) -> list[Layer]:
         """Run the tokens once more through the same model, storing `what` of every layer whose vectors are stored."""
         wanted = [layer.info.index for layer in self.stored if layer.has_vectors]
-        layers, last = self._model(needed_for).again(self.tokens.ids, what, wanted)
-        self.refuse_changed(last, layers)
+        layers, outcome = self._model(needed_for).again(self.tokens.ids, what, wanted)
+        self.refuse_changed(outcome, layers)
         return layers
 
     # -- whether the model is still the same ----------------------------------------------------------------------
 
-    def refuse_changed(self, last: Tensor | None, layers: Sequence[Layer] = (), *, exact: bool = True) -> None:
+    def refuse_changed(self, outcome: Tensor | None, layers: Sequence[Layer] = (), *, exact: bool = True) -> None:
         """Refuse what a repeated pass gave if the model is no longer the one that made this trace.
 
-        The pass must give the trace's own last logits: to the last bit on the CPU and with the number of threads that
-        made them, or else, where sums may be taken in another order, to some roundings a layer.
+        The pass must end in the trace's own last logits, or in what the model has in their place: to the last bit on
+        the CPU and with the number of threads that made them, or else, where sums may be taken in another order, to
+        some roundings a layer.
 
         Args:
-            last: the logits [1, vocabulary] after the last token; None where there is no language-model head.
-            layers: of the pass; their vectors are compared where there is no head.
+            outcome: what the pass ended in, such as the logits [1, vocabulary] after the last token.
+            layers: of the pass; their vectors are compared where nothing is known of what passes end in.
             exact: False: the pass computed the logits in another way, such as those of all tokens at once.
 
         Raises:
             InspectorError: the model is another, or was edited, hooked or put in another dtype.
         """
-        pairs = [("logits after the last token", self.last_logits, last)]
-        if self.last_logits is None and last is None:
+        what = "results" if self.last_logits is None else "logits after the last token"
+        pairs = [(what, self._outcome, outcome)]
+        if self._outcome is None and outcome is None:
             pairs = [
                 (f"queries in layer {new.info.index}", layer.query, new.query.to(layer.query.dtype))
                 for layer, new in zip(self.stored, layers, strict=bool(layers))

@@ -6,12 +6,11 @@ Each comparison is a Check, which carries its tolerance and the reason of it (se
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-
-from reimpl.spec import AttentionSpec
 
 BLOCK = 2**18  # numbers compared at once: the caches hold them
 
@@ -93,7 +92,7 @@ def largest(x: Tensor) -> float:
     return max(abs(low), abs(high))
 
 
-def judge_twins(checks: list[Check], kinds: list[AttentionSpec]) -> list[Check]:
+def judge_twins(checks: list[Check], kinds: Sequence[Hashable]) -> list[Check]:
     """Hold layers of equal shape against each other.
 
     They run the same kernels, so another order of summation would show in all of them: where most are bit-identical at
@@ -101,12 +100,12 @@ def judge_twins(checks: list[Check], kinds: list[AttentionSpec]) -> list[Check]:
 
     Args:
         checks: of all layers and stages.
-        kinds: each layer's spec.
+        kinds: each layer's spec, or whatever else is equal for layers that run the same kernels.
 
     Returns:
         The checks, with those failed that only looked like rounding.
     """
-    identical: dict[tuple[str, AttentionSpec], list[bool]] = {}
+    identical: dict[tuple[str, Hashable], list[bool]] = {}
     for check in checks:
         identical.setdefault((check.stage, kinds[check.layer]), []).append(check.differing == 0)
     judged = []

@@ -30,6 +30,7 @@ from inspector.verification.prepare import (
     recorded_prompt,
     reimplemented_layers,
     remarks_on,
+    weights_remarks,
 )
 from inspector.verification.reference import attention_input, library_stages
 from inspector.verification.report import ControlResult, RoundingError, VerificationReport
@@ -84,7 +85,7 @@ def verify_own_attention(
         control_results.append(result)
         steps.step()
     return VerificationReport(
-        **header(model, trace),
+        **header(model, trace, checkpoint),
         judged="somebody's own attention",
         checks=tuple(checks),
         rounding=tuple(worst_of_each_stage(rounding)),
@@ -93,7 +94,12 @@ def verify_own_attention(
         first_difference=first,
         likely_causes=tuple(causes),
         seconds=time.perf_counter() - started,
-        remarks=(*remarks, *remarks_on(ours), *(f"{each.sentence}." for each in rounded if each.cause)),
+        remarks=(
+            *remarks,
+            *remarks_on(ours),
+            *weights_remarks(model, checkpoint),
+            *(f"{each.sentence}." for each in rounded if each.cause),
+        ),
     )
 
 

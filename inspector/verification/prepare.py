@@ -18,6 +18,7 @@ from inspector.model.matching import pair
 from inspector.model.model import Model
 from inspector.model.options import dtype_name
 from inspector.trace.trace import Trace
+from inspector.verification.releases import refuse_deviation
 from reimpl.attention import CausalSelfAttention
 
 Prompt = str | Sequence[int] | Tensor | Trace
@@ -47,16 +48,13 @@ def recorded_prompt(model: Model, prompt: Prompt) -> tuple[Trace, list[str]]:
         The trace, and remarks for the report.
 
     Raises:
-        InspectorError: `model` is no Model, or the prompt cannot be taken.
+        InspectorError: `model` is no Model, the prompt cannot be taken, or the installed transformers itself computes
+            this model otherwise than its config says.
         TooLarge: verifying so many tokens would not fit in memory.
     """
-    if not isinstance(model, Model):
-        name = repr(str(model)) if isinstance(model, str | Path) else "..."
-        raise InspectorError(
-            f"verify takes a model as inspector.load returns it, and this is a {type(model).__name__}: "
-            f"call verify(inspector.load({name}), prompt)."
-        )
+    refuse_no_model(model)
     tokens = prompt.tokens if isinstance(prompt, Trace) else model.tokenize(prompt)
+    refuse_deviation(model)
     refuse_verification(model.layers, len(tokens), model.vocabulary)
     remarks = [*model.remarks, *model.config_remarks]
     if isinstance(prompt, Trace) and prompt.exact:
@@ -69,6 +67,16 @@ def recorded_prompt(model: Model, prompt: Prompt) -> tuple[Trace, list[str]]:
             )
     trace.input(0)  # a trace that did not store the attention inputs fetches them now
     return trace, remarks
+
+
+def refuse_no_model(model: Any) -> None:
+    """Raise InspectorError for what is no model as `inspector.load` returns it."""
+    if not isinstance(model, Model):
+        name = repr(str(model)) if isinstance(model, str | Path) else "..."
+        raise InspectorError(
+            f"verify takes a model as inspector.load returns it, and this is a {type(model).__name__}: "
+            f"call verify(inspector.load({name}), prompt)."
+        )
 
 
 def reimplemented_layers(model: Model, checkpoint: str | Path | None) -> list[CausalSelfAttention]:
@@ -114,9 +122,24 @@ def remarks_on(ours: Sequence[CausalSelfAttention]) -> Iterator[str]:
         yield f"{sharing} of {len(ours)} layers use the keys and values of an earlier layer: compared with that one's."
 
 
-def header(model: Model, trace: Trace) -> dict[str, Any]:
+def weights_remarks(model: Model, checkpoint: str | Path | None) -> Iterator[str]:
+    """Say where our layers' weights come from, where that is not the model's files alone.
+
+    Args:
+        model: the model that is verified.
+        checkpoint: the folder that they were read from instead, if any.
+
+    Yields:
+        Sentences for the report.
+    """
+    if checkpoint is None and model.weights_remark:
+        yield model.weights_remark
+
+
+def header(model: Model, trace: Trace, checkpoint: str | Path | None) -> dict[str, Any]:
     """Return the fields of a report that say what was verified."""
     return {
+        "weights_from": "files" if checkpoint is not None else model.weights_from,
         "model": model.name,
         "note": model.source.note,
         "prompt": trace.prompt,

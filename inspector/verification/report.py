@@ -79,6 +79,7 @@ class VerificationReport(Report):
     likely_causes: tuple[str, ...]
     seconds: float
     remarks: tuple[str, ...] = ()  # what was not computed by the reimplementation itself, or not run
+    weights_from: str = "files"  # or "memory": what the model holds, as it is now
     models_doing: str = ""  # a sentence where the model itself is not as its config says, and that is all that differs
 
     @property

@@ -11,7 +11,7 @@ which must be caught.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -35,13 +35,16 @@ from inspector.verification.prepare import (
     Steps,
     header,
     recorded_prompt,
+    refuse_no_model,
     reimplemented_layers,
     remarks_on,
+    weights_remarks,
 )
 from inspector.verification.reference import attention_input, library_stages
 from inspector.verification.report import ControlResult, RoundingError, VerificationReport
 from inspector.verification.shared_inputs import external_inputs
 from inspector.verification.splice import SplicedResult, Unspliceable, compare_spliced
+from inspector.verification.written_out import verifiable
 from reimpl.attention import CausalSelfAttention
 
 
@@ -82,20 +85,23 @@ def verify(
             model, prompt, attention, checkpoint=checkpoint, controls=controls, on_layer=on_layer
         )
     started = time.perf_counter()
+    refuse_no_model(model)
+    held, (model, prompt, rounded) = model, verifiable(model, prompt)
     trace, remarks = recorded_prompt(model, prompt)
     ours = reimplemented_layers(model, checkpoint)
-    remarks += remarks_on(ours)
+    remarks += [*remarks_on(ours), *weights_remarks(held, checkpoint), *rounded]
     steps = Steps(on_layer, len(trace.layers) + spliced + (control_steps(spliced=spliced) if controls else 0))
-    checks, rounding = _stage_by_stage(trace, ours, steps)
+    kinds = _kinds(model, ours, checkpoint)
+    checks, rounding = _stage_by_stage(trace, ours, kinds, steps)
     first = first_difference(checks)
     # Another checkpoint's config says nothing of this model's frequencies.
-    frequencies, cause = _models_doing(model, trace, ours, first) if checkpoint is None else ([], "")
+    frequencies, cause = _models_doing(model, trace, ours, kinds, first) if checkpoint is None else ([], "")
     remarks += frequencies
     in_place, refusals = _in_place(model, trace, ours, steps) if spliced else (None, [])
     right = ours if checkpoint is None else model.reimplementation
     planted = _controls(model, right, steps, splice_too=in_place is not None) if controls else ()
     return VerificationReport(
-        **header(model, trace),
+        **header(held, trace, checkpoint),
         judged="the reimplementation",
         checks=tuple(checks),
         rounding=tuple(worst_of_each_stage(rounding)),
@@ -110,7 +116,7 @@ def verify(
 
 
 def _stage_by_stage(
-    trace: Trace, ours: Sequence[CausalSelfAttention], steps: Steps
+    trace: Trace, ours: Sequence[CausalSelfAttention], kinds: Sequence[Hashable], steps: Steps
 ) -> tuple[list[Check], list[RoundingError]]:
     """Compare every layer at every stage, and both with float64."""
     checks: list[Check] = []
@@ -122,13 +128,24 @@ def _stage_by_stage(
             chained = vars(ours[index].stages(x, external=external[index]))
             found = each_from_reference(ours[index], x, reference, external[index])
         checks += compare_stages(layer.info, x, found, reference)
-        rounding += rounding_errors(chained, reference, ours[index], x, external[index])
+        if kinds[index] == ours[index].spec:
+            rounding += rounding_errors(chained, reference, ours[index], x, external[index])
         steps.step()
-    return judge_twins(checks, [layer.spec for layer in ours]), rounding
+    return judge_twins(checks, kinds), rounding
+
+
+def _kinds(model: Model, ours: Sequence[CausalSelfAttention], checkpoint: str | Path | None) -> list[Hashable]:
+    """Say which layers run the same kernels: those of one spec, each layer apart whose matrices are written out.
+
+    Products with a written-out matrix add up in another order than the model's own, which keeps base and adapter apart.
+    """
+    forms = () if checkpoint is not None else tuple(model.packed_or_adapted)
+    written = [any(form.startswith(f"{info.name}.") for form in forms) for info in model.layers]
+    return [(layer.spec, index) if written[index] else layer.spec for index, layer in enumerate(ours)]
 
 
 def _models_doing(
-    model: Model, trace: Trace, ours: Sequence[CausalSelfAttention], first: Check | None
+    model: Model, trace: Trace, ours: Sequence[CausalSelfAttention], kinds: Sequence[Hashable], first: Check | None
 ) -> tuple[list[str], str]:
     """Say where the model's own RoPE frequencies are not its config's, and whether that explains what differs.
 
@@ -137,7 +154,7 @@ def _models_doing(
     found = own_frequencies(model.model, ours, trace.n)
     if first is not None and found:
         layers = [turned_by_own(layer, found, trace.n) for layer in ours]
-        if first_difference(_compared(trace, layers)) is not None:
+        if first_difference(_compared(trace, layers, kinds)) is not None:
             return [f"{each.sentence}." for each in found if each.cause], ""
         where = f"{STAGE_NAMES[first.stage]} at layer {first.layer} by up to {first.max_abs:.3g}"
         cause = f"{found[0].sentence}; this moves {where}, and with it every stage of every layer is reproduced."
@@ -146,7 +163,7 @@ def _models_doing(
     return rounded, f"{rounded[0][:-1]}; on this prompt that moves no stage by more than rounding." if rounded else ""
 
 
-def _compared(trace: Trace, ours: Sequence[CausalSelfAttention]) -> list[Check]:
+def _compared(trace: Trace, ours: Sequence[CausalSelfAttention], kinds: Sequence[Hashable]) -> list[Check]:
     """Compare every layer at every stage."""
     checks: list[Check] = []
     for index, layer in enumerate(trace.stored):
@@ -154,7 +171,7 @@ def _compared(trace: Trace, ours: Sequence[CausalSelfAttention]) -> list[Check]:
         with torch.inference_mode():
             found = each_from_reference(ours[index], x, reference, external_inputs(ours[index], trace, index))
         checks += compare_stages(layer.info, x, found, reference)
-    return judge_twins(checks, [layer.spec for layer in ours])
+    return judge_twins(checks, kinds)
 
 
 def _in_place(

@@ -21,8 +21,10 @@ from inspector.capture.eval_mode import evaluating, forward_compiled
 from inspector.errors import InspectorError
 from inspector.model.forward import greedy
 from inspector.model.model import Model
+from inspector.model.outcome import has_language_model_head
 from inspector.verification.compare import distance
 from inspector.verification.tolerances import logit_tolerance
+from inspector.verification.written_out import with_plain_matrices
 from reimpl.attention import Cached, CausalSelfAttention
 
 GENERATED = 40  # tokens compared after the prompt
@@ -164,8 +166,7 @@ def _refuse(ours: Collection[CausalSelfAttention], model: Model) -> None:
         raise Unspliceable("the model chooses keys itself, inside the modules that ours would replace")
     if any(layer.spec.shares is not None for layer in ours):
         raise Unspliceable("layers use each other's keys and values")
-    head = getattr(model.model, "lm_head", None) or model.model.get_output_embeddings()
-    if head is None:
+    if not has_language_model_head(model.model):
         raise Unspliceable("the model has no language-model head to compare by")
 
 
@@ -187,6 +188,7 @@ def compare_spliced(
         Unspliceable: ours cannot take the place of this model's attention.
     """
     _refuse(attention, model)
+    model = with_plain_matrices(model)
     names = [info.name for info in model.layers]
     if len(set(names)) < len(names):
         raise Unspliceable("its attention modules run several times in one pass")

@@ -10,6 +10,7 @@ from reimpl.families.layer_patterns import (
     AT_LISTED_LAYERS,
     CONV_UNLESS_LISTED,
     COUNTED_FROM_THE_LAST,
+    DORY,
     FLINT,
     LFM3,
     MIMO,
@@ -86,6 +87,13 @@ def beam(spec: AttentionSpec, at: At) -> AttentionSpec:
     )
 
 
+def dory(spec: AttentionSpec, at: At) -> AttentionSpec:
+    """Multiply queries and gate by squares of learned numbers, stored small, and normalise after the gate (nGPT)."""
+    stored = at.fields.number("initializer_range")
+    gate = GateSpec(learned=spec.d_model**0.25 / stored)
+    return replace(spec, gate=gate, gate_first=True, query_learned=spec.d_head**0.5 / stored)
+
+
 def laguna(spec: AttentionSpec, at: At) -> AttentionSpec:
     """Gate by a softplus, for each head or dimension; layers may have other numbers of heads."""
     heads, gating = at.fields.get("num_attention_heads_per_layer"), at.fields.get("gating", True)
@@ -97,6 +105,9 @@ def laguna(spec: AttentionSpec, at: At) -> AttentionSpec:
 def mimo(spec: AttentionSpec, at: At) -> AttentionSpec:
     """Give sliding layers twice the key/value heads; values are narrower than keys."""
     values = {"d_value": at.fields.integer("v_head_dim"), "value_factor": at.fields.get("attention_value_scale") or 1.0}
+    before = at.fields.get("sliding_window_size")  # keys before the query; sliding_window counts the query's own too
+    if before is not None and at.layer_type == SLIDING:
+        spec = replace(spec, mask=replace(spec.mask, window=before + 1))
     return replace(spec, kv_heads=spec.kv_heads * (2 if at.layer_type != FULL else 1), **values)  # type: ignore[arg-type]
 
 
@@ -203,6 +214,17 @@ CUSTOM: dict[str, Family] = {
     "doge": Family(
         reads=("keep_window_size",), qk_norm=HEAD_NORM, change=keys_chosen, ignored=("A", "dt_proj."),
     ),
+    "dory": Family(
+        defaults={"initializer_range": 0.0177},
+        layer_types=DORY, rope=own_words_only, qk_norm=NormSpec(eps=1e-6, kind="l2", weight=False), norm_eps="",
+        output_norm=NormSpec(eps=1e-6, kind="l2", over="whole", weight=False), change=dory,
+        attention=(Renamed("layers.{i}.mixer", "layers.{half}.self_attn"),),
+        tensors={"projections.gate.proj": Renamed("g_proj", "gate_proj")},
+        harmless=frozenset({  # how often which layers run
+            "n_input_layers", "n_recurrent_layers", "n_output_layers", "n_recurrent_loops", "recurrent_kv_cache_mode",
+            "ngpt_alpha_init",
+        }),
+    ),
     "exaone4": Family(
         qkv_bias=False, output_bias=False, layer_types=every("sliding_window_pattern", 4),
         rope_layers=all_unless_windowed, qk_norm=HEAD_NORM,
@@ -237,6 +259,7 @@ CUSTOM: dict[str, Family] = {
     ),
     "mimo_v2_flash": Family(
         layer_types=MIMO, rope=own_words_only, output_bias=False, change=mimo, sinks=sliding_layers,
+        reads=("sliding_window_size",),  # in sliding layers
         tensors={"sinks": Renamed("attention_sink_bias", "sinks")},
     ),
     "minimax": Family(qkv_bias=False, output_bias=False, layer_types=in_turn(FULL, OTHER), change=windowed),

@@ -119,6 +119,15 @@ def _rope_dims(at: At, _: int) -> RopeSpec | None:
     return None if rope is None else replace(rope, dim=at.fields.integer("qk_rope_head_dim"))
 
 
+def _yarn_by_another_name(at: At, d_head: int) -> RopeSpec | None:
+    """Read "deepseek_yarn" in rope_scaling as "yarn", as the class does (Sarvam)."""
+    scaling = at.fields["rope_scaling"] or {}
+    if "deepseek_yarn" in (scaling.get("type"), scaling.get("rope_type")):
+        today = {**{name: value for name, value in scaling.items() if name != "type"}, "rope_type": "yarn"}
+        at = at._replace(fields=at.fields.overridden({"rope_scaling": today}))
+    return _rope_dims(at, d_head)
+
+
 MLA = Family(rope=_rope_dims, change=latent(interleaved="rope_interleave"))
 INDEXED_MLA = replace(MLA, layer_types=ALL_INDEXED, change=latent(), ignored=("indexer.",))
 
@@ -161,6 +170,9 @@ DEEPSEEK: dict[str, Family] = {
     "minicpm3": replace(MLA, change=latent(interleaved=False)),
     "mistral4": replace(
         MLA, change=_also(latent(interleaved="rope_interleave"), grows_by_rope_parameters),
+    ),
+    "sarvam_mla": replace(
+        MLA, rope=_yarn_by_another_name, harmless=frozenset({"q_head_dim"}),  # qk_nope_head_dim + qk_rope_head_dim
     ),
     "youtu": MLA,
 }  # fmt: skip

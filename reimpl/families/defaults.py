@@ -1,7 +1,7 @@
 # ruff: noqa: E501
 """What the library's config classes give to fields that a file leaves out, by model type.
 
-Written by `python -m inspector.coverage.defaults` with transformers 5.23.0.
+Written by `python -m inspector.coverage.defaults` with transformers 5.24.0.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "afmoe": {"num_attention_heads": 16, "num_hidden_layers": 32, "hidden_size": 2048,
         "max_position_embeddings": 16384, "rms_norm_eps": 1e-05, "sliding_window": 1024},
     "apertus": {"num_attention_heads": 32, "num_hidden_layers": 32, "hidden_size": 4096,
+        "max_position_embeddings": 65536, "rms_norm_eps": 1e-05,
+        "rope_parameters": {"factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 8192, "rope_theta": 12000000.0, "rope_type": "llama3"},
+        "rope_theta": 12000000.0, "rope_theta_alone": "ignored"},
+    "apertus1p5_text": {"num_attention_heads": 32, "num_hidden_layers": 32, "hidden_size": 4096,
         "max_position_embeddings": 65536, "rms_norm_eps": 1e-05,
         "rope_parameters": {"factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 8192, "rope_theta": 12000000.0, "rope_type": "llama3"},
         "rope_theta": 12000000.0, "rope_theta_alone": "ignored"},
@@ -67,6 +71,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 163840, "kv_lora_rank": 512, "q_lora_rank": 1536, "qk_rope_head_dim": 64,
         "v_head_dim": 128, "qk_nope_head_dim": 128},
     "doge": {"num_attention_heads": 8, "num_hidden_layers": 32, "hidden_size": 1024},
+    "dory": {"num_attention_heads": 16, "num_hidden_layers": 72, "hidden_size": 2560, "num_key_value_heads": 4,
+        "head_dim": 256, "max_position_embeddings": 8192, "sliding_window": 1024,
+        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000000.0}, "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}},
+        "rope_theta_alone": "ignored"},
     "dots1": {"num_attention_heads": 32, "num_hidden_layers": 62, "hidden_size": 4608, "sliding_window": 4096,
         "max_window_layers": 62},
     "dots3_note_text": {"num_attention_heads": 128, "num_hidden_layers": 46, "hidden_size": 5120, "head_dim": 256,
@@ -86,6 +94,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "rope_theta": 500000.0},
     "evolla": {"num_attention_heads": 32, "num_hidden_layers": 32, "hidden_size": 4096, "num_key_value_heads": 8,
         "max_position_embeddings": 8192, "rms_norm_eps": 1e-05, "rope_theta": 500000.0},
+    "exaone": {"num_attention_heads": 32, "num_hidden_layers": 32, "hidden_size": 4096, "num_key_value_heads": 8,
+        "max_position_embeddings": 4096, "rms_norm_eps": 1e-05, "rope_theta": 500000.0},
     "exaone4": {"num_attention_heads": 32, "num_hidden_layers": 32, "hidden_size": 4096, "rms_norm_eps": 1e-05,
         "sliding_window": 4096},
     "exaone_moe": {"num_attention_heads": 32, "num_hidden_layers": 32, "hidden_size": 4096, "rms_norm_eps": 1e-05,
@@ -200,6 +210,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "head_dim": 128, "max_position_embeddings": 131072, "sliding_window": 512, "gating": True,
         "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 500000.0, "partial_rotary_factor": 0.5}, "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}},
         "rope_theta_alone": "ignored"},
+    "lara_mini": {"num_attention_heads": 16, "num_hidden_layers": 34, "hidden_size": 1024, "num_key_value_heads": 4,
+        "head_dim": 128, "max_position_embeddings": 131072, "sliding_window": 512},
     "lfm2": {"num_attention_heads": 32, "num_hidden_layers": 32, "hidden_size": 2560, "num_key_value_heads": 8,
         "max_position_embeddings": 128000, "norm_eps": 1e-05, "rope_theta": 1000000.0},
     "lfm2_moe": {"num_attention_heads": 32, "num_hidden_layers": 32, "hidden_size": 2048, "num_key_value_heads": 8,
@@ -333,6 +345,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 2, "head_dim": 256, "max_position_embeddings": 32768},
     "recurrent_gemma": {"num_attention_heads": 10, "num_hidden_layers": 26, "hidden_size": 2560,
         "attention_window_size": 2048, "partial_rotary_factor": 0.5},
+    "sarvam_mla": {"num_attention_heads": 64, "num_hidden_layers": 32, "hidden_size": 4096,
+        "max_position_embeddings": 4096, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "v_head_dim": 128,
+        "qk_nope_head_dim": 128, "rope_interleave": True},
+    "sarvam_moe": {"num_attention_heads": 64, "num_hidden_layers": 19, "hidden_size": 4096, "num_key_value_heads": 4,
+        "max_position_embeddings": 131072, "use_qk_norm": True, "rope_theta": 8000000.0},
     "seed_oss": {"num_attention_heads": 80, "num_hidden_layers": 64, "hidden_size": 4096, "num_key_value_heads": 8,
         "head_dim": 128, "max_position_embeddings": 524288, "attention_bias": True, "attention_out_bias": False,
         "attention_dropout": 0.1},

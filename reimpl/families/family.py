@@ -13,8 +13,18 @@ from typing import Any, NamedTuple
 
 from reimpl.choices import Layout, RopeStyle, refuse_unknown_choices
 from reimpl.config import Fields, rope_spec, without
-from reimpl.families.layer_types import ALL_FULL, ATTENDS, CHOSEN, CHUNKED, FULL, SLIDES, SLIDING, LayerTypes
-from reimpl.families.tensor_names import PerHead, Renamed, alternatives, names_in_checkpoint
+from reimpl.families.layer_types import (
+    ALL_FULL,
+    ATTENDS,
+    CHOSEN,
+    CHUNKED,
+    FULL,
+    SLIDES,
+    SLIDING,
+    LayerTypes,
+    listed_type,
+)
+from reimpl.families.tensor_names import PerHead, Renamed, Stacked, alternatives, names_in_checkpoint
 from reimpl.harmless_fields import UNKNOWN_CLASS, ClassReading
 from reimpl.spec import AttentionSpec, CheckpointError, GateSpec, MaskRule, NormSpec, RopeSpec
 
@@ -68,6 +78,8 @@ STANDARD_TENSORS: dict[str, str] = {
     "projections.kv_b_proj": "kv_b_proj",
     "projections.k_rope_norm": "k_rope_only_layernorm",
     "projections.gate.head_bias": "gate_bias",
+    "projections.gate.learned": "s_gate",
+    "query_learned": "sqk",
     "output_norm": "o_norm",
     "o_proj": "o_proj",
     "sinks": "sinks",
@@ -117,10 +129,11 @@ class Family:
     rope, rope_layers: the RopeSpec of a layer, and which layers have one at all.
     rope_style:  "halves" or "pairs"; rope_wide: rotated in float32, then rounded.
     change:      a function for what only this type does, applied to each layer's spec last.
-    attention:   the attention modules of a layer by their place, {i} the layer's number; most have one. `Renamed` where
-                 the checkpoint's name is not the library's; likewise in `tensors`.
+    attention:   the attention modules of a layer by their place, {i} the layer's number ({half}: halved, where files
+                 count attention and feed-forward layers apart); most have one. `Renamed` where the checkpoint's name
+                 is not the library's; likewise in `tensors`.
     tensors:     our parameter's module -> the checkpoint's, where it is not the standard name; `PerHead` where a
-                 checkpoint has one tensor for each head.
+                 checkpoint has one tensor for each head, `Stacked` where one for W_q, W_k and W_v.
     ignored:     tensors within the attention module that attention does not use, such as those that choose keys.
     harmless:    fields of this type that cannot change what attention computes from its input.
     """
@@ -149,7 +162,7 @@ class Family:
     clip: str | None = None
     change: Change = unchanged
     attention: tuple[str | Renamed, ...] = ("layers.{i}.self_attn",)
-    tensors: Mapping[str, str | Renamed | PerHead] = field(default_factory=dict)
+    tensors: Mapping[str, str | Renamed | Stacked | PerHead] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     harmless: frozenset[str] = frozenset()
 
@@ -185,14 +198,14 @@ class Family:
             if layer_type in ATTENDS:
                 spec = self._spec(At(fields.of_layer(layer), layer, layer_type))
                 for name in self.attention:
-                    specs[tuple(each.format(i=layer) for each in alternatives(name))] = spec
+                    specs[tuple(each.format(i=layer, half=layer // 2) for each in alternatives(name))] = spec
         if not specs:
             raise CheckpointError("config.json describes no layer with attention; check its layer types.")
         return specs, fields
 
     def _layer_type(self, fields: Fields, layer: int) -> str:
         types = fields["layer_types"]
-        return str(types[layer]) if types is not None else self.layer_types.of(fields, layer)
+        return self.layer_types.of(fields, layer) if types is None else listed_type(types, layer)
 
     def _spec(self, at: At) -> AttentionSpec:
         fields = at.fields
@@ -239,6 +252,18 @@ class Family:
 
     def _norm(self, norm: NormSpec | None, fields: Fields) -> NormSpec | None:
         return None if norm is None else replace(norm, eps=fields.number(self.norm_eps) if self.norm_eps else norm.eps)
+
+    def stacked(self, ours: str) -> Stacked | None:
+        """Say whether a checkpoint holds one of our parameters as a part of a taller matrix.
+
+        Args:
+            ours: its name here, such as "projections.q_proj.weight".
+
+        Returns:
+            Which part of which; None where it is a tensor of its own.
+        """
+        name = self.tensors.get(ours.rpartition(".")[0])
+        return name if isinstance(name, Stacked) else None
 
     def tensor_names(self, ours: str, heads: int) -> list[tuple[str, ...]]:
         """List the checkpoint's names, within the attention module, for one of our parameters.

@@ -70,6 +70,13 @@ def _mimo(_: Fields, layer: int) -> str:
     return FULL if layer == 0 or (layer + 1) % 6 == 0 else SLIDING
 
 
+def _with_feed_forward_between(_: Fields, layer: int) -> str:
+    """Count every second layer as one without attention; of the others each fourth is full, the rest slide (Dory)."""
+    if layer % 2:
+        return "mlp"
+    return FULL if layer % 8 == 6 else SLIDING
+
+
 def _counted_from_the_last(fields: Fields, layer: int) -> str:
     """Attend fully in every fourth layer, counted backwards from the last."""
     return FULL if (fields.integer("num_hidden_layers") - 1 - layer) % 4 == 0 else SLIDING
@@ -82,5 +89,6 @@ CONV_UNLESS_LISTED = LayerTypes(_conv_unless_listed, reads=("full_attn_idxs",))
 NOT_ACROSS = LayerTypes(_not_across, reads=("cross_attention_layers",))
 FLINT = LayerTypes(_flint)
 LFM3 = LayerTypes(_lfm3)
+DORY = LayerTypes(_with_feed_forward_between)
 MIMO = LayerTypes(_mimo)
 COUNTED_FROM_THE_LAST = LayerTypes(_counted_from_the_last)

@@ -1,6 +1,7 @@
 """What each layer is, where a file has no `layer_types`: a config and a layer's number in, the layer's type out.
 
-The types' names are the library's. One outside ATTENDS is a layer without attention (a convolution, a recurrence).
+The types' names are the library's. One of WITHOUT_ATTENTION has none (a convolution, a recurrence); one that stands in
+no list here is refused, since what its layer computes is not known.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reimpl.config import Fields
+from reimpl.spec import CheckpointError, UnsupportedError
 
 FULL, SLIDING, CHUNKED, OTHER = "full_attention", "sliding_attention", "chunked_attention", "linear_attention"
 INDEXED = "indexed_attention"
@@ -16,6 +18,9 @@ REFERENCE_SLIDING = "reference_sliding_attention"  # keeps an image's tokens in 
 CHOSEN = {INDEXED, "minimax_m3_sparse"}  # the model chooses the keys that a query may look at
 SLIDES = {SLIDING, REFERENCE_SLIDING}
 ATTENDS = {FULL, CHUNKED, "attention", "hybrid", *SLIDES, *CHOSEN}
+WITHOUT_ATTENTION = {OTHER, "conv", "mamba", "recurrent", "moe", "mlp"}
+# What transformers 5.17 writes for a type, and what newer releases write.
+OLDER_NAMES = {"deepseek_sparse_attention": INDEXED, "qwen_sparse_attention": INDEXED}
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,33 @@ class LayerTypes:
 
     of: Callable[[Fields, int], str]
     reads: tuple[str, ...] = ()
+
+
+def listed_type(types: object, layer: int) -> str:
+    """Read one layer's type from a file's `layer_types`.
+
+    Args:
+        types: the list, as config.json has it.
+        layer: the layer's number, from 0.
+
+    Returns:
+        The type, in today's words.
+
+    Raises:
+        CheckpointError: it is no list, or one that ends before this layer.
+        UnsupportedError: the type is in none of the lists above.
+    """
+    if not isinstance(types, list | tuple) or layer >= len(types):
+        said = f"only {len(types)}" if isinstance(types, list | tuple) else repr(types)
+        raise CheckpointError(f"config.json has layer_types for {said} layers, and layer {layer} needs one; check it.")
+    found = OLDER_NAMES.get(str(types[layer]), str(types[layer]))
+    if found not in ATTENDS | WITHOUT_ATTENTION:
+        known = ", ".join(sorted(ATTENDS | WITHOUT_ATTENTION))
+        raise UnsupportedError(
+            f'config.json gives layer {layer} the type "{found}", which is not modelled, so nothing is computed; known '
+            f"types: {known}. Its attention can still be captured and viewed."
+        )
+    return found
 
 
 def every(field: str, n: int, otherwise: str = SLIDING, layer_type: str = FULL) -> LayerTypes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reimpl.families.family import Family, all_but_full, every_layer
 from reimpl.families.layer_types import ALL_SLIDING, BEHIND_MAX_WINDOW_LAYERS, FULL, OTHER, SLIDING, every, in_turn
 from reimpl.families.rope_bases import alpha_in_base
-from reimpl.families.tensor_names import Renamed
+from reimpl.families.tensor_names import Renamed, Stacked
 from reimpl.spec import GateSpec, NormSpec
 
 HEAD_NORM = NormSpec(eps=0.0)
@@ -24,6 +24,7 @@ LLAMA_LIKE: dict[str, Family] = {
         gate=GateSpec(),
     ),
     "apertus": Family(qk_norm=HEAD_NORM),
+    "apertus1p5_text": Family(qk_norm=HEAD_NORM),
     "arcee": Family(),
     "aria_text": Family(),
     "bitnet": Family(output_norm=WHOLE_NORM, tensors={"output_norm": "attn_sub_norm"}),
@@ -33,6 +34,11 @@ LLAMA_LIKE: dict[str, Family] = {
     "deepseek_ocr2_text": Family(),
     "dots1": Family(qk_norm=HEAD_NORM, layer_types=BEHIND_MAX_WINDOW_LAYERS),
     "emu3_text_model": Family(),
+    "exaone": Family(
+        names={"num_hidden_layers": "num_layers"},
+        attention=(Renamed("h.{i}.attn.attention", "layers.{i}.self_attn"),),
+        tensors={"o_proj": Renamed("out_proj", "o_proj")},
+    ),
     "flex_olmo": Family(qk_norm=WIDE_WHOLE_NORM),
     "glm4_moe": Family(output_bias=False, qk_norm=HEAD_NORM, qk_norm_if="use_qk_norm"),
     "evolla": Family(harmless=frozenset({"protein_encoder_config"})),
@@ -64,6 +70,9 @@ LLAMA_LIKE: dict[str, Family] = {
     "iquestcoder": Family(),
     "jais2": Family(),
     "mellum": Family(qk_norm=HEAD_NORM),
+    "lara_mini": Family(
+        layer_types=in_turn(OTHER, SLIDING, OTHER, FULL, SLIDING), rope_layers=all_but_full, qk_norm=HEAD_NORM,
+    ),
     "minimax_m3_vl_text": Family(
         qkv_bias=False, output_bias=False, qk_norm=NormSpec(eps=0.0, plus_one=True), ignored=("indexer.",),
         harmless=frozenset({"rotary_dim"}),  # the library's class reads partial_rotary_factor alone
@@ -76,6 +85,18 @@ LLAMA_LIKE: dict[str, Family] = {
     "olmo2": Family(qk_norm=WIDE_WHOLE_NORM, rope_wide=True),
     "olmo_hybrid": Family(layer_types=every("", 4, otherwise=OTHER), qk_norm=WIDE_WHOLE_NORM, rope_wide=True),
     "olmoe": Family(qk_norm=WHOLE_NORM, clip="clip_qkv", rope_wide=True),
+    "sarvam_moe": Family(
+        names={"attention_bias": "use_qkv_bias"}, output_bias=False, qk_norm=HEAD_NORM, qk_norm_if="use_qk_norm",
+        attention=(Renamed("layers.{i}.attention", "layers.{i}.self_attn"),),
+        tensors={
+            "projections.q_proj": Stacked("query_key_value", 0, "q_proj"),
+            "projections.k_proj": Stacked("query_key_value", 1, "k_proj"),
+            "projections.v_proj": Stacked("query_key_value", 2, "v_proj"),
+            "projections.q_norm": Renamed("query_layernorm", "q_norm"),
+            "projections.k_norm": Renamed("key_layernorm", "k_norm"),
+            "o_proj": Renamed("dense", "o_proj"),
+        },
+    ),
     "seed_oss": Family(output_bias="attention_out_bias"),
     "solar_open": Family(),
     "starcoder2": Family(

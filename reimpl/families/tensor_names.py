@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from reimpl.spec import AttentionSpec
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,30 @@ class PerHead:
     name: str
 
 
-def alternatives(name: str | Renamed) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Stacked:
+    """Name what a checkpoint holds as a part of one matrix, W_q, W_k and W_v (0, 1, 2) one below the other.
+
+    The library splits it while loading, and multiplies by each part alone.
+    """
+
+    checkpoint: str
+    part: int
+    library: str
+
+    def heights(self, spec: AttentionSpec) -> Sequence[int]:
+        """Count the rows of the three parts.
+
+        Args:
+            spec: the layer's.
+
+        Returns:
+            The rows of W_q, W_k and W_v.
+        """
+        return spec.heads * spec.d_head, spec.kv_heads * spec.d_head, spec.kv_heads * spec.d_value
+
+
+def alternatives(name: str | Renamed | Stacked) -> tuple[str, ...]:
     """List the names that a mapping of tensors may use: a file the checkpoint's, a model in memory the library's.
 
     Args:
@@ -32,7 +58,7 @@ def alternatives(name: str | Renamed) -> tuple[str, ...]:
     return (name,) if isinstance(name, str) else (name.checkpoint, name.library)
 
 
-def names_in_checkpoint(name: str | Renamed | PerHead, kind: str, heads: int) -> list[tuple[str, ...]]:
+def names_in_checkpoint(name: str | Renamed | Stacked | PerHead, kind: str, heads: int) -> list[tuple[str, ...]]:
     """List the tensors that may hold one of our parameters.
 
     Args:

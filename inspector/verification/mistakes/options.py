@@ -134,7 +134,23 @@ def _fused_otherwise(spec: AttentionSpec) -> AttentionSpec | str:
 
 
 def _mean_kept(norm: NormSpec) -> NormSpec | str:
-    return replace(norm, kind="rms") if norm.kind == "layer" else "its norm is RMSNorm"
+    return replace(norm, kind="rms") if norm.kind == "layer" else "its norm subtracts no mean"
+
+
+def _root_mean_square(norm: NormSpec) -> NormSpec | str:
+    return replace(norm, kind="rms") if norm.kind == "l2" else "its norm divides by no length"
+
+
+def _gate_not_learned(spec: AttentionSpec) -> AttentionSpec | str:
+    if spec.gate is None or not spec.gate.learned:
+        return "its gate has no learned factors"
+    return replace(spec, gate=replace(spec.gate, learned=0.0))
+
+
+def _gate_on_the_other_side(spec: AttentionSpec) -> AttentionSpec | str:
+    if spec.gate is None or spec.output_norm is None:
+        return "this layer has not both a gate and a norm before W_o"
+    return replace(spec, gate_first=not spec.gate_first)
 
 
 def _weight_alone(norm: NormSpec) -> NormSpec | str:
@@ -221,6 +237,13 @@ SPECIAL: tuple[tuple[str, str, Plant], ...] = (
     ("shared keys rotated again", "another layer's keys rotated a second time", step(_SharedTurnedAgain, _not_shared)),
     ("fused matrix cut otherwise", "the one matrix of W_q, W_k and W_v cut in another order",
      changed(_fused_otherwise)),
+    ("learned query factors left out", "the learned factors on queries left out",
+     changed(_without("query_learned", 0.0, "its queries have no learned factors"))),
+    ("learned gate factors left out", "the learned factors on the gate left out", changed(_gate_not_learned)),
+    ("norm on the other side of the gate", "context vectors normalised before the gate instead of after it, or the "
+     "reverse", changed(_gate_on_the_other_side)),
+    ("norm by root mean square", "RMSNorm instead of division by the length on queries and keys",
+     changed(norms(_root_mean_square))),
     ("norm without mean", "RMSNorm instead of LayerNorm on queries and keys", changed(norms(_mean_kept))),
     ("norm weight without one", "the norm's weight instead of 1 + weight", changed(norms(_weight_alone))),
     ("rope on the other end", "the first dimensions rotated instead of the last, or the reverse",

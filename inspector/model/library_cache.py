@@ -1,0 +1,22 @@
+"""Find the library's key/value cache in what a model returns: transformers 5.24 renamed it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+NAMES = ("cache", "past_key_values")  # the newer name first: asked for the older one, a newer library warns
+
+
+def returned_cache(result: Any) -> dict[str, Any]:
+    """Return the cache that a pass left, as the argument by which the same model takes it back.
+
+    Args:
+        result: what the library's model returned.
+
+    Returns:
+        One name and the cache; empty where the model hands none back.
+    """
+    for name in NAMES:
+        if (found := getattr(result, name, None)) is not None:
+            return {name: found}
+    return {}
