@@ -3,10 +3,21 @@
 import { Window } from "happy-dom";
 import { encode } from "../../inspector/views/js/encode.js";
 
-const window = new Window({ width: 1000, height: 800 });
+const window = new Window({ width: 1000, height: 800, url: "http://localhost/" });
+window.setTimeout = (...given) => setTimeout(...given); // so that a test's clock runs these too
 Object.assign(globalThis, {
   window,
   document: window.document,
+  location: window.location,
+  history: window.history,
+  sessionStorage: window.sessionStorage,
+  localStorage: window.localStorage,
+  HTMLElement: window.HTMLElement,
+  HTMLInputElement: window.HTMLInputElement,
+  ShadowRoot: window.ShadowRoot,
+  Option: OptionOf,
+  requestAnimationFrame: () => 0,
+  cancelAnimationFrame: () => {},
   getComputedStyle: window.getComputedStyle.bind(window),
   ResizeObserver: class {
     observe() {}
@@ -57,3 +68,8 @@ export function keyEvent(key) {
 }
 
 export const PARTS = '<canvas></canvas><div class="tip" hidden></div><p class="readout"></p>';
+
+/** What `new Option(text, value)` makes. */
+function OptionOf(text, value) {
+  return Object.assign(window.document.createElement("option"), { textContent: text, value });
+}
