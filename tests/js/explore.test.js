@@ -1,65 +1,11 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import test from "node:test";
 import { explore, leave } from "../../inspector/views/js/explore.js";
-import { cornerOf, exploreLayout } from "../../inspector/views/js/explore_layout.js";
-import { promptOf } from "../../inspector/views/js/explore_numbers.js";
 import { hub } from "../../inspector/views/js/hub.js";
 import { remember, remembered } from "../../inspector/views/js/remembered.js";
-import { headerOf, mapHeader, messageOf, weightOf } from "./explore_prompt.js";
-import { keyEvent, PARTS, rootWith } from "./stub.js";
-
-const MAP = `<div class="map">${PARTS}<div class="legend"></div><div class="strip" hidden></div></div>`;
-const SKELETON = readFileSync(new URL("../../inspector/ui/components/explore.html", import.meta.url), "utf-8");
-const SOON = 80;
-
-/** Show a prompt as Streamlit would, and write down what goes to the server. */
-function shown(t, changes = {}, { keep = false, width = 1000 } = {}) {
-  t.mock.timers.reset();
-  t.mock.timers.enable({ apis: ["setTimeout"] });
-  if (!keep) sessionStorage.clear();
-  const header = headerOf(changes);
-  const data = messageOf(header);
-  const root = rootWith(SKELETON.replace("MAP", MAP), width);
-  Object.defineProperty(root.querySelector(".map"), "clientWidth", { get: () => 500 });
-  const [told, asked] = [[], []];
-  const place = hub();
-  place.tell = (selection) => told.push(selection);
-  place.ask = (...question) => asked.push(question);
-  explore(root, data);
-  t.after(() => leave(root));
-  const find = (selector) => root.querySelector(selector);
-  const grid = find("canvas.grid");
-  const prompt = promptOf(data);
-  return {
-    ...{ header, prompt, root, grid, told, asked, find, data, place },
-    text: (selector) => find(selector).textContent,
-    all: (selector) => [...root.querySelectorAll(selector)],
-    /** Where a head's picture stands. */
-    at: ([layer, head]) => {
-      const layout = exploreLayout(prompt, null, { width: Math.floor(width * 0.56), height: 0, narrow: false });
-      const [x, y] = cornerOf(prompt, layout, [layer, head]);
-      return { clientX: x + 3, clientY: y + 3, pointerType: "mouse" };
-    },
-    /** Give a head's exact numbers: all weights are this one. */
-    answer: (question, number, more = {}) => {
-      const n = header.tokens.length;
-      const map = mapHeader(n, { version: `exact ${question}`, ...more });
-      const numbers = new Float32Array((n * (n + 1)) / 2).fill(number);
-      place.receive({ id: header.id, asked: question, map }, { header: map, numbers });
-    },
-    /** The number that the map reads at a query and key. */
-    reading: (row, column) => {
-      const map = find(".map canvas");
-      const { x, y, stepX, stepY } = map.dataset;
-      const clientX = Number(x) + (column + 0.5) * stepX;
-      map.onpointermove({ clientX, clientY: Number(y) + (row + 0.5) * stepY });
-      const said = find(".map .readout").textContent;
-      map.onpointerleave();
-      return said;
-    },
-  };
-}
+import { headerOf, mapHeader, weightOf } from "./explore_prompt.js";
+import { SOON, shown } from "./explore_shown.js";
+import { keyEvent, tick } from "./stub.js";
 
 test("it opens on the message's head and the last token, and asks for that head alone", (t) => {
   const { text, told, asked, grid, header, reading } = shown(t);
@@ -121,7 +67,7 @@ test("pointing at a head shows it and tells nobody; leaving brings the chosen on
   asked.length = 0;
   grid.onpointermove(at([0, 3]));
   assert.equal(text(".title"), "Layer 0, head 3");
-  t.mock.timers.tick(SOON);
+  tick(SOON);
   grid.onpointerleave();
   assert.equal(text(".title"), "Layer 1, head 2");
   grid.onpointermove({ ...at([0, 3]), pointerType: "touch" });
@@ -137,11 +83,11 @@ test("of a long prompt a head is asked for when the pointer has rested on it", (
   assert.match(reading(3, 1), /0\.2500$/);
   asked.length = 0;
   grid.onpointermove(at([0, 0]));
-  t.mock.timers.tick(SOON - 1);
+  tick(SOON - 1);
   grid.onpointermove(at([0, 1]));
-  t.mock.timers.tick(SOON - 1);
+  tick(SOON - 1);
   assert.deepEqual(asked, []);
-  t.mock.timers.tick(1);
+  tick(1);
   assert.deepEqual(asked.map(([, each]) => each), ["0.1 weights sqrt with tokens"]); // biome-ignore format: a line
 });
 

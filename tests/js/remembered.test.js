@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import "./stub.js";
 import { arrived, fragmentOf, remember, remembered, rememberLink } from "../../inspector/views/js/remembered.js";
+import { stopClock, tick } from "./stub.js";
 
 const USUAL = { key: -1, order: "layers", sink: "with", show: "weights", scale: "sqrt", unit: "tokens" };
 const PROMPT = "100 % of A&B=C? #1 日本 🙂\n“x”";
@@ -83,14 +83,14 @@ test("what a tab remembers is kept beside what it remembered", () => {
 });
 
 test("a choice is written behind the # a little later, once, without a history entry", (t) => {
-  t.mock.timers.enable({ apis: ["setTimeout"] });
+  stopClock(t);
   opened("/explore?x=1&layer=9&head=8");
   const length = history.length;
   remember({ request: { prompt: PROMPT }, selection: { ...USUAL, layer: 1, head: 2 } });
   remember({ selection: { layer: 3, head: 4, ...USUAL, sink: "without" } });
-  t.mock.timers.tick(249);
+  tick(249);
   assert.equal(address(), "/explore?x=1&layer=9&head=8");
-  t.mock.timers.tick(1);
+  tick(1);
   assert.equal(address(), "/explore?x=1#layer=3&head=4&sink=without"); // no prompt, and nothing of the older address
   assert.equal(history.length, length);
 });

@@ -47,7 +47,7 @@ export function explore(root, data) {
     if (answer.id !== id) return;
     current.exact.set(answer.asked, numbers);
     if (current.exact.size > REMEMBERED_HEADS) current.exact.delete(current.exact.keys().next().value ?? "");
-    current.waiting.delete(answer.asked);
+    if (current.waiting === answer.asked) current.waiting = "";
     if (answer.asked === question(current)) paintHead(current);
   };
   hub().receive = state.receive;
@@ -64,6 +64,8 @@ export function leave(root) {
   const state = states.get(root);
   if (!state) return;
   state.observer.disconnect();
+  clearTimeout(state.soon);
+  state.waiting = "";
   forget(state.mapRoot);
   if (hub().receive === state.receive) hub().receive = null; // else another screen has taken its place already
   states.delete(root);
@@ -89,7 +91,7 @@ function create(root) {
     },
     ...{ table: part(".table"), order: /** @type {HTMLSelectElement} */ (part("select.order")) },
     ...{ hide: /** @type {HTMLInputElement} */ (part("input.sink")), options: part(".options") },
-    ...{ peeked: null, pointed: null, exact: new Map(), waiting: new Set(), tokens: new Map(), soon: 0, frame: 0 },
+    ...{ peeked: null, pointed: null, exact: new Map(), waiting: "", tokens: new Map(), soon: 0, frame: 0 },
   });
   state.observer = new ResizeObserver(() => {
     cancelAnimationFrame(state.frame);
@@ -154,7 +156,7 @@ function load(state, data) {
   const layer = number(kept.layer, header.heads.length);
   const head = layer < 0 ? -1 : number(kept.head, header.heads[layer]);
   const query = here ? number(kept.query, header.tokens.length) : -1;
-  Object.assign(state, { data, prompt, exact: new Map(), waiting: new Set(), least: 0, peeked: null, pointed: null });
+  Object.assign(state, { data, prompt, exact: new Map(), waiting: "", least: 0, peeked: null, pointed: null });
   state.selected = head < 0 ? header.selected : [layer, head];
   state.query = query < 0 ? header.tokens.length - 1 : query;
   state.key = here ? number(kept.key, header.tokens.length) : -1;
@@ -251,6 +253,7 @@ function peek(state, at) {
   paintHead(state);
   clearTimeout(state.soon);
   if (at) state.soon = window.setTimeout(() => want(state), SOON);
+  else want(state); // the chosen head's numbers may have made room for others'
 }
 
 /**
@@ -322,16 +325,18 @@ function want(state) {
   if (state.peeked && state.prompt.halves && state.look.show === "weights") return; // a look in passing
   const ask = hub().ask;
   if (!ask) {
-    setTimeout(() => want(state), SOON); // the other component is not here yet
+    clearTimeout(state.soon);
+    state.soon = window.setTimeout(() => want(state), SOON); // the other component is not here yet
     return;
   }
-  if (state.waiting.has(asked)) return;
+  if (state.waiting === asked) return;
   const { id } = state.prompt.header;
-  state.waiting.add(asked);
+  state.waiting = asked; // and no longer for an earlier one: while it is busy, the server keeps the last question alone
   ask(id, asked);
   setTimeout(() => {
     // A question that meets a run of the whole page is lost: ask again, as long as it is still the question.
-    if (!state.waiting.delete(asked) || state.prompt.header.id !== id || !state.place.isConnected) return;
+    if (state.waiting !== asked || state.prompt.header.id !== id || !state.place.isConnected) return;
+    state.waiting = "";
     if (asked === question(state)) want(state);
   }, AGAIN);
 }
