@@ -349,10 +349,10 @@ function want(state) {
 function numbersOf(state) {
   const asked = question(state);
   const plain = state.look.show === "weights" && state.look.unit === "tokens";
-  const found = state.exact.get(asked) ?? (plain ? roughNumbers(state.prompt, state.peeked ?? state.selected) : null);
-  if (!found) return null;
-  const header = { ...found.header, scale: /** @type {import("./types.js").Scale} */ (state.look.scale) };
-  const here = { header, numbers: found.numbers };
+  const scale = /** @type {import("./types.js").Scale} */ (state.look.scale);
+  const here =
+    state.exact.get(asked) ?? (plain ? roughNumbers(state.prompt, state.peeked ?? state.selected, scale) : null);
+  if (!here) return null;
   return state.sink === "without" && asked.includes(" with ") && plain ? withoutFirst(here) : here;
 }
 
