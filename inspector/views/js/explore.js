@@ -129,6 +129,7 @@ function create(root) {
     paintHead(state);
   };
   place.onkeydown = (event) => {
+    if (event.target instanceof HTMLElement && event.target.closest("dialog")) return; // its own keys
     if (event.key === "Escape" && state.key >= 0) choose(state, { key: -1 });
     else if (event.key === "?" && !(event.target instanceof HTMLInputElement)) openKeys(place);
   };
@@ -172,6 +173,7 @@ function load(state, data) {
     new Option("by layer", "-1"),
     ...header.measures.map(({ title }, i) => new Option(title, `${i}`)),
   );
+  /** @type {HTMLInputElement} */ (find(state.options, "input.least")).value = "0";
   fillTokens(
     state,
     (query) => choose(state, { query }),
@@ -226,7 +228,8 @@ function choose(state, { layer, head, query, key, sink, show, scale, unit }) {
 function chooseOrder(state, measure, focused = false) {
   state.measure = measure;
   state.ranking = measure ? ranked(measure) : null;
-  if (state.ranking) state.selected = headAtPlace(state.prompt, state.ranking[0]);
+  const shown = !measure?.role || measure.best >= 0; // else no head has it here
+  if (state.ranking && shown) state.selected = headAtPlace(state.prompt, state.ranking[0]);
   state.peeked = null;
   const held = state.chips.contains(state.chips.ownerDocument.activeElement) || !focused;
   fillChips(state, (each) => chooseOrder(state, each));
@@ -372,7 +375,7 @@ function paint(state) {
   const order = state.ranking;
   const least = Math.min(430, width);
   const byLayer = exploreLayout(prompt, null, { width, height: room.clientHeight, narrow });
-  const wide = Math.max(least, Math.ceil(byLayer.width) + 4);
+  const wide = Math.min(width, Math.max(least, Math.ceil(byLayer.width) + 4)); // what does not fit scrolls
   state.layout = order
     ? exploreLayout(prompt, order, { width: wide - 14, height: room.clientHeight, narrow })
     : byLayer;
