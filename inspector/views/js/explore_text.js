@@ -64,7 +64,7 @@ export function fillFacts({ facts, prompt, shown }) {
   for (const each of prompt.header.measures) {
     if (!each.role) continue;
     const score = each.scores[place];
-    const told = each.best >= 0;
+    const told = each.best >= 0 && score !== null;
     const name = element("dt", told && score >= COUNTS_FROM ? "has" : "", facts, each.role);
     name.title = each.meaning;
     const line = element("dd", "", facts);
@@ -187,15 +187,16 @@ export function fillNext({ next, nextTitle, prompt, query, pointed }) {
   const last = at === tokens.length - 1;
   nextTitle.textContent = last ? "Next token" : `Expected after ${quoted(tokens[at])}`;
   next.replaceChildren();
-  if (!rows.length) {
-    element("li", "none", next, "Not known: the numbers come from a file, or the model predicts no tokens.");
+  const row = rows[at - from] ?? [];
+  if (!row.length) {
+    const why = "the numbers come from a file, the model predicts no tokens, or its logits are no numbers";
+    element("li", "none", next, `Not known: ${why}.`);
     return;
   }
-  if (!rows[at - from].length) element("li", "none", next, "Not known: the model's numbers are no probabilities.");
-  for (const [label, share] of rows[at - from]) {
+  for (const [label, share] of row) {
     const line = element("li", "", next);
     element("span", "word", line, label.replace(/^␣(?=.)/, "")).title = label;
-    element("i", "", line).style.width = `${Math.max(2, (100 * share) / rows[at - from][0][1])}%`;
+    element("i", "", line).style.width = `${Math.max(2, (100 * share) / row[0][1])}%`;
     element("span", "share", line, percent(share));
     if (!last && label === tokens[at + 1]) line.classList.add("came");
   }
