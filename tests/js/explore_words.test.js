@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { mapHeader } from "./explore_prompt.js";
+import { mapHeader, measure } from "./explore_prompt.js";
 import { shown } from "./explore_shown.js";
 
 /** Choose one of the options of View. */
@@ -82,4 +82,27 @@ test("a token whose next ones are not known says so", (t) => {
   const page = shown(t, { next: [[["␣a", 0.5]], [], [["␣b", 0.5]], [["␣c", 0.5]]] });
   page.all(".token")[1].onclick();
   assert.match(page.text(".next ol"), /^Not known/);
+});
+
+test("a head whose weights are not known has no map, no scores and no question", (t) => {
+  const scores = [...Array(4).fill(null), 0.2, 0.9, 0.1, 0, 0.3, 0.4, 0.5, 0.6];
+  const role = { role: "Previous token", best: 5 };
+  const measures = [measure("back 1", scores, role), measure("narrow", scores, { ascending: true })];
+  for (const map of [mapHeader(4), null]) {
+    const notes = ["its weights cannot be shown: it adds something", "", ""];
+    const { grid, at, asked, find, text, all } = shown(t, { measures, notes, map });
+    const count = asked.length;
+    grid.onclick(at([0, 1]));
+    assert.ok(find(".explore").classList.contains("unknown"));
+    assert.match(text(".shares"), /its weights cannot be shown: it adds something$/);
+    assert.equal(text(".facts dd"), "–");
+    assert.equal(text(".reading"), "");
+    assert.equal(asked.length, count);
+    find("select.order").value = "1";
+    find("select.order").onchange();
+    assert.equal(text(".title"), "Layer 1, head 3"); // the narrowest of those known
+    assert.ok(!find(".explore").classList.contains("unknown"));
+    all(".chip")[1].onclick();
+    assert.equal(text(".title"), "Layer 1, head 1");
+  }
 });

@@ -318,13 +318,20 @@ function question(state) {
 }
 
 /**
+ * Return whether a layer's weights cannot be shown; its note then says why.
+ * @param {ExploreState} state
+ * @param {number} layer
+ */
+const unknown = ({ prompt }, layer) => prompt.header.notes[layer].startsWith("its weights cannot be shown");
+
+/**
  * Ask for the shown head's exact numbers, if they are not here.
  * @param {ExploreState} state
  */
 function want(state) {
   const asked = question(state);
   const [layer] = state.peeked ?? state.selected;
-  if (state.exact.has(asked) || state.prompt.header.notes[layer].startsWith("its weights")) return;
+  if (state.exact.has(asked) || unknown(state, layer)) return;
   if (state.peeked && state.prompt.halves && state.look.show === "weights") return; // a look in passing
   const ask = hub().ask;
   if (!ask) {
@@ -351,6 +358,7 @@ function want(state) {
  */
 function numbersOf(state) {
   const asked = question(state);
+  if (unknown(state, (state.peeked ?? state.selected)[0])) return null;
   const plain = state.look.show === "weights" && state.look.unit === "tokens";
   const scale = /** @type {import("./types.js").Scale} */ (state.look.scale);
   const here =
@@ -441,6 +449,7 @@ function paintHead(state) {
   fillFacts(state);
   const numbers = numbersOf(state);
   place.classList.toggle("busy", !numbers);
+  place.classList.toggle("unknown", unknown(state, layer)); // nothing is shown in the place of another head's map
   if (numbers) {
     const tabled = place.classList.contains("tabled");
     find(place, "button.astable").setAttribute("aria-pressed", String(tabled));

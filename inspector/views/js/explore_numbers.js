@@ -49,12 +49,14 @@ export function headAtPlace({ first }, place) {
 }
 
 /**
- * Return all heads' places in the order of a measure, the most telling first; equal ones by layer and head.
+ * Return all heads' places in the order of a measure, the most telling first; equal ones by layer and head, and last
+ * those that have no score.
  * @param {ExploreMeasure} measure
  */
 export function ranked({ scores, ascending }) {
   const sign = ascending ? 1 : -1;
-  return scores.map((_, place) => place).sort((a, b) => sign * (scores[a] - scores[b]) || a - b);
+  const of = (/** @type {number} */ place) => scores[place] ?? sign * Infinity;
+  return scores.map((_, place) => place).sort((a, b) => sign * (of(a) - of(b)) || a - b);
 }
 
 /**

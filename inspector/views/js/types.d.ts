@@ -90,7 +90,7 @@ export interface ExploreMeasure {
   note: string;
   best: number;
   ascending: boolean;
-  scores: number[];
+  scores: (number | null)[];
 }
 
 /** All that the Explore screen shows of a prompt without asking the server again. */
