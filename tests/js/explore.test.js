@@ -52,10 +52,10 @@ test("arrow keys choose heads, and no other key does", (t) => {
 test("exact numbers take the rough ones' place; those of another prompt do not", (t) => {
   const { place, header, reading, answer, asked } = shown(t);
   const map = mapHeader(4);
-  const wrong = new Float32Array(10).fill(0.125);
+  const wrong = new Float32Array(10).fill(0.75);
   place.receive({ id: "f".repeat(16), asked: asked[0][1], map }, { header: map, numbers: wrong });
   assert.match(reading(3, 1), new RegExp(`${weightOf(6, 3, 1).toPrecision(4)}$`));
-  answer("0.0 weights sqrt with tokens", 0.125); // another head's
+  answer("0.0 weights sqrt with tokens", 0.75); // another head's
   assert.match(reading(3, 1), new RegExp(`${weightOf(6, 3, 1).toPrecision(4)}$`));
   answer(asked[0][1], 0.33325);
   assert.match(reading(3, 1), /attention weight 0\.3332$|attention weight 0\.3333$/);

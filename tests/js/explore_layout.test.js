@@ -40,7 +40,8 @@ for (const [name, prompt] of Object.entries(PROMPTS)) {
           assert.deepEqual(headAt(prompt, layout, [x + dx, y + dy]), at);
         assert.ok(x >= 0 && y >= 0 && x + cell <= layout.width && y + cell <= layout.height);
       }
-      for (const beside of [[-1, 30], [30, -1], [1e5, 30], [30, 1e5]]) // biome-ignore format: a table
+      const { width } = layout; // further right stands nothing, also not the next row's first
+      for (const beside of [[width + 3, 30], [-1, 30], [30, -1], [1e5, 30], [30, 1e5]]) // biome-ignore format: a table
         assert.equal(headAt(prompt, layout, beside), null);
     }
   });

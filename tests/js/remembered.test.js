@@ -87,6 +87,7 @@ test("a choice is written behind the # a little later, once, without a history e
   opened("/explore?x=1&layer=9&head=8");
   const length = history.length;
   remember({ request: { prompt: PROMPT }, selection: { ...USUAL, layer: 1, head: 2 } });
+  tick(200);
   remember({ selection: { layer: 3, head: 4, ...USUAL, sink: "without" } });
   tick(249);
   assert.equal(address(), "/explore?x=1&layer=9&head=8");
