@@ -33,14 +33,15 @@ def asked(text, name=NAME):
 
 def numbers(request, text):
     """An answer's header and its map, [rows, columns]."""
-    answer = explore.answer(request, asked(text))
+    name = explore.name_of(request, traces.trace(request))
+    answer = explore.answer(request, asked(text, name))
     assert answer is not None, text
     header, flat = decode(answer, np.float32)
     assert header.keys() == header_types.HeadAnswer.__annotations__.keys()
     assert header["map"].keys() == header_types.MapHeader.__annotations__.keys()
-    assert (header["id"], header["asked"]) == (NAME, text)
+    assert (header["id"], header["asked"]) == (name, text)
     length = int.from_bytes(answer[:4], "little")
-    json.loads(answer[4 : 4 + length], parse_constant=lambda name: pytest.fail(f"JSON has no {name}"))
+    json.loads(answer[4 : 4 + length], parse_constant=lambda word: pytest.fail(f"JSON has no {word}"))
     rows, columns = header["map"]["shape"]
     found = np.full((rows, columns), np.nan, np.float32)
     place = np.tril_indices(rows) if header["map"]["packing"] == "lower" else np.indices((rows, columns)).reshape(2, -1)
@@ -136,7 +137,8 @@ def test_whatever_is_sent_is_a_question_or_none(said):
 @pytest.mark.parametrize("head", ["3.0", "0.4", "2.4", "9999.0", "0.9999", "9999.9999"])
 @pytest.mark.parametrize("unit", list(UNITS))
 def test_a_head_that_does_not_exist_has_no_numbers(requests, head, unit):
-    assert explore.answer(requests["grouped"], asked(f"{head} weights sqrt with {unit}")) is None
+    name = explore.name_of(requests["grouped"], traces.trace(requests["grouped"]))
+    assert explore.answer(requests["grouped"], asked(f"{head} weights sqrt with {unit}", name)) is None
 
 
 @pytest.mark.parametrize(("show", "scale", "sink", "unit"), LOOKS)
@@ -196,5 +198,18 @@ def test_what_the_model_wrote_begins_where_the_prompt_ends(requests):
 def test_a_layer_whose_weights_cannot_be_computed_has_no_numbers(tmp_path, show):
     request = Request(str(tiny.save("grouped", tmp_path)), "w1 w2 w3")
     traces.trace(request).stored[1].unexplained = "it adds something"
-    assert explore.answer(request, asked(f"1.0 {show} sqrt with tokens")) is None
-    assert explore.answer(request, asked(f"2.0 {show} sqrt with tokens")) is not None
+    name = explore.name_of(request, traces.trace(request))
+    assert explore.answer(request, asked(f"1.0 {show} sqrt with tokens", name)) is None
+    assert explore.answer(request, asked(f"2.0 {show} sqrt with tokens", name)) is not None
+
+
+def test_a_question_about_another_prompt_is_not_answered(requests):
+    text = "1.2 weights sqrt with tokens"
+    names = {kind: explore.name_of(request, traces.trace(request)) for kind, request in requests.items()}
+    names["written"] = explore.name_of(
+        longer := Request(requests["grouped"].model, requests["grouped"].prompt, generate=2), traces.trace(longer)
+    )
+    assert len(set(names.values())) == len(names)
+    for kind, request in {**requests, "written": longer}.items():
+        for other, name in {**names, "": NAME}.items():
+            assert (explore.answer(request, asked(text, name)) is not None) == (kind == other)

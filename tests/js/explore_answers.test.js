@@ -61,3 +61,21 @@ test("a question waits until there is somebody to ask, and not beyond its prompt
   tick(3 * SOON);
   assert.equal(asked.length, count + 2);
 });
+
+test("a question that is not answered is asked again, as long as it is still the question", (t) => {
+  const { grid, at, asked, answer, root } = shown(t, LONG);
+  tick(1499);
+  assert.deepEqual(questions(asked), ["1.2"]);
+  tick(1);
+  assert.deepEqual(questions(asked), ["1.2", "1.2"]);
+  answer(asked[0][1], 0.25);
+  tick(5000);
+  assert.deepEqual(questions(asked), ["1.2", "1.2"]);
+  grid.onclick(at([0, 0]));
+  grid.onclick(at([0, 1]));
+  tick(1500);
+  assert.deepEqual(questions(asked).slice(2), ["0.0", "0.1", "0.1"]);
+  leave(root);
+  tick(5000);
+  assert.equal(asked.length, 5);
+});

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { arrived, fragmentOf, remember, remembered, rememberLink } from "../../inspector/views/js/remembered.js";
+import { ANY, arrived, fragmentOf, remember, remembered, rememberLink } from "../../inspector/views/js/remembered.js";
 import { stopClock, tick } from "./stub.js";
 
 const USUAL = { key: -1, order: "layers", sink: "with", show: "weights", scale: "sqrt", unit: "tokens" };
@@ -117,4 +117,22 @@ test("a tab that stores nothing, or something else, is a new one", (t) => {
   rememberLink("a");
   assert.deepEqual(remembered(), {});
   assert.equal(arrived().own, false);
+});
+
+test("what a link says is chosen holds for whichever prompt is shown next", () => {
+  for (const to of [
+    "/#layer=2&head=10&scale=log",
+    "/?layer=2&head=10&scale=log",
+    "/?layer=1#layer=2&head=10&scale=log",
+  ]) {
+    opened(to);
+    arrived();
+    assert.deepEqual(remembered(), { selection: { layer: 2, head: 10, scale: "log" }, shown: ANY });
+  }
+  remember({ shown: "a" });
+  arrived(); // a reload of the same tab: nothing new is said
+  assert.equal(remembered().shown, "a");
+  opened("/#model=m&prompt=a");
+  arrived();
+  assert.deepEqual(remembered(), {});
 });
