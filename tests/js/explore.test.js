@@ -141,7 +141,7 @@ test("without the first token nothing is asked: it is left out here", (t) => {
   assert.match(reading(3, 2), new RegExp(`${((rest[1] * (first + sum)) / sum).toPrecision(4)}$`));
 });
 
-test("what was chosen comes back for the same message, and only how it looks for another", (t) => {
+test("what was chosen comes back for the same message, the head for another, and an example has its own", (t) => {
   const look = { order: "narrow", sink: "without", show: "weights", scale: "log", unit: "tokens" };
   sessionStorage.clear();
   remember({ shown: headerOf().id, selection: { layer: 2, head: 0, query: 1, key: 0, ...look } });
@@ -152,8 +152,14 @@ test("what was chosen comes back for the same message, and only how it looks for
   assert.equal(same.find("input.sink").checked, true);
   leave(same.root);
   const other = shown(t, { id: "0".repeat(16) }, { keep: true });
-  assert.equal(other.text(".title"), "Layer 1, head 2");
-  assert.deepEqual(other.asked[0][1], "1.2 weights log with tokens");
+  assert.equal(other.text(".title"), "Layer 2, head 0");
+  assert.deepEqual(other.asked[0][1], "2.0 weights log with tokens");
+  assert.match(other.text(".reading"), /^“t3” /); // the last token: tokens were chosen in another prompt
+  leave(other.root);
+  remember({ shown: "" });
+  const example = shown(t, {}, { keep: true });
+  assert.equal(example.text(".title"), "Layer 1, head 2");
+  assert.deepEqual(example.asked[0][1], "1.2 weights log with tokens");
 });
 
 test("what the tab remembers may be anything", (t) => {
