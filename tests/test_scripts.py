@@ -24,7 +24,7 @@ from inspector.views.softmax_page import page_of_softmax
 PYTHON = Path(__file__).parent / "js" / "python.json"
 HOSTS = files("inspector.ui.components")
 ENTRIES = [
-    *(HOSTS / f"{name}.js" for name in ("grid", "heatmap", "strips", "frame", "link")),
+    *(HOSTS / f"{name}.js" for name in ("heatmap", "strips", "frame", "link", "explore", "talk", "memory")),
     *(canvases.JS / f"{name}.js" for name in ("saved_head", "saved_grid", "softmax_page")),
 ]
 
@@ -43,7 +43,11 @@ def declared(interface: str) -> set[str]:
     return set(re.findall(r"^  (\w+)\??:", found.group(1), re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", ["MapHeader", "GridHeader", "StripsHeader", "StripsPanel", "FrameHeader"])
+@pytest.mark.parametrize(
+    "name",
+    ["MapHeader", "GridHeader", "StripsHeader", "StripsPanel", "FrameHeader", "ExploreMeasure", "ExploreHeader",
+     "HeadAnswer"],
+)  # fmt: skip
 def test_python_writes_the_fields_that_javascript_reads(name):
     assert set(getattr(header_types, name).__annotations__) == declared(name)
 

@@ -136,7 +136,7 @@ def find(text: str) -> Measure | None:
 
 
 def measures(trace: Trace, *, sample: int | None = None, on_layer: OnLayer | None = None) -> pd.DataFrame:
-    """Measure every head of the layers whose vectors are stored.
+    """Measure every head of the layers whose weights can be computed from what is stored.
 
     Args:
         trace: the prompt's trace, as `model.trace(prompt)` returns it.
@@ -162,6 +162,8 @@ def measures(trace: Trace, *, sample: int | None = None, on_layer: OnLayer | Non
     counts = _counts(ids, torch.arange(trace.n) if some is None else torch.tensor(some))
     rows: list[dict[str, float]] = []
     for info in trace.stored_layers:
+        if trace.stored[info.index].unexplained:
+            continue
         sums: dict[str, Tensor] = {}
         for queries, keys in trace.strips(info.index) if some is None else _groups(some, info.heads, trace.n):
             weights = trace.weights(info.index, queries=queries, keys=keys).detach()
@@ -172,7 +174,7 @@ def measures(trace: Trace, *, sample: int | None = None, on_layer: OnLayer | Non
             rows.append({"layer": info.index, "head": head, **found, "narrow": found["entropy"]})
         if on_layer is not None:
             on_layer(info.index + 1, len(trace.layers))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["layer", "head", *BY_NAME])
 
 
 def ordered(frame: pd.DataFrame, measure: Measure) -> pd.DataFrame:
@@ -204,7 +206,8 @@ class RoleSummary:
     Attributes:
         measure: the role's measure, one of ROLES.
         count: heads whose score is at least COUNTS_FROM.
-        best: the largest score; NaN where the prompt cannot show it, for lack of a repeated token.
+        best: the largest score; NaN where the prompt cannot show it, for lack of a repeated token, or no head's weights
+            are known.
         head: the (layer, head) with the largest score.
     """
 
@@ -228,6 +231,9 @@ def role_summaries(frame: pd.DataFrame, ids: Sequence[int]) -> list[RoleSummary]
     found = []
     for measure in ROLES:
         scores = frame[measure.name]
+        if frame.empty:
+            found.append(RoleSummary(measure, 0, math.nan, (0, 0)))
+            continue
         row = frame.loc[scores.idxmax()]
         shown = repeats or not measure.repeats
         count = int((scores >= COUNTS_FROM).sum()) if shown else 0

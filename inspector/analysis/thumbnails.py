@@ -126,13 +126,13 @@ def draw_thumbnails(
         on_layer: called as on_layer(done, total) after each layer; what it raises ends the work.
 
     Returns:
-        The pictures; heads of layers whose vectors are not stored are masked throughout.
+        The pictures; heads of layers whose weights cannot be computed are masked throughout.
     """
     k = small_pool(trace.n, side)
     rows = None if sample is None or sample >= trace.n else spread(trace.n, k, sample)
     layers = []
     for info in trace.layers:
-        if not trace.stored[info.index].has_vectors:
+        if not _drawable(trace, info.index):
             layers.append(_levels(torch.full((info.heads, -(-trace.n // k), -(-trace.n // k)), -1.0)))
             continue
         change = scaled_up if without_first else None
@@ -157,7 +157,7 @@ def draw_thumbnail(trace: Trace, layer: int, head: int, pool: int) -> npt.NDArra
     """
     side = -(-trace.n // pool)
     cells = torch.full((side, side), -1.0)
-    if trace.stored[layer].has_vectors:
+    if _drawable(trace, layer):
         _pool_into(cells, trace, layer, head, pool)
     return _levels(cells).numpy()
 
@@ -208,6 +208,11 @@ def spread(n: int, k: int, count: int) -> list[int]:
         start + (2 * i + 1) * min(k, n - start) // (2 * each) for start in range(0, n, k) for i in range(each)
     }  # fmt: skip
     return sorted(found)
+
+
+def _drawable(trace: Trace, layer: int) -> bool:
+    """Return whether a layer's weights can be computed from what is stored."""
+    return trace.stored[layer].has_vectors and not trace.stored[layer].unexplained
 
 
 def _all_heads(trace: Trace, info: LayerInfo, k: int, change: Change | None) -> torch.Tensor:

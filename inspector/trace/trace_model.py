@@ -195,7 +195,8 @@ class ModelTrace(StoredTrace):
             For each its label, its id and its probability, the most probable first.
 
         Raises:
-            InspectorError: the model has no language-model head, or `count` is no whole number from 1 on.
+            InspectorError: the model has no language-model head, `count` is no whole number from 1 on, or logits are no
+                numbers.
             NoModel: the trace was opened from a file, without its model.
         """
         return self._most_probable(self._last_logits(count), count)[0]
@@ -215,9 +216,9 @@ class ModelTrace(StoredTrace):
             InspectorError: as `next_tokens` does, or the model is no longer the one that made this trace.
             NoModel: the trace was opened from a file, without its model.
         """
-        self._last_logits(count)  # says what is missing before anything is run
+        last = self.next_tokens(count)  # says what is missing before anything is run
         logits = self._logits if self._logits is not None else self._all_logits()
-        return [*self._most_probable(logits[:-1], count), self.next_tokens(count)]
+        return [*self._most_probable(logits[:-1], count), last]
 
     def written_again(self) -> tuple[int, int]:
         """Count the tokens after `prompt_length` that are the most probable ones in a run of the whole text, too.
@@ -260,6 +261,11 @@ class ModelTrace(StoredTrace):
         found = []
         for row in logits:  # one at a time: a copy of all would double the largest tensor there is
             top = row.float().softmax(-1).topk(min(int(count), vocabulary))
+            if not bool(top.values.isfinite().all()):
+                raise InspectorError(
+                    f"This prompt's logits in {self.model_name} hold infinite numbers or NaN, so no next token is the "
+                    "most probable; load the model in a dtype of a wider range, such as float32."
+                )
             ids, shares = top.indices.tolist(), top.values.tolist()
             for token in ids:
                 if token not in labels:

@@ -97,20 +97,21 @@ def head_message(name: str, asked: str, header: MapHeader, numbers: npt.NDArray[
 
 
 def _measures(scores: pd.DataFrame, trace: Trace) -> list[ExploreMeasure]:
-    """Return each measure with every head's score; heads of layers whose vectors are not stored have none (0)."""
+    """Return each measure with every head's score; heads whose weights cannot be computed have none."""
     place = {(layer.index, head): at for at, (layer, head) in enumerate(_heads(trace))}
     at = [place[int(row.layer), int(row.head)] for row in scores.itertuples()]
     summaries = {found.measure.name: found for found in role_summaries(scores, trace.tokens.ids)}
     measures: list[ExploreMeasure] = []
     for measure in [*ROLES, *(each for each in MEASURES if not each.role)]:
-        every = np.zeros(len(place))
+        every = np.full(len(place), np.nan)
         every[at] = scores[measure.name].to_numpy()
         found = summaries.get(measure.name)
         shown = found is not None and not np.isnan(found.best)
         note = ""
         if found is not None:
             heads = "" if not found.count else f"{found.count} head{'s' * (found.count > 1)} · "
-            note = f"{heads}best {found.best:.2f}" if shown else "no token repeats"
+            unknown = "no token repeats" if len(scores) else "no weights are known"
+            note = f"{heads}best {found.best:.2f}" if shown else unknown
         measures.append(
             {
                 "name": measure.name,
@@ -120,7 +121,7 @@ def _measures(scores: pd.DataFrame, trace: Trace) -> list[ExploreMeasure]:
                 "note": note,
                 "best": place[found.head] if found is not None and shown else -1,
                 "ascending": not measure.largest,
-                "scores": [round(float(score), 4) for score in every],
+                "scores": [None if np.isnan(score) else round(float(score), 4) for score in every],
             }
         )
     return measures

@@ -158,6 +158,9 @@ def grid_figure(
     captions = Captions(trace, title, verification=verification, note="" if pictures is None else pictures.said())
 
     def small() -> Thumbnails:
+        for layer in trace.stored if pictures is None else ():
+            if layer.unexplained:
+                trace.weights(layer.info.index, queries=slice(0, 1))  # says why this cannot be drawn
         return draw_thumbnails(trace) if pictures is None else pictures
 
     def page() -> str:

@@ -108,7 +108,8 @@ class ExploreMeasure(TypedDict):
     """One measure of the heads: what it is called as an order and, where it is a role, as a chip.
 
     role: empty where it is no share of attention. note: below the role's name. best: the place of the head with the
-    largest score among all heads; -1 where the prompt cannot show it. scores: one for each head.
+    largest score among all heads; -1 where the prompt cannot show it. scores: one for each head, None where its weights
+    are not known.
     """
 
     name: str
@@ -118,7 +119,7 @@ class ExploreMeasure(TypedDict):
     note: str
     best: int
     ascending: bool
-    scores: list[float]
+    scores: list[float | None]
 
 
 class ExploreHeader(TypedDict):

@@ -3,10 +3,21 @@
 import { Window } from "happy-dom";
 import { encode } from "../../inspector/views/js/encode.js";
 
-const window = new Window({ width: 1000, height: 800 });
+const window = new Window({ width: 1000, height: 800, url: "http://localhost/" });
+window.setTimeout = (...given) => setTimeout(...given); // so that a test's clock runs these too
 Object.assign(globalThis, {
   window,
   document: window.document,
+  location: window.location,
+  history: window.history,
+  sessionStorage: window.sessionStorage,
+  localStorage: window.localStorage,
+  HTMLElement: window.HTMLElement,
+  HTMLInputElement: window.HTMLInputElement,
+  ShadowRoot: window.ShadowRoot,
+  Option: OptionOf,
+  requestAnimationFrame: () => 0,
+  cancelAnimationFrame: () => {},
   getComputedStyle: window.getComputedStyle.bind(window),
   ResizeObserver: class {
     observe() {}
@@ -57,3 +68,38 @@ export function keyEvent(key) {
 }
 
 export const PARTS = '<canvas></canvas><div class="tip" hidden></div><p class="readout"></p>';
+
+/** What `new Option(text, value)` makes. */
+function OptionOf(text, value) {
+  return Object.assign(window.document.createElement("option"), { textContent: text, value });
+}
+
+let timers = []; // [id, when, what]
+let [now, made] = [0, 0];
+
+/** Stop the clock until the test ends: it goes on where `tick` is called. (The runner's own is an experiment.) */
+export function stopClock(t) {
+  const { setTimeout, clearTimeout } = globalThis;
+  timers = [];
+  globalThis.setTimeout = (what, wait = 0) => {
+    timers.push([++made, now + wait, what]);
+    return made;
+  };
+  globalThis.clearTimeout = (id) => {
+    timers = timers.filter((each) => each[0] !== id);
+  };
+  t.after(() => Object.assign(globalThis, { setTimeout, clearTimeout }));
+}
+
+/** Let the stopped clock go on by some milliseconds. */
+export function tick(wait) {
+  const until = now + wait;
+  for (;;) {
+    const [next] = timers.filter((each) => each[1] <= until).sort((a, b) => a[1] - b[1]);
+    if (!next) break;
+    timers = timers.filter((each) => each !== next);
+    now = next[1];
+    next[2]();
+  }
+  now = until;
+}

@@ -48,7 +48,7 @@ export function explore(root, data) {
     if (answer.id !== id) return;
     current.exact.set(answer.asked, numbers);
     if (current.exact.size > REMEMBERED_HEADS) current.exact.delete(current.exact.keys().next().value ?? "");
-    current.waiting.delete(answer.asked);
+    if (current.waiting === answer.asked) current.waiting = "";
     if (answer.asked === question(current)) paintHead(current);
   };
   hub().hearers.add(state.receive);
@@ -65,6 +65,8 @@ export function leave(root) {
   const state = states.get(root);
   if (!state) return;
   state.observer.disconnect();
+  clearTimeout(state.soon);
+  state.waiting = "";
   forget(state.mapRoot);
   hub().hearers.delete(state.receive);
   states.delete(root);
@@ -90,7 +92,7 @@ function create(root) {
     },
     ...{ table: part(".table"), order: /** @type {HTMLSelectElement} */ (part("select.order")) },
     ...{ hide: /** @type {HTMLInputElement} */ (part("input.sink")), options: part(".options") },
-    ...{ peeked: null, pointed: null, exact: new Map(), waiting: new Set(), tokens: new Map(), soon: 0, frame: 0 },
+    ...{ peeked: null, pointed: null, exact: new Map(), waiting: "", tokens: new Map(), soon: 0, frame: 0 },
   });
   state.observer = new ResizeObserver(() => {
     cancelAnimationFrame(state.frame);
@@ -128,6 +130,7 @@ function create(root) {
     paintHead(state);
   };
   place.onkeydown = (event) => {
+    if (event.target instanceof HTMLElement && event.target.closest("dialog")) return; // its own keys
     if (event.key === "Escape" && state.key >= 0) choose(state, { key: -1 });
     else if (event.key === "?" && !(event.target instanceof HTMLInputElement)) openKeys(place);
   };
@@ -155,7 +158,7 @@ function load(state, data) {
   const layer = number(kept.layer, header.heads.length);
   const head = layer < 0 ? -1 : number(kept.head, header.heads[layer]);
   const query = here ? number(kept.query, header.tokens.length) : -1;
-  Object.assign(state, { data, prompt, exact: new Map(), waiting: new Set(), least: 0, peeked: null, pointed: null });
+  Object.assign(state, { data, prompt, exact: new Map(), waiting: "", least: 0, peeked: null, pointed: null });
   state.selected = head < 0 ? header.selected : [layer, head];
   state.query = query < 0 ? header.tokens.length - 1 : query;
   state.key = here ? number(kept.key, header.tokens.length) : -1;
@@ -171,6 +174,7 @@ function load(state, data) {
     new Option("by layer", "-1"),
     ...header.measures.map(({ title }, i) => new Option(title, `${i}`)),
   );
+  /** @type {HTMLInputElement} */ (find(state.options, "input.least")).value = "0";
   fillTokens(
     state,
     (query) => choose(state, { query }),
@@ -225,7 +229,8 @@ function choose(state, { layer, head, query, key, sink, show, scale, unit }) {
 function chooseOrder(state, measure, focused = false) {
   state.measure = measure;
   state.ranking = measure ? ranked(measure) : null;
-  if (state.ranking) state.selected = headAtPlace(state.prompt, state.ranking[0]);
+  const shown = !measure?.role || measure.best >= 0; // else no head has it here
+  if (state.ranking && shown) state.selected = headAtPlace(state.prompt, state.ranking[0]);
   state.peeked = null;
   const held = state.chips.contains(state.chips.ownerDocument.activeElement) || !focused;
   fillChips(state, (each) => chooseOrder(state, each));
@@ -252,6 +257,7 @@ function peek(state, at) {
   paintHead(state);
   clearTimeout(state.soon);
   if (at) state.soon = window.setTimeout(() => want(state), SOON);
+  else want(state); // the chosen head's numbers may have made room for others'
 }
 
 /**
@@ -313,26 +319,35 @@ function question(state) {
 }
 
 /**
+ * Return whether a layer's weights cannot be shown; its note then says why.
+ * @param {ExploreState} state
+ * @param {number} layer
+ */
+const unknown = ({ prompt }, layer) => prompt.header.notes[layer].startsWith("its weights cannot be shown");
+
+/**
  * Ask for the shown head's exact numbers, if they are not here.
  * @param {ExploreState} state
  */
 function want(state) {
   const asked = question(state);
   const [layer] = state.peeked ?? state.selected;
-  if (state.exact.has(asked) || state.prompt.header.notes[layer].startsWith("its weights")) return;
+  if (state.exact.has(asked) || unknown(state, layer)) return;
   if (state.peeked && state.prompt.halves && state.look.show === "weights") return; // a look in passing
   const server = speaker();
   if (!server) {
-    setTimeout(() => want(state), SOON); // the other component is not here yet
+    clearTimeout(state.soon);
+    state.soon = window.setTimeout(() => want(state), SOON); // the other component is not here yet
     return;
   }
-  if (state.waiting.has(asked)) return;
+  if (state.waiting === asked) return;
   const { id } = state.prompt.header;
-  state.waiting.add(asked);
+  state.waiting = asked; // and no longer for an earlier one: while it is busy, the server keeps the last question alone
   server.ask(id, asked);
   setTimeout(() => {
     // A question that meets a run of the whole page is lost: ask again, as long as it is still the question.
-    if (!state.waiting.delete(asked) || state.prompt.header.id !== id || !state.place.isConnected) return;
+    if (state.waiting !== asked || state.prompt.header.id !== id || !state.place.isConnected) return;
+    state.waiting = "";
     if (asked === question(state)) want(state);
   }, AGAIN);
 }
@@ -344,11 +359,12 @@ function want(state) {
  */
 function numbersOf(state) {
   const asked = question(state);
+  if (unknown(state, (state.peeked ?? state.selected)[0])) return null;
   const plain = state.look.show === "weights" && state.look.unit === "tokens";
-  const found = state.exact.get(asked) ?? (plain ? roughNumbers(state.prompt, state.peeked ?? state.selected) : null);
-  if (!found) return null;
-  const header = { ...found.header, scale: /** @type {import("./types.js").Scale} */ (state.look.scale) };
-  const here = { header, numbers: found.numbers };
+  const scale = /** @type {import("./types.js").Scale} */ (state.look.scale);
+  const here =
+    state.exact.get(asked) ?? (plain ? roughNumbers(state.prompt, state.peeked ?? state.selected, scale) : null);
+  if (!here) return null;
   return state.sink === "without" && asked.includes(" with ") && plain ? withoutFirst(here) : here;
 }
 
@@ -368,7 +384,7 @@ function paint(state) {
   const order = state.ranking;
   const least = Math.min(430, width);
   const byLayer = exploreLayout(prompt, null, { width, height: room.clientHeight, narrow });
-  const wide = Math.max(least, Math.ceil(byLayer.width) + 4);
+  const wide = Math.min(width, Math.max(least, Math.ceil(byLayer.width) + 4)); // what does not fit scrolls
   state.layout = order
     ? exploreLayout(prompt, order, { width: wide - 14, height: room.clientHeight, narrow })
     : byLayer;
@@ -434,6 +450,7 @@ function paintHead(state) {
   fillFacts(state);
   const numbers = numbersOf(state);
   place.classList.toggle("busy", !numbers);
+  place.classList.toggle("unknown", unknown(state, layer)); // nothing is shown in the place of another head's map
   if (numbers) {
     const tabled = place.classList.contains("tabled");
     find(place, "button.astable").setAttribute("aria-pressed", String(tabled));

@@ -56,7 +56,7 @@ export function drawHeads(state) {
     const at = headAtPlace(prompt, place);
     const [x, y] = cornerOf(prompt, layout, at);
     const score = measure ? measure.scores[place] : 1;
-    ctx.globalAlpha = measure?.role && !layout.ordered && score < FAINT ? 0.4 : 1;
+    ctx.globalAlpha = measure?.role && !layout.ordered && (score ?? 0) < FAINT ? 0.4 : 1;
     const from = [(place % ACROSS) * side, Math.floor(place / ACROSS) * side];
     ctx.drawImage(atlas, from[0], from[1], side, side, x, y, layout.cell, layout.cell);
     if (!layout.ordered || !measure) continue;
@@ -71,9 +71,9 @@ export function drawHeads(state) {
 
 /**
  * Return a score as it stands below a picture.
- * @param {number} score
+ * @param {number | null} score  null: not known
  */
-export const written = (score) => (score >= 10 ? score.toFixed(0) : score.toFixed(2));
+export const written = (score) => (score === null ? "–" : score.toFixed(score >= 10 ? 0 : 2));
 
 /**
  * Draw the numbers of layers and heads beside the blocks.

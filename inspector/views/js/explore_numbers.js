@@ -2,8 +2,10 @@
 
 import { decode } from "./payload.js";
 
-/** @import { ExploreHeader, ExploreMeasure, HeadNumbers, Pair, Prompt } from "./types.js" */
+/** @import { ExploreHeader, ExploreMeasure, HeadNumbers, Pair, Prompt, Scale } from "./types.js" */
 
+/** @type {Record<string, string>} */
+const SCALE_NOTES = { linear: "", sqrt: " (square root)", log: " (log)" }; // as in inspector/views/payload.py
 const MOST_SCALED = 20; // as in inspector/analysis/maps.py: a remainder near zero is no pattern
 
 /**
@@ -47,12 +49,14 @@ export function headAtPlace({ first }, place) {
 }
 
 /**
- * Return all heads' places in the order of a measure, the most telling first; equal ones by layer and head.
+ * Return all heads' places in the order of a measure, the most telling first; equal ones by layer and head, and last
+ * those that have no score.
  * @param {ExploreMeasure} measure
  */
 export function ranked({ scores, ascending }) {
   const sign = ascending ? 1 : -1;
-  return scores.map((_, place) => place).sort((a, b) => sign * (scores[a] - scores[b]) || a - b);
+  const of = (/** @type {number} */ place) => scores[place] ?? sign * Infinity;
+  return scores.map((_, place) => place).sort((a, b) => sign * (of(a) - of(b)) || a - b);
 }
 
 /**
@@ -71,16 +75,23 @@ export function half(bits) {
  * Return a head's weights as the prompt's message has them, or null where it has none.
  * @param {Prompt} prompt
  * @param {Pair} at
+ * @param {Scale} [scale]  of the colours
  * @returns {HeadNumbers | null}
  */
-export function roughNumbers(prompt, at) {
+export function roughNumbers(prompt, at, scale = "sqrt") {
   const { header, halves } = prompt;
   if (!header.map || !halves) return null;
   const n = header.tokens.length;
   const size = (n * (n + 1)) / 2;
   const place = placeAmongAll(prompt, at);
   const numbers = Float32Array.from(halves.subarray(place * size, (place + 1) * size), half);
-  return { header: { ...header.map, version: `rough ${at} ${header.id}` }, numbers };
+  const changed = {
+    scale,
+    legend: header.map.legend.replace(SCALE_NOTES[header.map.scale], SCALE_NOTES[scale]),
+    label: `${header.map.label} of layer ${at[0]}, head ${at[1]}`,
+    version: `rough ${at} ${scale} ${header.id}`,
+  };
+  return { header: { ...header.map, ...changed }, numbers };
 }
 
 /**

@@ -64,7 +64,7 @@ export function fillFacts({ facts, prompt, shown }) {
   for (const each of prompt.header.measures) {
     if (!each.role) continue;
     const score = each.scores[place];
-    const told = each.best >= 0;
+    const told = each.best >= 0 && score !== null;
     const name = element("dt", told && score >= COUNTS_FROM ? "has" : "", facts, each.role);
     name.title = each.meaning;
     const line = element("dd", "", facts);
@@ -135,14 +135,35 @@ export function colourTokens(state, head) {
     button.tabIndex = key === state.query ? 0 : -1;
     button.setAttribute("aria-pressed", String(key === state.query));
   }
-  const word = quoted(labels[query]);
-  if (!weights) reading.textContent = head ? `${word}, token ${query}` : "";
-  else if (most < 0) reading.textContent = `${word} looks at no token here`;
-  else if (query === 0) reading.textContent = `${word} comes first and can only look at itself`;
-  else {
-    const share = head.header.value_name.includes("value length") ? show(row(most)) : percent(row(most));
-    reading.textContent = `${word} looks most at ${quoted(labels[most])}: ${share}`;
-  }
+  if (weights) reading.textContent = lookOf(state, head, query, most);
+  else reading.textContent = head ? `${quoted(labels[query])}, token ${query}` : "";
+}
+
+/**
+ * Say at which token one looks most.
+ * @param {ExploreState} state
+ * @param {HeadNumbers} head
+ * @param {number} query
+ * @param {number} most  the key token with its largest number; -1: none is above zero
+ */
+function lookOf({ prompt, sink }, head, query, most) {
+  const { tokens } = prompt.header;
+  const { pool, value_name } = head.header;
+  const row = rowOf(head, query);
+  const pooled = pool[0] > 1; // a cell has the largest number of several tokens
+  if (query === 0 && !pooled && (tokens.length === 1 || Number.isNaN(row(1))))
+    return `${quoted(tokens[0])} comes first and can only look at itself`;
+  const named = (/** @type {number} */ token) => {
+    if (!pooled) return quoted(tokens[token]);
+    const label = rowLabel(head.header, Math.floor(token / pool[0]));
+    return `${/^\d+–/.test(label) ? "tokens" : "token"} ${label}`;
+  };
+  const who = named(query).replace(/^t/, "T");
+  const looks = who.startsWith("Tokens ") ? "look" : "looks";
+  if (most < 0) return `${who} ${looks} at no token here`;
+  const share = value_name.includes("value length") ? show(row(most)) : percent(row(most));
+  const hidden = sink === "without" ? ", without the first token" : "";
+  return `${who} ${looks} most at ${named(most)}: ${share}${pooled ? " at most" : ""}${hidden}`;
 }
 
 /**
@@ -166,14 +187,16 @@ export function fillNext({ next, nextTitle, prompt, query, pointed }) {
   const last = at === tokens.length - 1;
   nextTitle.textContent = last ? "Next token" : `Expected after ${quoted(tokens[at])}`;
   next.replaceChildren();
-  if (!rows.length) {
-    element("li", "none", next, "Not known: the numbers come from a file, or the model predicts no tokens.");
+  const row = rows[at - from] ?? [];
+  if (!row.length) {
+    const why = "the numbers come from a file, the model predicts no tokens, or its logits are no numbers";
+    element("li", "none", next, `Not known: ${why}.`);
     return;
   }
-  for (const [label, share] of rows[at - from]) {
+  for (const [label, share] of row) {
     const line = element("li", "", next);
     element("span", "word", line, label.replace(/^␣(?=.)/, "")).title = label;
-    element("i", "", line).style.width = `${Math.max(2, (100 * share) / rows[at - from][0][1])}%`;
+    element("i", "", line).style.width = `${Math.max(2, (100 * share) / row[0][1])}%`;
     element("span", "share", line, percent(share));
     if (!last && label === tokens[at + 1]) line.classList.add("came");
   }
@@ -189,17 +212,20 @@ export function fillTable({ table }, head, choose) {
   const { header } = head;
   table.replaceChildren();
   const made = element("table", "", table);
-  element("caption", "", made, `The ${PAIRS} largest of ${header.label}`);
+  const pairs = strongest(head, PAIRS);
+  element("caption", "", made, `The ${pairs.length} largest of ${header.label}`);
   const top = element("tr", "", element("thead", "", made));
   for (const name of [header.row_name, header.column_name, header.value_name])
     element("th", "", top, name).scope = "col";
   const body = element("tbody", "", made);
-  for (const { row, column, value } of strongest(head, PAIRS)) {
+  for (const { row, column, value } of pairs) {
     const line = element("tr", "", body);
-    const first = element("td", "", line);
-    const button = element("button", "link", first, rowLabel(header, row));
-    button.type = "button";
-    button.onclick = () => choose(row * header.pool[0], column * header.pool[1]);
+    const first = element("td", "", line, header.picks ? undefined : rowLabel(header, row)); // a word is no token
+    if (header.picks) {
+      const button = element("button", "link", first, rowLabel(header, row));
+      button.type = "button";
+      button.onclick = () => choose(row * header.pool[0], column * header.pool[1]);
+    }
     element("td", "", line, columnLabel(header, column));
     element("td", "number", line, show(value));
   }

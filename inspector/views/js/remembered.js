@@ -109,7 +109,7 @@ function made() {
 }
 
 /**
- * Return a short name of a text (FNV-1a, 53 bits): the text itself is not stored outside its tab.
+ * Return a short name of a text (as FNV-1a, twice 32 bits): the text itself is not stored outside its tab.
  * @param {string} text
  */
 function digest(text) {

@@ -90,7 +90,7 @@ export interface ExploreMeasure {
   note: string;
   best: number;
   ascending: boolean;
-  scores: number[];
+  scores: (number | null)[];
 }
 
 /** All that the Explore screen shows of a prompt without asking the server again. */
@@ -308,7 +308,7 @@ export interface ExploreState {
   look: { show: string; scale: string; unit: string };
   least: number;
   exact: Map<string, HeadNumbers>;
-  waiting: Set<string>;
+  waiting: string;
   receive: (answer: HeadAnswer, numbers: HeadNumbers) => void;
   tokens: Map<number, HTMLButtonElement>;
   soon: number;
