@@ -113,7 +113,7 @@ def _chart(found: Sizes, counted: Parameters | None, counts: pd.DataFrame | None
         "what",
         scale=alt.Scale(domain=names, range=[COLOURS[what] for what in names]),
         sort=names,
-        legend=alt.Legend(title=None, orient="bottom", columns=2, labelLimit=220),
+        legend=alt.Legend(title=None, orient="right", labelLimit=220),
     )
     base = alt.Chart(lines).encode(
         x=alt.X("tokens", scale=alt.Scale(type="log", nice=False), title="tokens n", axis=alt.Axis(format="~s")),

@@ -130,7 +130,7 @@ def _chart(long: pd.DataFrame) -> alt.Chart:
             x=alt.X("key:N", sort=alt.SortField("position"), title="key token", axis=alt.Axis(labelAngle=-45)),
             xOffset=alt.XOffset("kind:N", sort=list(KINDS)),
             y=alt.Y("weight:Q", title="attention weight"),
-            color=alt.Color("kind:N", scale=colour, title=None, legend=alt.Legend(orient="top", columns=1)),
+            color=alt.Color("kind:N", scale=colour, title=None, legend=alt.Legend(orient="top")),
             tooltip=["key", "kind", alt.Tooltip("weight", format=".6f")],
         )
         .properties(height=340)

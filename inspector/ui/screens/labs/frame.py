@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import streamlit as st
 from streamlit.errors import StreamlitPageNotFoundError
 
+from inspector.analysis import score_breakdown
 from inspector.learn.content_word import content_word
 from inspector.learn.questions import QUESTIONS, Question
 from inspector.ui import state
 from inspector.ui.markdown import count, plain, short
 from inspector.ui.progress import Current, current
 from inspector.ui.screens import common
-from inspector.ui.screens.labs.table import BY_NAME, HOME, Page
+from inspector.ui.screens.labs.table import BY_NAME, HOME, WALKTHROUGH, Page
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -59,6 +60,26 @@ def with_query(shown: Current, chosen: state.Selection) -> state.Selection:
         The selection; what is remembered stays as it was.
     """
     return chosen if chosen.query >= 0 else replace(chosen, query=content_word(shown.trace.tokens))
+
+
+def with_pair(shown: Current, chosen: state.Selection) -> state.Selection:
+    """Return the selection with a query and a key token: where none is chosen, the query's strongest other key.
+
+    Args:
+        shown: the prompt on screen.
+        chosen: the selection.
+
+    Returns:
+        The selection. The first token and the query itself are passed over where there is another key.
+    """
+    chosen = with_query(shown, chosen)
+    if chosen.key >= 0:
+        return chosen
+    row = score_breakdown.row(shown.trace, chosen.layer, chosen.head, chosen.query)
+    others = row[row["allowed"] & (row["position"] > 0) & (row["position"] != chosen.query)]
+    if not len(others):
+        return chosen
+    return replace(chosen, key=int(others.loc[others["scaled score"].idxmax(), "position"]))
 
 
 def choices(shown: Current, words: str) -> DeltaGenerator:
@@ -170,7 +191,9 @@ def end(name: str) -> None:
         for number, (place, question) in enumerate(zip(st.columns(2, gap="large"), QUESTIONS[name], strict=True)):
             with place:
                 _ask(question, f"question_{name}_{number}")
-    link(HOME, "More questions", icon=":material/arrow_back:")
+    with st.container(horizontal=True, gap="medium"):
+        link(HOME, "More questions", icon=":material/school:")
+        link(WALKTHROUGH, "To the Walkthrough", icon=f":material/{WALKTHROUGH.icon}:")
 
 
 @st.fragment  # an answer changes nothing else on the page

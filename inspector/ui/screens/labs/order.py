@@ -35,15 +35,15 @@ def shift(trace: Trace, layer: int, head: int, query: int) -> None:
         query: the query token's position.
     """
     st.markdown("#### All tokens moved on together")
-    place = st.container()
-    by = st.slider("Move all positions on by", 1, 1000, 100, key="position_shift")
+    place, beside = st.columns([3, 2], gap="large")
+    by = beside.slider("Move all positions on by", 1, 1000, 100, key="position_shift")
     found = attempt(lambda _: shifting.shifted(trace, layer, head, query, by))
     if found is None:
         return
     if found.note:
-        st.info(plain(found.note), icon=":material/info:")
+        beside.info(plain(found.note), icon=":material/info:")
     if len(found.tokens) < trace.n:
-        st.caption(
+        beside.caption(
             f"Of {trace.n:,} tokens, the {len(found.tokens)} from {found.tokens.start} to {found.tokens.stop - 1} are "
             "compared."
         )
@@ -64,7 +64,10 @@ def shift(trace: Trace, layer: int, head: int, query: int) -> None:
             label="Scores of one query token, a column per key token: as they are, all shifted, only keys shifted",
             key="shift_row",
         )
-    with frame.proof(f"Moving all positions on by {by} changes no score; moving only the keys does", found.both):
+    with (
+        beside,
+        frame.proof("Moving all on changes no score; moving only the keys does", found.both),
+    ):
         st.caption("Scores before the mask; the checks compare every query token with every key token.")
         show_verdict(found.both, f"All positions + {by}, in the model's own precision")
         show_verdict(found.exact, f"All positions + {by}, in float64")

@@ -39,7 +39,7 @@ def show() -> None:
     )
     if page is None:
         return
-    shown, chosen = page
+    shown, chosen = page[0], frame.with_pair(*page)
     trace, layer, head = shown.trace, chosen.layer, chosen.head
     fields = frame.choices(shown, f"Layer {layer}, head {head} · query and key")
     with fields:
@@ -92,12 +92,13 @@ def _plane(trace: Trace, planes: pd.DataFrame, query: int, key: int) -> None:
 
 def _plane_numbers(one: pd.Series, distance: int) -> None:
     """Write the plane's numbers."""
+    rounding = 1e-6 * max(abs(one["share"]), abs(one["content"]))
     for title, value, meaning in (
         ("share of the score", one["share"], "The product of the two solid arrows: x · x + y · y."),
         ("unturned", one["content"], "The product of the two dashed arrows: both tokens at one position."),
         ("from position", one["position"], "The share less that: what turning makes of it."),
     ):
-        st.metric(title, number(value), help=meaning)
+        st.metric(title, frame.small(value, rounding), help=meaning)
     st.caption(
         f"{count(distance, 'token')} apart, at {number(one['degrees_per_token'])}° a token: turned by "
         f"{number(distance * one['degrees_per_token'])}° against each other. Dashed: before rotation."

@@ -96,5 +96,24 @@ LABORATORIES = (
         "call_split",
     ),
 )
+# Station of the Walkthrough -> the laboratory in which one tries it.
+TRY = {
+    "tokens": "two_contexts",
+    "input": "two_contexts",
+    "matrices": "cross_attention",
+    "vectors": "it_and_cat",
+    "rope": "position",
+    "pair": "it_and_cat",
+    "scores": "it_and_cat",
+    "scaling": "softmax",
+    "mask": "mask_and_heads",
+    "softmax": "softmax",
+    "values": "dropout",
+    "context": "four_ways",
+    "heads": "head_shares",
+    "output": "head_shares",
+    "residual": "two_contexts",
+    "next": "context",
+}
 PAGES = (HOME, WALKTHROUGH, *LABORATORIES)
 BY_NAME = {page.name: page for page in PAGES}
