@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from screen_app import MAIN, SCREENS, open_app, payloads
+from learn_app import open_lab, page
+from screen_app import MAIN, payloads
 from streamlit.testing.v1 import AppTest
 
 import inspector
@@ -233,7 +234,7 @@ def test_long_and_short_prompts_are_shuffled_as_said(tmp_path):
 
 @pytest.mark.packaged
 def test_the_page_shows_these_numbers(houston):
-    app = open_app("Position", layer="13", head="8", query="6", key="2")
+    app = open_lab("position", layer="13", head="8", query="6", key="2")
     assert not app.error
     planes = position.turned_planes(houston, 13, 8, 6, 2)
     shown = {metric.label: metric.value.replace("−", "-") for metric in app.metric}
@@ -268,7 +269,7 @@ def test_the_page_shows_these_numbers(houston):
 
 @pytest.mark.packaged
 def test_typed_vectors_on_the_page():
-    app = open_app("Position")
+    app = open_lab("position")
     app.text_input(key="position_typed_query").set_value("1 2").run()
     assert "query has 2 numbers and the key 4" in app.error[0].value
     app.text_input(key="position_typed_key").set_value("3 4").run()
@@ -285,7 +286,7 @@ def test_a_layer_without_rope_says_so_and_keeps_the_rest(tiny_model, tmp_path):
     app = AppTest.from_file(str(MAIN), default_timeout=120)
     app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10")
     app.query_params["layer"] = "1"
-    app.switch_page(SCREENS["Position"]).run()
+    app.switch_page(page("position")).run()
     assert not app.exception
     assert not app.error
     assert any("Layer 1 does not use RoPE" in info.value for info in app.info)
@@ -298,11 +299,11 @@ def test_a_layer_without_rope_says_so_and_keeps_the_rest(tiny_model, tmp_path):
 
 def test_a_trace_from_a_file_says_what_needs_the_model_and_keeps_what_does_not(tmp_path):
     file = traced("grouped", tmp_path).save(tmp_path / "trace.safetensors")
-    for page, left in (("Position", "Your own query and key"), ("Mask and heads", "The mask, on and off")):
+    for name, left in (("position", "Your own query and key"), ("mask_and_heads", "Mask off")):
         app = AppTest.from_file(str(MAIN), default_timeout=120)
         app.session_state["uploaded_trace"] = traces.open_file(file.read_bytes(), "trace.safetensors")
-        app.switch_page(SCREENS[page]).run()
+        app.switch_page(page(name)).run()
         assert not app.exception
         assert not app.error
         assert any("no model at hand" in info.value for info in app.info)
-        assert any(left in text.value for text in app.markdown)
+        assert any(left in text for text in [*(m.value for m in app.markdown), *(e.label for e in app.expander)])

@@ -13,6 +13,7 @@ from inspector.ui.markdown import plain
 from inspector.ui.progress import current
 from inspector.ui.screens import common
 from inspector.ui.screens.labs import frame
+from inspector.ui.screens.labs.frame import word
 from inspector.ui.screens.labs.table import BY_NAME, HOME, TRY
 from inspector.ui.screens.stations import to_next_layer, to_output, to_vectors, to_weights
 from inspector.ui.screens.stations.at import At
@@ -44,13 +45,14 @@ SENTENCE = "Follow one query token through one head, from its text to the next l
 def show() -> None:
     """Draw the screen for the prompt on screen."""
     frame.style()
-    if "station" not in st.query_params:  # the first station says what this is
-        st.markdown(SENTENCE)
+    lede = st.container()
     shown = current()
     if shown is None:
         return
     chosen = frame.with_pair(shown, common.selection(shown))
     trace, layer, head = shown.trace, chosen.layer, chosen.head
+    if chosen.station == ORDER[0]:
+        lede.markdown(SENTENCE)
     _rail(chosen.station)
     number, title = ORDER.index(chosen.station) + 1, STATIONS[chosen.station]
     st.title(f"{number}. {title}", anchor=False)
@@ -58,8 +60,8 @@ def show() -> None:
         st.warning(plain(f"Weights of layer {layer} cannot be shown: {trace.stored[layer].unexplained}."))
     picture, beside = st.columns([5, 3], gap="large")
     formula, words = beside.container(), beside.container()
-    tokens = trace.tokens.labels
-    pair = f"“{plain(tokens[chosen.query])}” → “{plain(tokens[chosen.key])}”" if chosen.key >= 0 else "one token"
+    pair = f"“{plain(word(trace, chosen.query))}”"
+    pair += f" → “{plain(word(trace, chosen.key))}”" if chosen.key >= 0 else ""
     with frame.choices(shown, f"{pair} · layer {layer}, head {head}"):
         query, key, row = common.pair_pickers(trace, chosen)
     with picture:
@@ -68,7 +70,7 @@ def show() -> None:
         laboratory = BY_NAME[TRY[chosen.station]]
         frame.link(laboratory, f"Try it: {laboratory.title}", icon=f":material/{laboratory.icon}:")
     if chosen.station == ORDER[-1]:
-        _ending(trace.tokens.labels[query], layer, head)
+        _ending(word(trace, query), layer, head)
 
 
 def _rail(station: str) -> None:

@@ -23,6 +23,7 @@ from inspector.ui.screens.labs.table import BY_NAME, HOME, WALKTHROUGH, Page
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
+    from inspector.trace.trace import Trace
     from inspector.verification.compare import Check
 
 _SCREENS = Path(__file__).resolve().parents[1]
@@ -108,7 +109,7 @@ def head_and_query(shown: Current, chosen: state.Selection, *, query: bool = Tru
     """
     trace = shown.trace
     words = f"Layer {chosen.layer}, head {chosen.head}"
-    words += f" · query “{plain(trace.tokens.labels[chosen.query])}”" if query else ""
+    words += f" · query “{plain(word(trace, chosen.query))}”" if query else ""
     with choices(shown, words):
         common.head_pickers(trace.layers, chosen)
         if query:
@@ -116,6 +117,20 @@ def head_and_query(shown: Current, chosen: state.Selection, *, query: bool = Tru
                 "Query token", "query_field", range(trace.n), chosen.query, trace,
                 lambda at: state.select(query=at, key=-1),
             )  # fmt: skip
+
+
+def word(trace: Trace, position: int) -> str:
+    """Return a token's text for a sentence: without the space before it.
+
+    Args:
+        trace: the trace on screen.
+        position: the token's position.
+
+    Returns:
+        The text; the label where nothing else is left.
+    """
+    label = trace.tokens.labels[position]
+    return label.removeprefix("␣") or label
 
 
 def style() -> None:

@@ -59,7 +59,7 @@ def _model(shown: Current, chosen: state.Selection) -> None:
     key = chosen.key if chosen.key in keys else usual
     if at_words and (query, key) != (it, cat):
         st.button("Back to it → cat", on_click=lambda: state.select(query=it, key=cat))
-    words = f"“{plain(trace.tokens.labels[query])}” → “{plain(trace.tokens.labels[key])}”"
+    words = f"“{plain(frame.word(trace, query))}” → “{plain(frame.word(trace, key))}”"
     with frame.choices(shown, f"{words} · layer {chosen.layer}, head {chosen.head}"):
         common.token_picker(
             "Query token", "query_field", range(trace.n), query, trace, lambda at: state.select(query=at, key=-1)

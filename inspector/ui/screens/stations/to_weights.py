@@ -16,7 +16,7 @@ from inspector.ui.components.strips import Panel, aligned, weight_row
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import attempt
 from inspector.ui.screens.common import label, number
-from inspector.ui.screens.labs.frame import proof
+from inspector.ui.screens.labs.frame import proof, word
 from inspector.ui.screens.stations.at import At, formula, terms
 
 if TYPE_CHECKING:
@@ -144,9 +144,7 @@ def mask(at: At) -> None:
         r"\end{cases}",
         ("this row", f"may look at {seen:,} of {count(at.trace.n, 'token')}"),
     )
-    rules = [
-        f"“{at.trace.tokens.labels[at.query]}” may look at {count(seen, 'token')} and not at {at.trace.n - seen:,}."
-    ]
+    rules = [f"“{word(at.trace, at.query)}” may look at {count(seen, 'token')} and not at {at.trace.n - seen:,}."]
     if at.info.window:
         rules.append(f"This layer has a window: a token sees the last {count(at.info.window, 'token')} only.")
     if at.info.chunk:
