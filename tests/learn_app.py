@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from screen_app import MAIN
 from streamlit.testing.v1 import AppTest
 
@@ -32,3 +35,9 @@ def open_alone(name: str, **address: str) -> AppTest:
     app.run()
     assert not app.exception
     return app
+
+
+def sent(app: AppTest, key: str) -> dict[str, Any]:
+    """What was sent to the component whose key is `key`, where that is JSON."""
+    found = next(one for one in app.get("bidi_component") if key in one.proto.id)
+    return dict(json.loads(found.proto.json))

@@ -12,4 +12,9 @@ streamlit_patches.ask_nobody()
 streamlit_patches.log_no_words()
 st.set_page_config(layout="wide")
 screens = Path(main.__file__).parent / "screens"
-st.navigation([st.Page(screens / page.file, title=page.title) for page in PAGES], position="hidden").run()
+# With those that Learn links to.
+files = {page.file: page.title for page in PAGES} | {
+    "heads.py": "Heads",
+    "pair.py": "Pair",
+}
+st.navigation([st.Page(screens / file, title=title) for file, title in files.items()], position="hidden").run()

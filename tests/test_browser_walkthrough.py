@@ -20,7 +20,7 @@ def read_column(visitor, name, column):
 
 def test_all_stations_by_keyboard(visit, houston):
     visitor = visit("/walkthrough?layer=13&head=8&query=6&key=4")
-    visitor.page.get_by_role("button", name="Next").wait_for()
+    visitor.page.locator(".st-key-station_next button").wait_for()
     visitor.page.wait_for_timeout(500)  # a moment after it is there, Streamlit listens to its shortcut
     for number, (name, title) in enumerate(STATIONS.items(), start=1):
         visitor.page.get_by_role("heading", name=f"{number}. {title}", exact=True).wait_for()
@@ -55,7 +55,7 @@ def test_a_click_on_a_key_token_changes_the_sum(visit, houston):
     canvas.click(position={"x": at["x"] + 2.5 * at["step"], "y": at["y"]})
     visitor.page.wait_for_function("location.search.includes('key=2')")
     visitor.painted("scores row", unlike=before)  # another key token is marked
-    visitor.page.get_by_role("button", name="Back").click()
+    visitor.page.locator(".st-key-station_back button").click()
     visitor.page.get_by_role("heading", name="6. One key at a time: the dot product").wait_for()
     visitor.painted("building up")
     reading = read_column(visitor, "building up", 63)

@@ -159,9 +159,9 @@ def test_answers_about_implementations_crossing_and_dropout(houston, smollm):
     ways = four_ways.compute_four_ways(houston, 16, 0, 3, block=2)
     assert all(way.check.ok for way in ways if not way.control)
     assert any(way.check.differing for way in ways if not way.control)
-    assert [round(way.check.max_abs / way.check.tolerance) for way in ways if way.control] == []
+    assert all(way.check.max_abs > 5 * way.check.tolerance for way in ways if way.control)
     assert right("four_ways", 0) == "They add up in another order and round differently"
-    assert right("four_ways", 1) == "A difference far beyond the tolerance"
+    assert right("four_ways", 1) == "A difference larger than the tolerance"
     made = cross.crossed(houston, smollm.trace("The rocket is on its way to the moon."), 16, 0)
     assert made.weights.shape == (8, 10)
     assert (made.weights > 0).all()  # nothing is masked

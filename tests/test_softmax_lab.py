@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from learn_app import open_lab, page
+from learn_app import open_lab, page, sent
 from screen_app import MAIN, payloads
 from streamlit.testing.v1 import AppTest
 
@@ -149,11 +149,11 @@ def test_shuffled_numbers_of_variance_one_have_products_of_variance_d_head(houst
 @pytest.mark.packaged
 def test_the_page_shows_the_functions_numbers(houston):
     app = open_lab("softmax", layer="16", head="0")
-    _, numbers = payloads(app, "one_row")  # of "have", the word in the middle
-    unscaled, scaled = numbers.reshape(2, 6)
-    assert scaled == pytest.approx(houston.weights(16, 0)[5, :6].numpy(), abs=1e-6)
-    scores = houston.scores(16, 0)[5, :6].tolist()
-    assert unscaled == pytest.approx(stepwise.softmax(scores), abs=1e-6)
+    row = sent(app, "one_row")  # of "have", the word in the middle
+    assert row["scores"] == houston.scores(16, 0, queries=slice(5, 6))[0, :6].tolist()
+    assert (row["divisor"], row["labels"][4]) == (8, "4 ␣we")
+    scaled = softmax.shares(row["scores"], scale=1 / row["divisor"]).weights
+    assert scaled == pytest.approx(houston.weights(16, 0)[5, :6].tolist(), abs=1e-6)
     _, numbers = payloads(app, "shares")
     assert np.array_equal(numbers.reshape(2, 2)[1], np.float32(softmax.shares((1, 1.1)).weights))
     app.button(key="example 10, 11").click().run()

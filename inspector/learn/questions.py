@@ -122,9 +122,9 @@ QUESTIONS: dict[str, tuple[Question, Question]] = {
         ),
         Question(
             "How would a real mistake, such as a forgotten scale, look?",
-            ("A difference far beyond the tolerance", "A difference of rounding", "It could not be seen"),
+            ("A difference larger than the tolerance", "A difference of rounding", "It could not be seen"),
             0,
-            "The planted mistakes show it: they differ by far more than rounding ever does.",
+            "The planted mistakes show it: they differ by more than rounding ever could.",
         ),
     ),
     "cross_attention": (

@@ -2,14 +2,14 @@
 
 import { rail } from "../../views/js/rail.js";
 
-/** @import { StreamlitComponent } from "../../views/js/types.js" */
+/** @import { RailData, StreamlitComponent } from "../../views/js/types.js" */
 
 /**
  * Show the component's data. Streamlit calls this again for every change of data or theme.
- * @param {StreamlitComponent} component
+ * @param {StreamlitComponent<RailData>} component
  */
 export default function ({ parentElement, data, setTriggerValue }) {
-  rail(parentElement, /** @type {any} */ (data), {
+  rail(parentElement, data, {
     onPick: (picked) => setTriggerValue("pick", picked),
     scroller: document.querySelector('[data-testid="stMain"]'),
   });

@@ -2,18 +2,20 @@
 
 import { element, find } from "./elements.js";
 
+/** @import { RailData } from "./types.js" */
+
 /** @type {WeakMap<ParentNode, number>} Where each rail stood when it was drawn last. */
 const before = new WeakMap();
 
 /**
  * Draw a dot for each step. Where the step has changed, what scrolls goes back to its top.
  * @param {ParentNode} root  has an element .rail
- * @param {{ titles: string[], at: number }} data
+ * @param {RailData} data
  * @param {{ onPick: (step: number) => void, scroller: Element | null }} host
  */
 export function rail(root, { titles, at }, { onPick, scroller }) {
   const list = find(root, ".rail");
-  const focused = list.contains(/** @type {any} */ (root.ownerDocument ?? document).activeElement);
+  const focused = list.querySelector(":focus") !== null;
   list.replaceChildren();
   titles.forEach((title, step) => {
     const dot = element("button", step < at ? "done" : "", list);

@@ -34,7 +34,6 @@ def shift(trace: Trace, layer: int, head: int, query: int) -> None:
         head: the query head, from 0.
         query: the query token's position.
     """
-    st.markdown("#### All tokens moved on together")
     place, beside = st.columns([3, 2], gap="large")
     by = beside.slider("Move all positions on by", 1, 1000, 100, key="position_shift")
     found = attempt(lambda _: shifting.shifted(trace, layer, head, query, by))

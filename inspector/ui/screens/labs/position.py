@@ -11,7 +11,9 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from inspector.analysis import score_breakdown
 from inspector.learn import position
+from inspector.ui.components.clock import rope_clock
 from inspector.ui.components.strips import rounded
 from inspector.ui.components.verdict import show_verdict
 from inspector.ui.markdown import count, plain
@@ -51,12 +53,16 @@ def show() -> None:
 
     planes = attempt(make, may_lack=True)
     if planes is not None:
+        score = score_breakdown.pair_steps(trace, layer, head, query, key).score
+        names = frame.word(trace, query), frame.word(trace, key)
+        rope_clock(planes, score=score, query=query, key=key, names=names, name="clock")
         left, right = st.columns(2, gap="large")
         with left:
             _plane(trace, planes, query, key)
         with right:
             _distance(trace, layer, head, query, key)
-        order.shift(trace, layer, head, query)
+        with st.expander("All tokens moved on together: every score of the row"):
+            order.shift(trace, layer, head, query)
     with st.expander("Without RoPE and without the mask, the order of tokens is lost"):
         order.shuffle(shown, layer)
     with st.expander("Your own query and key"):
@@ -135,7 +141,7 @@ def _arrows(one: pd.Series) -> alt.LayerChart | alt.FacetChart:
         x="x:Q", y="y:Q", text="vector:N", color=alt.Color("vector:N", scale=COLOURS, legend=None)
     )  # fmt: skip
     origin = alt.Chart(pd.DataFrame({"x": [0.0], "y": [0.0]})).mark_point(color="gray", size=30).encode(x="x", y="y")
-    return alt.layer(shafts, tips, names, origin).properties(width=300, height=300)  # square: an angle looks as it is
+    return alt.layer(shafts, tips, names, origin).properties(width=260, height=260)  # square: an angle looks as it is
 
 
 def _plane_table(trace: Trace, one: pd.Series, query: int, key: int) -> pd.DataFrame:
@@ -193,7 +199,7 @@ def _curve(frame: pd.DataFrame, real: int | None) -> alt.LayerChart | alt.FacetC
             upright.encode(x="distance:Q"),
             here.mark_point(color="#d97a2b", filled=True, size=110, opacity=1),
         ]
-    return alt.layer(*marks).properties(height=300)
+    return alt.layer(*marks).properties(height=260)
 
 
 # -- typed numbers -----------------------------------------------------------------------------------------------

@@ -10,11 +10,12 @@ import pandas as pd
 import streamlit as st
 
 from inspector.learn import spread
-from inspector.ui.components.strips import Panel, aligned
+from inspector.ui.components.scale import scale_slider
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens.common import label, number
 from inspector.ui.screens.labs import frame
+from inspector.ui.screens.labs.frame import word
 from inspector.ui.server import traces
 
 if TYPE_CHECKING:
@@ -72,25 +73,21 @@ def draw(shown: Current, chosen: Selection) -> None:
 
 
 def _one_row(trace: Trace, chosen: Selection) -> None:
-    """Draw one row of weights with the scale left out, and with it."""
+    """Draw one row of scores with a slider for the scale."""
     layer, head, query = chosen.layer, chosen.head, chosen.query
     info = trace.layers[layer]
     table = attempt(lambda _: spread.row_by_scale(trace, layer, head, query))
     if table is None:
         return
-    names = [label(trace, at) for at in table["position"]]
+    st.markdown(f"#### What “{plain(word(trace, query))}” looks at, by scale")
     usual = math.isclose(info.scale, info.d_head**-0.5, rel_tol=1e-6)
-    how = f"divided by √{info.d_head}" if usual else f"times {number(info.scale)}"
-    aligned(
-        [
-            Panel("bars", "weights, scores as they are", table["unscaled"], "scale left out", 1.0, "linear"),
-            Panel("bars", f"weights, scores {how}", table["scaled"], "with the scale", 1.0, "linear"),
-        ],
-        names=[f"key token {name}" for name in names],
-        axis=names,
-        turned=True,
-        label="One row of attention weights with the scale left out, and with it, a column per key token",
-        key="one_row",
+    own = f"÷ √d_head = √{info.d_head}" if usual else f"this model's: ÷ {number(1 / info.scale)}"
+    scale_slider(
+        table["score"].tolist(),
+        [label(trace, at) for at in table["position"]],
+        divisor=1 / info.scale,
+        marks=[("no scale", 1.0), (own, 1 / info.scale), ("÷ d_head", float(info.d_head))],
+        name="one_row",
     )
 
 

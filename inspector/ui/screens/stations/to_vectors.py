@@ -10,13 +10,14 @@ import pandas as pd
 import streamlit as st
 
 from inspector.analysis import rope_planes
-from inspector.learn import token_vectors
+from inspector.learn import position, token_vectors
+from inspector.ui.components.clock import rope_clock
 from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import attempt
 from inspector.ui.screens.common import number, quoted
-from inspector.ui.screens.labs.frame import proof
+from inspector.ui.screens.labs.frame import proof, word
 from inspector.ui.screens.stations.at import At, formula, terms
 
 if TYPE_CHECKING:
@@ -219,6 +220,10 @@ def rope(at: At) -> None:
         ("θᵢ", "the speed of plane i"),
         ("a, b", "its two dimensions"),
     )
+    planes = attempt(lambda _: position.turned_planes(at.trace, at.layer, at.head, at.query, at.key), may_lack=True)
+    if planes is not None:
+        names = word(at.trace, at.query), word(at.trace, at.key)
+        rope_clock(planes, score=steps.score, query=at.query, key=at.key, names=names, name="clock")
     for kind, where, before, after in (
         ("query", at.query_label, steps.query_before, steps.query),
         ("key", at.key_label, steps.key_before, steps.key),
