@@ -54,11 +54,11 @@ def test_a_card_opens_by_keyboard_and_the_laboratory_leads_back(open_page):
     page = open_page("/").page
     page.get_by_role("link", name=LABORATORIES[2].title).focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name=LABORATORIES[2].title)).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("heading", name=LABORATORIES[2].title)).to_be_visible(timeout=60_000)
     page.get_by_role("link", name="More questions").click()
     expect(page.get_by_role("heading", name="Learn how attention works")).to_be_visible()
     page.locator(".st-key-card_dropout").click(position={"x": 150, "y": 70})  # anywhere on the card
-    expect(page.get_by_role("heading", name="What does dropout do?")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("heading", name="What does dropout do?")).to_be_visible(timeout=60_000)
     question = QUESTIONS["dropout"][0]
     expect(page.get_by_text(question.why)).to_have_count(0)
     page.get_by_text(question.options[question.right], exact=True).click()

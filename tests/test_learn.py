@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 import inspector
 from inspector.analysis import shares
 from inspector.learn import attention_sizes, contexts, cross, dropout, four_ways, softmax, spread, toy
-from inspector.learn.content_word import content_word
+from inspector.learn.middle_word import content_word
 from inspector.learn.questions import QUESTIONS
 from inspector.learn.shift import shifted
 from inspector.learn.unmasked import mask_on_off

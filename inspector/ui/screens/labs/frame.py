@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.errors import StreamlitPageNotFoundError
 
 from inspector.analysis import score_breakdown
-from inspector.learn.content_word import content_word
+from inspector.learn.middle_word import content_word
 from inspector.learn.questions import QUESTIONS, Question
 from inspector.ui import state
 from inspector.ui.markdown import count, plain, short

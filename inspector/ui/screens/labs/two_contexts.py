@@ -50,7 +50,7 @@ def show() -> None:
     with st.popover(f"Layer {chosen.layer}, head {chosen.head}", icon=":material/tune:"):
         common.head_pickers(shown.trace.layers, chosen)
     with frame.proof("The control, position alone, and every number"):
-        parts.position(pair)
+        parts.position_alone(pair)
         parts.vectors(pair, chosen)
         parts.numbers(pair)
     common.terms("embedding", "residual", "attention input", "RoPE", "attention weight")

@@ -119,7 +119,7 @@ def chart(pair: Pair) -> None:
     )
 
 
-def position(pair: Pair) -> None:
+def position_alone(pair: Pair) -> None:
     """Say what of the difference is the word's position.
 
     Args:
