@@ -28,6 +28,8 @@ export function clocks(root, data) {
   const button = element("button", "", bar);
   const slider = range(bar, "Positions moved on", data.most);
   const alone = choice(bar, "Move the query alone");
+  element("span", "name query", bar, "query");
+  element("span", "name key", bar, "key");
   const said = element("p", "readout", box);
   said.setAttribute("aria-live", "off");
   const before = scoreAt(data, data.query, data.key);
@@ -61,9 +63,9 @@ function dial(parent, data, at) {
   const svg = figure.appendChild(document.createElementNS(SVG, "svg"));
   svg.setAttribute("viewBox", "-1.2 -1.2 2.4 2.4");
   svg.setAttribute("role", "img");
-  const wavelength =
-    plane.speed === 0 ? "never" : `once in ${rounded(Number((360 / Math.abs(plane.speed)).toPrecision(3)))}`;
-  svg.setAttribute("aria-label", `Plane ${plane.plane}, turns ${wavelength} tokens: the query's and the key's hand`);
+  const tokens = Number((360 / Math.abs(plane.speed)).toPrecision(3)).toLocaleString("en");
+  const wavelength = plane.speed === 0 ? "does not turn" : `one turn in ${tokens} tokens`;
+  svg.setAttribute("aria-label", `Plane ${plane.plane}, ${wavelength}: the query's and the key's hand`);
   const circle = svg.appendChild(document.createElementNS(SVG, "circle"));
   circle.setAttribute("r", "1.1");
   const longest = Math.max(Math.hypot(...plane.query), Math.hypot(...plane.key)) || 1;
@@ -72,7 +74,7 @@ function dial(parent, data, at) {
     line.setAttribute("class", name);
     return line;
   });
-  element("figcaption", "", figure, `plane ${plane.plane}: ${wavelength}`);
+  element("figcaption", "", figure, wavelength);
   return (/** @type {number} */ query, /** @type {number} */ key) => {
     const ends = [turned(plane.key, key * plane.speed), turned(plane.query, query * plane.speed)];
     ends.forEach(([x, y], i) => {

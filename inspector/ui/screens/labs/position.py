@@ -76,7 +76,7 @@ def show() -> None:
 
 def _plane(trace: Trace, planes: pd.DataFrame, query: int, key: int) -> None:
     """Draw one plane of the pair, before and after rotation."""
-    st.markdown(f"#### {quoted(trace, query)} and {quoted(trace, key)}, turned in one plane")
+    st.markdown(f"#### {quoted(trace, query)} and {quoted(trace, key)}, in one plane")
     if st.session_state.get(PLANE) not in planes.index:
         st.session_state[PLANE] = int(planes["position"].abs().idxmax())
     place = st.container(horizontal=True, gap="medium")
