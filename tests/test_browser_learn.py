@@ -102,3 +102,24 @@ def test_another_text_is_crossed(open_page):
     field.press("Enter")
     visitor.painted("map", unlike=before)
     expect(page.get_by_text("8 query tokens × 3 key tokens")).to_be_visible()
+
+
+def test_clocks_turn_and_only_a_changed_distance_changes_the_score(open_page, houston):
+    visitor = open_page("/position?layer=13&head=8&query=6&key=2")
+    page = visitor.page
+    page.emulate_media(reduced_motion="reduce")
+    said, score = page.locator(".clocks .readout"), houston.scores(13, 8)[6, 2].item()
+    expect(said).to_contain_text("4 apart, score", timeout=60_000)
+
+    def computed() -> float:
+        return float(page.locator(".clocks").get_attribute("data-score"))
+
+    assert computed() == pytest.approx(score, rel=1e-5)
+    page.get_by_role("button", name="Play").click()  # who wants no motion sees its end at once
+    expect(said).to_contain_text("at position 66")
+    expect(said).to_contain_text("as before: the distance has not changed")
+    assert computed() == pytest.approx(score, rel=1e-5)
+    page.get_by_label("Move the query alone").check()
+    expect(said).to_contain_text("64 apart")
+    expect(said).to_contain_text("the distance has changed")
+    assert abs(computed() - score) > 0.1
