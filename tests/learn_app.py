@@ -16,25 +16,35 @@ def page(name: str) -> str:
     return f"screens/{BY_NAME[name].file}"
 
 
-def open_lab(name: str, **address: str) -> AppTest:
-    """A page of Learn inside the app."""
+def open_lab(name: str, *, request: Any = None, uploaded_trace: Any = None, **address: str) -> AppTest:
+    """A page of Learn inside the app, for the first visit's prompt or another one."""
     app = AppTest.from_file(str(MAIN), default_timeout=120)
-    for field, value in address.items():
-        app.query_params[field] = value
+    _prepare(app, request, uploaded_trace, address)
     app.run()
     app.switch_page(page(name)).run()
     assert not app.exception
     return app
 
 
-def open_alone(name: str, **address: str) -> AppTest:
+def open_alone(name: str, *, request: Any = None, cross_text: str | None = None, **address: str) -> AppTest:
     """A page of Learn as a script of its own, without the app around it."""
     app = AppTest.from_file(str(MAIN.parent / page(name)), default_timeout=120)
-    for field, value in address.items():
-        app.query_params[field] = value
+    if cross_text is not None:
+        app.session_state["cross_text"] = cross_text
+    _prepare(app, request, None, address)
     app.run()
     assert not app.exception
     return app
+
+
+def _prepare(app: AppTest, request: Any, uploaded_trace: Any, address: dict[str, str]) -> None:
+    """Put the prompt, an opened trace and the address in place."""
+    if request is not None:
+        app.session_state["request"] = request
+    if uploaded_trace is not None:
+        app.session_state["uploaded_trace"] = uploaded_trace
+    for field, value in address.items():
+        app.query_params[field] = value
 
 
 def sent(app: AppTest, key: str) -> dict[str, Any]:

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from learn_app import open_alone, open_lab, page
-from screen_app import MAIN, payloads, whole
-from streamlit.testing.v1 import AppTest
+from learn_app import open_alone, open_lab
+from screen_app import payloads, whole
 
 import inspector
 from inspector.coverage import tiny as every_type
@@ -226,15 +225,8 @@ def test_dropout_on_its_page(houston):
 @pytest.mark.parametrize("tiny_model", ["gemma2"], indirect=True)
 @pytest.mark.parametrize("prompt", ["w1", "w1 w2", "w1 w2 w3 w4 w5 w6 w7 w8 w9"])
 def test_short_prompts_and_soft_caps_on_the_page(tiny_model, tmp_path, prompt):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), prompt)
-    app.switch_page(page("four_ways")).run()
-    assert not app.exception
+    app = open_lab("four_ways", request=state.Request(str(tmp_path), prompt))
     assert not app.error
     for name in ("cross_attention", "dropout"):
-        app = AppTest.from_file(str(MAIN.parent / page(name)), default_timeout=120)
-        app.session_state["request"] = state.Request(str(tmp_path), prompt)
-        app.session_state["cross_text"] = "w4 w5"
-        app.run()
-        assert not app.exception
+        app = open_alone(name, request=state.Request(str(tmp_path), prompt), cross_text="w4 w5")
         assert not app.error

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from learn_app import open_lab, page
-from screen_app import MAIN, address_of, payloads, whole
+from learn_app import open_lab
+from screen_app import address_of, payloads, whole
 from streamlit.testing.v1 import AppTest
 
 from inspector.errors import InspectorError
@@ -149,10 +149,7 @@ def test_the_token_that_is_meant_is_said():
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_one_token_alone_looks_at_itself(tiny_model, tmp_path):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1")
-    app.switch_page(page("it_and_cat")).run()
-    assert not app.exception
+    app = open_lab("it_and_cat", request=state.Request(str(tmp_path), "w1"))
     assert not app.error
     assert set(app.dataframe[0].value["weight"]) == {1.0}
 

@@ -167,7 +167,7 @@ def test_answers_about_implementations_crossing_and_dropout(houston, smollm):
     assert (made.weights > 0).all()  # nothing is masked
     assert right("cross_attention", 0) == "8 × 10"
     assert right("cross_attention", 1) == "None"
-    kept = dropout.dropped([0.25] * 64, 0.5, seed=0)[0]
+    kept = dropout.dropped(np.full(64, 0.25, dtype=np.float32), 0.5, seed=0)[0]
     assert set(np.unique(kept)) == {0, 0.5}
     assert right("dropout", 0) == "It is doubled"
 

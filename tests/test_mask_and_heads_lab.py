@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from learn_app import open_alone, open_lab, page
-from screen_app import MAIN, payloads, whole
-from streamlit.testing.v1 import AppTest
+from learn_app import open_alone, open_lab
+from screen_app import payloads, whole
 
 import inspector
 from inspector import InspectorError
@@ -232,16 +231,10 @@ def test_the_page_of_shares_shows_these_numbers(houston):
 
 def test_a_gated_model_keeps_its_mask_and_says_why_it_has_no_shares(tmp_path):
     entries.save(entries.types()["afmoe"], tmp_path)
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10")
-    app.switch_page(page("mask_and_heads")).run()
-    assert not app.exception
+    app = open_lab("mask_and_heads", request=state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10"))
     assert not app.error
     assert payloads(app, "mask_off")
-    app = AppTest.from_file(str(MAIN.parent / page("head_shares")), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10")
-    app.run()
-    assert not app.exception
+    app = open_alone("head_shares", request=state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10"))
     assert any("by a gate before W\\_o" in info.value for info in app.info)
     with pytest.raises(AssertionError):
         payloads(app, "share_map")

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from learn_app import open_lab, page, sent
-from screen_app import MAIN, payloads
-from streamlit.testing.v1 import AppTest
+from learn_app import open_lab, sent
+from screen_app import payloads
 
 import inspector
 from inspector import InspectorError
@@ -296,11 +295,7 @@ def test_typed_vectors_on_the_page():
 
 @pytest.mark.parametrize("tiny_model", ["smollm3"], indirect=True)
 def test_a_layer_without_rope_says_so_and_keeps_the_rest(tiny_model, tmp_path):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10")
-    app.query_params["layer"] = "1"
-    app.switch_page(page("position")).run()
-    assert not app.exception
+    app = open_lab("position", request=state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10"), layer="1")
     assert not app.error
     assert any("Layer 1 does not use RoPE" in info.value for info in app.info)
     _, numbers = payloads(app, "shuffle_rows")
@@ -313,10 +308,7 @@ def test_a_layer_without_rope_says_so_and_keeps_the_rest(tiny_model, tmp_path):
 def test_a_trace_from_a_file_says_what_needs_the_model_and_keeps_what_does_not(tmp_path):
     file = traced("grouped", tmp_path).save(tmp_path / "trace.safetensors")
     for name, left in (("position", "Your own query and key"), ("mask_and_heads", "Mask off")):
-        app = AppTest.from_file(str(MAIN), default_timeout=120)
-        app.session_state["uploaded_trace"] = traces.open_file(file.read_bytes(), "trace.safetensors")
-        app.switch_page(page(name)).run()
-        assert not app.exception
+        app = open_lab(name, uploaded_trace=traces.open_file(file.read_bytes(), "trace.safetensors"))
         assert not app.error
         assert name != "position" or any("no model at hand" in info.value for info in app.info)
         assert any(left in text for text in [*(m.value for m in app.markdown), *(e.label for e in app.expander)])

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from learn_app import open_lab, page, sent
-from screen_app import MAIN, payloads
-from streamlit.testing.v1 import AppTest
+from learn_app import open_lab, sent
+from screen_app import payloads
 
 from inspector.analysis.head_scores import measures
 from inspector.errors import InspectorError
@@ -181,10 +180,7 @@ def test_what_is_no_vector_leaves_the_rest_of_the_page(houston):
 
 @pytest.mark.parametrize("tiny_model", ["gemma2"], indirect=True)
 def test_a_soft_cap_is_said(tiny_model, tmp_path):
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
-    app.session_state["request"] = state.Request(str(tmp_path), "w1 w2 w3 w4 w5")
-    app.switch_page(page("softmax")).run()
-    assert not app.exception
+    app = open_lab("softmax", request=state.Request(str(tmp_path), "w1 w2 w3 w4 w5"))
     assert not app.error
     assert any("soft-caps" in text.value for text in app.caption)
 
