@@ -12,6 +12,7 @@ import inspector
 from inspector.ui import state
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.pages import PAGES
+from inspector.ui.screens.labs.table import BY_NAME
 from inspector.ui.server.settings import model_choice
 from inspector.views.payload import decode
 
@@ -25,21 +26,29 @@ READS = {
     "Pair": "One query token looks at one key token",
     "Lines": "Lines run from each query token on the left",
     "Verify": "A second, independent implementation of attention",
-    "Learn": "",
-    "Walkthrough": "Follow one query token through one head",
-    "Softmax": "Softmax turns any numbers into positive shares",
-    "Position": "RoPE turns a query and a key two dimensions at a time",
-    "Mask and heads": "one head's weights as the model computes them",
-    "Context": "Each line is what one thing takes in memory",
-    "Two contexts": "The same word in two prompts",
-    "it → cat": "what does “it” look at?",
-    "Same numbers, four ways": "computed in four ways from the same queries",
+    **{
+        BY_NAME[name].title: words
+        for name, words in {
+            "learn": "Every number on these pages is computed by the model on your text",
+            "walkthrough": "Follow one query token through one head",
+            "softmax": "Softmax turns any numbers into positive shares",
+            "position": "RoPE turns a query and a key two dimensions at a time",
+            "mask_and_heads": "one head's weights as the model computes them",
+            "context": "Each line is what one thing takes in memory",
+            "two_contexts": "The same word in two prompts",
+            "it_and_cat": "what does “it” look at?",
+            "four_ways": "computed in four ways from the same queries",
+            "cross_attention": "Queries from your text, keys and values from another",
+            "dropout": "some models set weights to 0 at random",
+            "head_shares": "Each head's context vector times its own slice",
+        }.items()
+    },
 }
 
 
-def new_app(request: state.Request | None = None, **chosen: str) -> AppTest:
+def new_app(request: state.Request | None = None, *, script: Path = MAIN, **chosen: str) -> AppTest:
     """The app as a tab finds it that has told what it remembers: AppTest has no browser that could."""
-    app = AppTest.from_file(str(MAIN), default_timeout=120)
+    app = AppTest.from_file(str(script), default_timeout=120)
     app.session_state["request"] = request or state.Request(model_choice().models[0], EXAMPLES[0].prompt)
     app.session_state["selection"] = {
         name: int(value) if state.NUMBER.fullmatch(value) else value for name, value in chosen.items()

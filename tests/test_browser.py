@@ -381,9 +381,9 @@ def test_chips_sort_the_heads_and_all_is_seen_without_scrolling(visit, smollm):
 
 
 EXPLORE = ("/?layer=13&head=8&query=5&key=2", "/vectors", "/pair", "/bertviz", "/verification")
-LEARN = ("/learn",  # built of the same parts: each in one of the two
-    "/walkthrough?station=pair", "/walkthrough?station=output", "/softmax", "/position", "/mask_and_heads", "/context",
-    "/two_contexts", "/it_and_cat", "/four_ways",
+LEARN = (  # built of the same parts: each in one of the two
+    "/learn", "/walkthrough?station=pair", "/walkthrough?station=output", "/softmax", "/position", "/mask_and_heads",
+    "/context", "/two_contexts", "/it_and_cat", "/four_ways", "/cross_attention", "/head_shares",
 )  # fmt: skip
 SCREENS = [(path, ("light", "dark")) for path in EXPLORE]
 SCREENS += [(path, (("light", "dark")[number % 2],)) for number, path in enumerate(LEARN)]

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import tiny
 import torch
-from screen_app import open_app
+from learn_app import open_lab
 
 from inspector.errors import InspectorError
 from inspector.learn import attention_sizes, cache_sizes, costs, counted_costs
@@ -116,7 +116,7 @@ def test_the_tensor_nobody_builds():
 
 @pytest.mark.packaged
 def test_the_page_shows_these_numbers(houston, smollm):
-    app = open_app("Context", layer="5", head="3")
+    app = open_lab("context", layer="5", head="3")
     assert not app.error
     found, counted = attention_sizes.sizes(houston), attention_sizes.parameters(smollm)
     shown = {metric.label: metric.value for metric in app.metric}
@@ -125,7 +125,7 @@ def test_the_page_shows_these_numbers(houston, smollm):
     assert shown["All parameters"] == costs.human(counted.whole)
     assert shown["Saved"] == "× 3"
     assert shown["n 8,192, d_model 4,096, float32"] == "4.5 PB"
-    assert any("26 counts of real tensors, each equal to its formula" in text.value for text in app.success)
+    assert any("26 counts of real tensors, each equal to its formula" in found.label for found in app.expander)
     law, compared = (table.value for table in app.dataframe)
     assert law.equals(costs.growth(found, counted, 5, 8192))
     assert (compared["difference"] == 0).all()

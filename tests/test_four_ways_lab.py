@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from screen_app import SCREENS, new_app, open_app, payloads, whole
+from learn_app import open_alone, open_lab
+from screen_app import payloads, whole
 
 import inspector
 from inspector.coverage import tiny as every_type
@@ -179,39 +180,53 @@ def test_dropout_leaves_torchs_own_chances_alone():
 
 @pytest.mark.packaged
 def test_the_page_shows_the_functions_numbers(houston, smollm):
-    app = open_app("Same numbers, four ways", layer="16", head="0", query="3")
+    app = open_lab("four_ways", layer="16", head="0", query="3")
     assert not app.error
     ways = four_ways.compute_four_ways(houston, 16, 0, 3, block=2)
     table = app.dataframe[0].value
     assert table["way"].to_list() == [way.name for way in ways]
-    assert table["largest difference"].to_list() == [way.check.max_abs for way in ways]
+    assert table["difference"].to_list()[:2] == ["0 (rounding)", "0"]
+    exact = app.dataframe[1].value
+    assert exact["largest difference"].to_list() == [way.check.max_abs for way in ways]
     assert table["[1]"].to_list() == [way.context[1] for way in ways]
     assert table["result"].to_list() == ["✓ equal"] * 4 + ["✗ not equal"] * 2
     assert app.success[0].value == "4 ways, one vector; 2 planted mistakes caught."
-    header, numbers = payloads(app, "crossed")
-    made = cross.crossed(houston, smollm.trace(OTHER), 16, 0)
-    assert np.array_equal(whole(header, numbers), made.weights)
-    keys, row = dropout.row_of(houston, 16, 0, 3)
-    assert keys == [0, 1, 2, 3]
-    dropped = app.dataframe[2].value
-    assert dropped["without dropout"].to_list() == row.tolist()
-    assert dropped["this draw"].to_list() == dropout.dropped(row, 0.3, seed=0)[0].tolist()
-    assert any("0 differ between two runs" in text.value.replace("\\", "") for text in app.markdown)
-
     app.slider(key="block_size").set_value(7).run()
     ways = four_ways.compute_four_ways(houston, 16, 0, 3, block=7)
     assert app.dataframe[0].value["[0]"].to_list() == [way.context[0] for way in ways]
+
+
+@pytest.mark.packaged
+def test_cross_attention_on_its_page(houston, smollm):
+    app = open_alone("cross_attention", layer="16", head="0")
+    assert not app.error
+    header, numbers = payloads(app, "crossed")
+    made = cross.crossed(houston, smollm.trace(OTHER), 16, 0)
+    assert np.array_equal(whole(header, numbers), made.weights)
     app.text_input(key="cross_text").set_value("").run()
     assert "prompt is empty" in app.error[0].value
     assert not app.exception
-    assert app.slider(key="dropout_p").value == 0.3  # the rest of the page is there
+    assert app.subheader[0].value == "Two questions"  # the rest of the page is there
+
+
+@pytest.mark.packaged
+def test_dropout_on_its_page(houston):
+    app = open_alone("dropout", layer="16", head="0", query="3")
+    assert not app.error
+    assert app.slider(key="dropout_p").value == 0.3
+    keys, row = dropout.row_of(houston, 16, 0, 3)
+    assert keys == [0, 1, 2, 3]
+    dropped = app.dataframe[0].value
+    assert dropped["without dropout"].to_list() == row.tolist()
+    assert dropped["this draw"].to_list() == dropout.dropped(row, 0.3, seed=0)[0].tolist()
+    assert any("0 differ between two runs" in text.value.replace("\\", "") for text in app.markdown)
 
 
 @pytest.mark.parametrize("tiny_model", ["gemma2"], indirect=True)
 @pytest.mark.parametrize("prompt", ["w1", "w1 w2", "w1 w2 w3 w4 w5 w6 w7 w8 w9"])
 def test_short_prompts_and_soft_caps_on_the_page(tiny_model, tmp_path, prompt):
-    app = new_app(state.Request(str(tmp_path), prompt))
-    app.session_state["cross_text"] = "w4 w5"
-    app.switch_page(SCREENS["Same numbers, four ways"]).run()
-    assert not app.exception
+    app = open_lab("four_ways", request=state.Request(str(tmp_path), prompt))
     assert not app.error
+    for name in ("cross_attention", "dropout"):
+        app = open_alone(name, request=state.Request(str(tmp_path), prompt), cross_text="w4 w5")
+        assert not app.error

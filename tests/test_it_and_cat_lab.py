@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from screen_app import SCREENS, chosen_in, new_app, open_app, payloads, whole
+from learn_app import open_lab
+from screen_app import chosen_in, payloads, whole
 from streamlit.testing.v1 import AppTest
 
 from inspector.errors import InspectorError
@@ -102,7 +103,7 @@ def test_keys_that_some_layer_lets_the_query_see(tiny_model):
 
 
 def test_the_toy_on_the_page_is_computed_and_follows_what_is_typed():
-    app = open_app("it → cat")
+    app = open_lab("it_and_cat")
     shown = {metric.label: metric.value for metric in app.metric}
     assert shown["Score it · cat"] == "0.85"
     assert shown["Weight of cat"] == f"{toy.compute_toy().unscaled.weights[1]:.5g}"
@@ -110,7 +111,7 @@ def test_the_toy_on_the_page_is_computed_and_follows_what_is_typed():
     app.text_input(key="k_cat").set_value("0 0 0 0 1").run()
     changed = toy.compute_toy({**toy.VECTORS, "k_cat": (0, 0, 0, 0, 1)})
     assert {metric.label: metric.value for metric in app.metric}["Score it · cat"] == "0.3"
-    assert app.dataframe[0].value.iloc[1, 1:].to_list() == changed.scaled.context
+    assert app.dataframe[1].value.iloc[1, 1:].to_list() == changed.scaled.context
     _, numbers = payloads(app, "toy")
     assert numbers.reshape(3, 5)[2].tolist() == [0, 0, 0, 0, np.float32(0.3)]
     app.text_input(key="k_cat").set_value("1 2").run()
@@ -121,13 +122,13 @@ def test_the_toy_on_the_page_is_computed_and_follows_what_is_typed():
 
 
 def test_the_page_ranks_the_heads_of_the_real_model(cat):
-    app = open_app("it → cat")
+    app = open_lab("it_and_cat")
     press(app, f"Run “{toy.SENTENCE}”")
     assert not app.exception
-    assert app.text_area(key="prompt_field").value == toy.SENTENCE
+    assert app.sidebar.text_area[0].value == toy.SENTENCE
     assert (app.selectbox(key="query_field").value, app.selectbox(key="key_field").value) == (7, 1)
     frame = toy.ranking(cat, 7, 1)
-    table = app.dataframe[1].value
+    table = app.dataframe[0].value
     assert table["weight"].to_list() == frame["weight"].to_list()
     assert table["most"].iloc[0] == "1 ␣cat"
     header, numbers = payloads(app, "head_map")
@@ -136,23 +137,21 @@ def test_the_page_ranks_the_heads_of_the_real_model(cat):
     app.selectbox(key="query_field").set_value(9).run()
     app.selectbox(key="key_field").set_value(7).run()
     assert {"query": "9", "key": "7"}.items() <= chosen_in(app).items()
-    assert app.dataframe[1].value["weight"].to_list() == toy.ranking(cat, 9, 7)["weight"].to_list()
+    assert app.dataframe[0].value["weight"].to_list() == toy.ranking(cat, 9, 7)["weight"].to_list()
     press(app, "Back to it → cat")
     assert app.selectbox(key="query_field").value == 7
 
 
 def test_the_token_that_is_meant_is_said():
-    app = open_app("it → cat", query="4", key="1")
+    app = open_lab("it_and_cat", query="4", key="1")
     assert any("is 3 tokens, at 0, 1 and 2; using the token 1 “ou” alone" in text.value for text in app.caption)
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_one_token_alone_looks_at_itself(tiny_model, tmp_path):
-    app = new_app(state.Request(str(tmp_path), "w1"))
-    app.switch_page(SCREENS["it → cat"]).run()
-    assert not app.exception
+    app = open_lab("it_and_cat", request=state.Request(str(tmp_path), "w1"))
     assert not app.error
-    assert set(app.dataframe[1].value["weight"]) == {1.0}
+    assert set(app.dataframe[0].value["weight"]) == {1.0}
 
 
 def press(app: AppTest, label: str) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from screen_app import SCREENS, new_app, open_app, payloads, whole
+from learn_app import open_alone, open_lab
+from screen_app import payloads, whole
 
 import inspector
 from inspector import InspectorError
@@ -193,7 +194,7 @@ def test_of_a_long_prompt_the_first_tokens_are_shown(tmp_path):
 
 @pytest.mark.packaged
 def test_the_page_shows_these_numbers(houston):
-    app = open_app("Mask and heads", layer="13", head="8", query="6")
+    app = open_lab("mask_and_heads", layer="13", head="8", query="6")
     assert not app.error
     found = mask_on_off(houston, 13, 8)
     for key, expected in (("mask_on", found.masked), ("mask_off", found.free)):
@@ -203,6 +204,12 @@ def test_the_page_shows_these_numbers(houston):
     assert any(f"{found.forbidden['later'].mean():.1%} of the weight goes to later tokens" in text for text in said)
     assert any("against the trace's own weights: equal to the last bit" in text for text in said)
 
+
+@pytest.mark.packaged
+def test_the_page_of_shares_shows_these_numbers(houston):
+    app = open_alone("head_shares", layer="13", head="8", query="6")
+    assert not app.error
+    said = [text.value for text in app.markdown]
     heads = split(houston, 13, 6)
     table = app.dataframe[0].value
     assert np.array_equal(table["projection"], heads.frame["projection"])
@@ -224,11 +231,10 @@ def test_the_page_shows_these_numbers(houston):
 
 def test_a_gated_model_keeps_its_mask_and_says_why_it_has_no_shares(tmp_path):
     entries.save(entries.types()["afmoe"], tmp_path)
-    app = new_app(state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10"))
-    app.switch_page(SCREENS["Mask and heads"]).run()
-    assert not app.exception
+    app = open_lab("mask_and_heads", request=state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10"))
     assert not app.error
     assert payloads(app, "mask_off")
+    app = open_alone("head_shares", request=state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10"))
     assert any("by a gate before W\\_o" in info.value for info in app.info)
     with pytest.raises(AssertionError):
         payloads(app, "share_map")

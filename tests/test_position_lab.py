@@ -3,13 +3,15 @@ the same computed by hand; each has a control that must not hold. The page shows
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny
 import torch
-from screen_app import SCREENS, new_app, open_app, payloads
+from learn_app import open_lab, sent
+from screen_app import payloads
 
 import inspector
 from inspector import InspectorError
@@ -232,7 +234,7 @@ def test_long_and_short_prompts_are_shuffled_as_said(tmp_path):
 
 @pytest.mark.packaged
 def test_the_page_shows_these_numbers(houston):
-    app = open_app("Position", layer="13", head="8", query="6", key="2")
+    app = open_lab("position", layer="13", head="8", query="6", key="2")
     assert not app.error
     planes = position.turned_planes(houston, 13, 8, 6, 2)
     shown = {metric.label: metric.value.replace("−", "-") for metric in app.metric}
@@ -245,6 +247,18 @@ def test_the_page_shows_these_numbers(houston):
     tables = [table.value for table in app.dataframe]
     assert tables[0]["modulo 360"][0] == f"{planes['query_angle'][20]:.5g}°"
     assert np.array_equal(tables[1]["share"], planes["share"])
+
+    clock = sent(app, "clock")
+    assert [one["plane"] for one in clock["planes"]] == planes["plane"].to_list()
+    turned = 0.0
+    for one in clock["planes"]:  # as clock.js computes it
+        angle = math.radians((6 - 2) * one["speed"])
+        (qx, qy), (kx, ky) = one["query"], one["key"]
+        turned += (qx * math.cos(angle) - qy * math.sin(angle)) * kx + (
+            qx * math.sin(angle) + qy * math.cos(angle)
+        ) * ky
+    score = houston.scores(13, 8)[6, 2].item()
+    assert clock["rest"] + clock["factor"] ** 2 * turned == pytest.approx(score, rel=1e-5)
 
     curve = position.by_distance(houston, 13, 8, 6, 2, furthest=256)
     assert np.array_equal(tables[2]["score"], curve.frame["score"])
@@ -267,7 +281,7 @@ def test_the_page_shows_these_numbers(houston):
 
 @pytest.mark.packaged
 def test_typed_vectors_on_the_page():
-    app = open_app("Position")
+    app = open_lab("position")
     app.text_input(key="position_typed_query").set_value("1 2").run()
     assert "query has 2 numbers and the key 4" in app.error[0].value
     app.text_input(key="position_typed_key").set_value("3 4").run()
@@ -281,10 +295,7 @@ def test_typed_vectors_on_the_page():
 
 @pytest.mark.parametrize("tiny_model", ["smollm3"], indirect=True)
 def test_a_layer_without_rope_says_so_and_keeps_the_rest(tiny_model, tmp_path):
-    app = new_app(state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10"))
-    app.query_params["layer"] = "1"
-    app.switch_page(SCREENS["Position"]).run()
-    assert not app.exception
+    app = open_lab("position", request=state.Request(str(tmp_path), "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10"), layer="1")
     assert not app.error
     assert any("Layer 1 does not use RoPE" in info.value for info in app.info)
     _, numbers = payloads(app, "shuffle_rows")
@@ -296,11 +307,8 @@ def test_a_layer_without_rope_says_so_and_keeps_the_rest(tiny_model, tmp_path):
 
 def test_a_trace_from_a_file_says_what_needs_the_model_and_keeps_what_does_not(tmp_path):
     file = traced("grouped", tmp_path).save(tmp_path / "trace.safetensors")
-    for page, left in (("Position", "Your own query and key"), ("Mask and heads", "The mask, on and off")):
-        app = new_app()
-        app.session_state["uploaded_trace"] = traces.open_file(file.read_bytes(), "trace.safetensors")
-        app.switch_page(SCREENS[page]).run()
-        assert not app.exception
+    for name, left in (("position", "Your own query and key"), ("mask_and_heads", "Mask off")):
+        app = open_lab(name, uploaded_trace=traces.open_file(file.read_bytes(), "trace.safetensors"))
         assert not app.error
-        assert any("no model at hand" in info.value for info in app.info)
-        assert any(left in text.value for text in app.markdown)
+        assert name != "position" or any("no model at hand" in info.value for info in app.info)
+        assert any(left in text for text in [*(m.value for m in app.markdown), *(e.label for e in app.expander)])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from screen_app import SCREENS, new_app, open_app, payloads
+from learn_app import open_lab, sent
+from screen_app import payloads
 
 from inspector.analysis.head_scores import measures
 from inspector.errors import InspectorError
@@ -146,17 +147,22 @@ def test_shuffled_numbers_of_variance_one_have_products_of_variance_d_head(houst
 
 @pytest.mark.packaged
 def test_the_page_shows_the_functions_numbers(houston):
-    app = open_app("Softmax", layer="16", head="0")
+    app = open_lab("softmax", layer="16", head="0")
+    row = sent(app, "one_row")  # of "have", the word in the middle
+    assert row["scores"] == houston.scores(16, 0, queries=slice(5, 6))[0, :6].tolist()
+    assert (row["divisor"], row["labels"][4]) == (8, "4 ␣we")
+    scaled = softmax.shares(row["scores"], scale=1 / row["divisor"]).weights
+    assert scaled == pytest.approx(houston.weights(16, 0)[5, :6].tolist(), abs=1e-6)
     _, numbers = payloads(app, "shares")
     assert np.array_equal(numbers.reshape(2, 2)[1], np.float32(softmax.shares((1, 1.1)).weights))
     app.button(key="example 10, 11").click().run()
-    assert app.dataframe[0].value["softmax"].to_list() == stepwise.softmax([10, 11])
+    assert app.dataframe[-1].value["softmax"].to_list() == stepwise.softmax([10, 11])
     assert {metric.label: metric.value for metric in app.metric}["scale 1"] == "0.731059"
     app.select_slider(key="softmax_scale").set_value(10.0).run()
     app.text_input(key="softmax_numbers").set_value("3 1 2").run()
-    assert app.dataframe[0].value["softmax"].to_list() == stepwise.softmax([30, 10, 20])
+    assert app.dataframe[-1].value["softmax"].to_list() == stepwise.softmax([30, 10, 20])
     row = spread.spreads(houston).set_index(["layer", "head"]).loc[16, 0]
-    shown = app.dataframe[1].value
+    shown = app.dataframe[0].value
     assert shown["standard deviation"].to_list() == [row["score std"], row["scaled std"]]
     assert shown["entropy of a row, bits"].to_list() == [row["entropy unscaled"], row["entropy"]]
     assert not app.error
@@ -164,7 +170,7 @@ def test_the_page_shows_the_functions_numbers(houston):
 
 @pytest.mark.packaged
 def test_what_is_no_vector_leaves_the_rest_of_the_page(houston):
-    app = open_app("Softmax")
+    app = open_lab("softmax")
     app.text_input(key="softmax_numbers").set_value("1, <b>x</b>").run()
     assert "is not a number" in app.error[0].value
     assert "\\<b\\>" in app.error[0].value
@@ -174,9 +180,7 @@ def test_what_is_no_vector_leaves_the_rest_of_the_page(houston):
 
 @pytest.mark.parametrize("tiny_model", ["gemma2"], indirect=True)
 def test_a_soft_cap_is_said(tiny_model, tmp_path):
-    app = new_app(state.Request(str(tmp_path), "w1 w2 w3 w4 w5"))
-    app.switch_page(SCREENS["Softmax"]).run()
-    assert not app.exception
+    app = open_lab("softmax", request=state.Request(str(tmp_path), "w1 w2 w3 w4 w5"))
     assert not app.error
     assert any("soft-caps" in text.value for text in app.caption)
 

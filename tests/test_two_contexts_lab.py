@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from screen_app import open_app, payloads
+from learn_app import open_lab
+from screen_app import payloads
 
 import inspector
 from inspector.coverage import tiny as types
@@ -130,7 +131,7 @@ def test_a_heads_vectors_and_rows_are_the_traces(pair):
 
 @pytest.mark.packaged
 def test_the_page_shows_these_numbers(pair):
-    app = open_app("Two contexts", layer="13", head="8")
+    app = open_lab("two_contexts", layer="13", head="8")
     assert not app.error
     first, at, second, other = pair
     expected = contexts.residuals(first, at, second, other)
@@ -152,7 +153,7 @@ def test_the_page_shows_these_numbers(pair):
 
 @pytest.mark.packaged
 def test_the_page_takes_examples_and_typed_words_and_refuses_in_a_sentence():
-    app = open_app("Two contexts")
+    app = open_lab("two_contexts")
     app.pills(key="contexts_example").set_value("light: lamp and weight").run()
     assert app.text_input(key="contexts_second").value == "The feather is very light"
     assert not app.error

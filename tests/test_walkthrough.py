@@ -16,6 +16,7 @@ from inspector.coverage import tiny as entries
 from inspector.learn import token_vectors, walkthrough
 from inspector.learn.glossary import TERMS
 from inspector.learn.stations import STATIONS
+from inspector.ui.screens.labs.table import BY_NAME, TRY
 from inspector.ui.screens.walkthrough import DRAW
 from inspector.ui.server import shared
 
@@ -24,7 +25,9 @@ ROW = slice(QUERY, QUERY + 1)  # one row is computed, as the page does: all at o
 
 
 def station(name, **address):
-    return open_app("Walkthrough", **{"layer": str(LAYER), "head": str(HEAD), "station": name, **address})
+    return open_app(
+        "Walkthrough", **{"layer": str(LAYER), "head": str(HEAD), "station": name, "query": str(QUERY), **address}
+    )
 
 
 def strips(app, key):
@@ -136,6 +139,7 @@ def test_mask_and_softmax(houston):
     assert header["packing"] == "lower"  # what is masked is not sent
     assert np.array_equal(numbers, houston.scaled_scores(LAYER, HEAD).numpy()[np.tril_indices(houston.n)])
     assert "may look at 5 of 8 tokens" in said(app)
+    assert "“we” may look at 5 tokens and not at 3" in said(app)
     app = station("softmax", query="4")
     table = app.dataframe[0].value
     weights = houston.weights(LAYER, HEAD, queries=slice(4, 5))[0, :5].numpy()
@@ -182,14 +186,28 @@ def test_residual_and_next_layer(houston):
     assert np.array_equal(rows[-1], houston.residual(LAYER + 1)[QUERY].numpy())
     assert np.allclose(rows[0] + rows[1] + rows[2], rows[3], atol=1e-4)
     next(button for button in app.button if button.label == "Go on in layer 14").click().run()
-    assert chosen_in(app) == {"layer": "14", "head": "8", "station": "input"}
+    assert chosen_in(app) == {"layer": "14", "head": "8", "station": "input", "query": str(QUERY)}
     last = station("next", layer="29")
     assert last.dataframe[0].value["token"].to_list() == [token for token, _, _ in houston.next_tokens(8)]
 
 
-def test_every_station_has_a_title_and_is_drawn():
-    assert list(DRAW) == list(STATIONS)
+def test_every_station_has_a_title_is_drawn_and_leads_to_a_laboratory():
+    assert list(DRAW) == list(STATIONS) == list(TRY)
+    assert set(TRY.values()) <= set(BY_NAME)
     assert all(meaning.endswith(".") for meaning in TERMS.values())
+
+
+@pytest.mark.packaged
+def test_it_begins_with_a_word_in_the_middle_and_ends_with_what_was_learned():
+    app = open_app("Walkthrough", layer=str(LAYER), head=str(HEAD))
+    assert any("Follow one query token through one head" in text.value for text in app.markdown)
+    assert app.selectbox(key="query_field").value == 5  # "have": after it, two tokens are masked
+    assert app.selectbox(key="key_field").value not in (0, 5)
+    assert app.button(key="station_back").disabled
+    app = open_app("Walkthrough", layer=str(LAYER), head=str(HEAD), station="next")
+    assert app.subheader[0].value == "What you have seen"
+    assert app.button(key="station_next").disabled
+    assert any("You followed “have” through layer 13, head 8" in text.value for text in app.markdown)
 
 
 @pytest.mark.packaged
@@ -199,7 +217,7 @@ def test_place_is_kept_between_the_walkthrough_and_the_other_pages():
     assert chosen_in(app) == {"layer": "13", "head": "8", "station": "scores", "query": "6", "key": "2"}
     app.switch_page("screens/walkthrough.py").run()
     assert app.selectbox(key="query_field").value == 6
-    assert app.selectbox(key="station_field").value == "scores"
+    assert app.title[0].value == "7. The row of scores"
 
 
 @pytest.mark.packaged
@@ -208,10 +226,12 @@ def test_stations_with_one_token_and_hostile_ones(prompt):
     app = station("tokens", layer="2", head="1")
     app.text_area[0].set_value(prompt)
     next(button for button in app.button if button.label == "Run").click().run()
-    for name in STATIONS:
-        app.selectbox(key="station_field").set_value(name).run()
+    for number, (name, title) in enumerate(STATIONS.items(), start=1):
+        assert app.title[0].value == f"{number}. {title}"
         assert not app.exception, name
         assert not app.error, name
+        if number < len(STATIONS):
+            app.button(key="station_next").click().run()
 
 
 # -- what is measured, and what must be noticed ---------------------------------------------------------------------

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from inspector.capture.masks import masked_weights
-from reimpl.attention import scaled_scores
+from reimpl.attention import attention_weights, scaled_scores
 
 if TYPE_CHECKING:
     from inspector.capture.records import OnLayer
@@ -91,6 +91,37 @@ def spreads(trace: Trace, *, on_layer: OnLayer | None = None) -> pd.DataFrame:
         if on_layer is not None:
             on_layer(layer + 1, len(trace.layers))
     return pd.DataFrame(rows)
+
+
+def row_by_scale(trace: Trace, layer: int, head: int, query: int) -> pd.DataFrame:
+    """Compute one row of weights with the scale left out, and with the layer's own.
+
+    Soft-caps, biases and sinks are left out: this is about the scale alone.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counted from 0.
+        head: a query head, counted from 0.
+        query: the query token's position.
+
+    Returns:
+        A row per key token that the query may attend to: position, token, score, unscaled, scaled.
+    """
+    rows = slice(query, query + 1)
+    allowed = trace.allowed(layer, queries=rows, head=head)[0].expand(trace.n)
+    scores = trace.scores(layer, head, queries=rows)[0].float()[allowed].cpu()
+    positions = allowed.nonzero()[:, 0].tolist()
+    return pd.DataFrame(
+        {
+            "position": positions,
+            "token": [trace.tokens.labels[at] for at in positions],
+            "score": scores.numpy(),
+        }
+        | {
+            name: attention_weights((scores * scale)[None, None], None)[0, 0].numpy()
+            for name, scale in (("unscaled", 1.0), ("scaled", trace.layers[layer].scale))
+        }
+    )
 
 
 @dataclass(frozen=True)

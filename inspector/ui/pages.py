@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from inspector.ui.screens.labs.table import PAGES as LEARN_PAGES
+
 EXPLORE, LEARN, VERIFY = "Explore", "Learn", "Verify"
 # Part of the app -> file, path in the address and title of each page; the first one is where the app opens. Paths are
 # those of earlier releases where a link may have them.
@@ -14,17 +16,7 @@ PAGES = {
         ("pair.py", "pair", "Pair"),
         ("bertviz.py", "bertviz", "Lines"),
     ),
-    LEARN: (
-        ("learn.py", "learn", "Learn"),
-        ("walkthrough.py", "walkthrough", "Walkthrough"),
-        ("labs/softmax.py", "softmax", "Softmax"),
-        ("labs/position.py", "position", "Position"),
-        ("labs/mask_and_heads.py", "mask_and_heads", "Mask and heads"),
-        ("labs/context.py", "context", "Context"),
-        ("labs/two_contexts.py", "two_contexts", "Two contexts"),
-        ("labs/it_and_cat.py", "it_and_cat", "it → cat"),
-        ("labs/four_ways.py", "four_ways", "Same numbers, four ways"),
-    ),
+    LEARN: tuple((page.file, page.name, page.title) for page in LEARN_PAGES),
     VERIFY: (("verification.py", "verification", "Verify"),),
 }
 

@@ -51,7 +51,7 @@ FLAGS: dict[str, str | bool | list[str]] = {
     "client.showErrorLinks": False,  # they lead to search engines
     "theme.baseRadius": "8px",
     "theme.paddingTop": "1rem",
-    "theme.headingFontSizes": ["2rem", "1.5rem", "1.3rem", "1.1rem"],
+    "theme.headingFontSizes": ["1.75rem", "1.25rem", "1rem", "0.875rem"],
     "theme.light.primaryColor": "#b8430a",
     "theme.light.backgroundColor": "#ffffff",
     "theme.light.secondaryBackgroundColor": "#f3f5f8",

@@ -379,3 +379,37 @@ export interface StreamlitComponent<Data = Uint8Array> {
   setTriggerValue(name: string, value: unknown): void;
   setStateValue(name: string, value: unknown): void;
 }
+
+/** The Walkthrough's rail: the steps' titles, and where one stands. */
+export interface RailData {
+  titles: string[];
+  at: number;
+}
+
+/** One plane of RoPE: degrees it turns a token, and the two numbers of query and key before that. */
+export interface Plane {
+  plane: number;
+  speed: number;
+  query: [number, number];
+  key: [number, number];
+}
+
+/** RoPE's clock: the planes of a pair, what other dimensions add to its score, where and what its two tokens are. */
+export interface ClockData {
+  planes: Plane[];
+  rest: number;
+  factor: number;
+  query: number;
+  key: number;
+  names: [string, string];
+  most: number;
+}
+
+/** One row of scores to scale: from undivided to divided by `most`, at `divisor` to begin with. */
+export interface ScaleData {
+  scores: number[];
+  labels: string[];
+  marks: { name: string; divisor: number }[];
+  divisor: number;
+  most: number;
+}

@@ -1,4 +1,4 @@
-"""Show what a longer prompt costs, by formula and counted from real tensors: the laboratory Context.
+"""Show what a longer prompt costs, by formula and counted from real tensors: "What does a long context cost?".
 
 Some of it grows with the square of the prompt's tokens, some with their number, some not at all.
 """
@@ -15,6 +15,7 @@ from inspector.learn import attention_sizes, costs, counted_costs
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
+from inspector.ui.screens.labs import frame
 from inspector.ui.server import traces
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from inspector.text import Progress
     from inspector.trace.trace import Trace
 
-# One hue for what grows alike; orange is n², blue is n, grey does not grow.
+# One hue for what grows alike; blue is n², purple is n, grey does not grow.
+NAME = "context"
 COLOURS = {
-    "weights of one head": "#f0b27a",
-    "weights of one layer": "#d97a2b",
-    "weights of all layers": "#a84f0a",
-    "key/value cache": "#3584d4",
-    "stored by the capture": "#74add9",
+    "weights of one head": "#9cc6ec",
+    "weights of one layer": "#5a9edb",
+    "weights of all layers": "#2a6fb8",
+    "key/value cache": "#8e5fc2",
+    "stored by the capture": "#bb9bdd",
     "attention's parameters": "#8a94a3",
     "all parameters": "#667080",
 }
@@ -38,9 +40,10 @@ USUAL = (8192, 4096)  # tokens and d_model of the well-known example
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    page = common.begin_page(
-        "Each line is what one thing takes in memory as the prompt grows. Both axes are logarithmic: twice as steep "
-        "means growing with n². Dots are real tensors, counted to the byte; lines are formulas."
+    page = frame.begin(
+        NAME,
+        "Each line is what one thing takes in memory as the prompt grows; both axes are logarithmic, and twice as "
+        "steep means growing with n². Dots are real tensors, counted to the byte.",
     )
     if page is None:
         return
@@ -49,6 +52,7 @@ def show() -> None:
     found = attempt(lambda _: attention_sizes.sizes(trace))
     if found is None:
         return
+    frame.about(shown)
     counted, counts, why = _count(shown, layer)
     here = trace.n  # Streamlit keeps what names the options longer than the page: it must not refer to the trace
     options = sorted({*costs.steps(found.limit), here})
@@ -62,12 +66,15 @@ def show() -> None:
     _metrics(costs.growth(found, counted, layer, n))
     _chart(found, counted, counts, layer, n)
     _table(costs.growth(found, counted, layer, n), found, layer, n)
-    _formulas(found, counted)
+    with st.expander("Formulas with this model's sizes, in bytes"):
+        _formulas(found, counted)
     if counts is not None:
         _compared(found, counted, counts, why, layer)
     _sharing(found, n)
-    _full_tensor(found)
+    with st.expander("What if every pair of tokens had a matrix of its own?"):
+        _full_tensor(found)
     common.terms("attention weight", "key/value cache", "parameter", "activation", "d_head", "d_model")
+    frame.end(NAME)
 
 
 def _count(shown: Current, layer: int) -> tuple[Parameters | None, pd.DataFrame | None, str]:
@@ -106,7 +113,7 @@ def _chart(found: Sizes, counted: Parameters | None, counts: pd.DataFrame | None
         "what",
         scale=alt.Scale(domain=names, range=[COLOURS[what] for what in names]),
         sort=names,
-        legend=alt.Legend(title=None, orient="bottom", columns=2, labelLimit=220),
+        legend=alt.Legend(title=None, orient="right", labelLimit=220),
     )
     base = alt.Chart(lines).encode(
         x=alt.X("tokens", scale=alt.Scale(type="log", nice=False), title="tokens n", axis=alt.Axis(format="~s")),
@@ -120,12 +127,12 @@ def _chart(found: Sizes, counted: Parameters | None, counts: pd.DataFrame | None
     if counts is not None:
         layers.append(base.properties(data=costs.long(counts, "counted")).mark_point(filled=True, size=45, opacity=1))
     rule = alt.Chart(pd.DataFrame({"tokens": [n]})).mark_rule(strokeDash=[4, 4], color="#808a98").encode(x="tokens")
-    st.altair_chart(alt.layer(*layers, rule).properties(height=540), width="stretch", key="costs")
+    st.altair_chart(alt.layer(*layers, rule).properties(height=360), width="stretch", key="costs")
 
 
 def _table(table: pd.DataFrame, found: Sizes, layer: int, n: int) -> None:
     """List every size at the chosen number of tokens."""
-    st.markdown(f"#### What {count(n, 'token')} cost in {plain(found.dtype)}, {found.element} bytes a number")
+    st.markdown(f"#### {count(n, 'token')} in {plain(found.dtype)}, {found.element} bytes a number")
     config = {
         "bytes": st.column_config.NumberColumn(format="localized"),
         "twice the tokens": st.column_config.NumberColumn(
@@ -134,15 +141,13 @@ def _table(table: pd.DataFrame, found: Sizes, layer: int, n: int) -> None:
     }
     st.dataframe(table, hide_index=True, column_config=config)
     st.caption(
-        f"“One layer” is layer {layer}. Scores take as much as weights. Masked pairs take their place too: half of a "
-        "causal grid is zeros. All of these weights at once exist only when somebody asks for them: the library's fast "
-        "functions work through one layer, in blocks, and this app computes the head that is looked at."
+        f"“One layer” is layer {layer}. Scores take as much as weights, and masked pairs take their place too. Fast "
+        "functions never store all weights at once: they work in blocks."
     )
 
 
 def _formulas(found: Sizes, counted: Parameters | None) -> None:
     """Write the formulas with this model's sizes."""
-    st.markdown("#### The formulas with this model's sizes, in bytes")
     for what, formula in costs.formulas(found).items():
         st.markdown(f"{what.capitalize()}")
         st.latex(formula)
@@ -163,7 +168,6 @@ def _compared(found: Sizes, counted: Parameters | None, counts: pd.DataFrame, wh
     if counted is not None and counted.matrices is not None and (expected := found.matrices()) is not None:
         table.loc[len(table)] = ["W_q, W_k, W_v, W_o", pd.NA, expected, counted.matrices, counted.matrices - expected]
     differing = table[table["difference"] != 0]
-    st.markdown("#### Formula against real tensors")
     if len(differing):
         largest = differing.iloc[-1]
         st.warning(
@@ -172,19 +176,18 @@ def _compared(found: Sizes, counted: Parameters | None, counts: pd.DataFrame, wh
             "keys and values, perhaps a compressed form of them.",
             icon=":material/warning:",
         )
-    else:
-        words = f"{len(table)} counts of real tensors, each equal to its formula to the byte."
-        st.success(words, icon=":material/check:")
+    words = f"{len(table)} counts of real tensors, each equal to its formula to the byte"
+    with frame.proof(words if not len(differing) else "Formula against real tensors"):
+        whole = {n: st.column_config.NumberColumn(format="localized") for n in ("formula", "counted", "difference")}
+        st.dataframe(
+            table.astype({"tokens": "Int64"}).replace({"tokens": {0: pd.NA}}), hide_index=True, column_config=whole
+        )
+        st.caption(
+            "Counted are the weights this app computes, the library's own cache after one forward pass, and the "
+            "queries, keys and values it recorded; where the prompt is too short, its tokens are repeated."
+        )
     if why:
         st.info(f"The cache was not counted. {plain(why)}", icon=":material/info:")
-    whole = {name: st.column_config.NumberColumn(format="localized") for name in ("formula", "counted", "difference")}
-    st.dataframe(
-        table.astype({"tokens": "Int64"}).replace({"tokens": {0: pd.NA}}), hide_index=True, column_config=whole
-    )
-    st.caption(
-        "Counted are the weights this app computes, the library's own cache after one forward pass, and the queries, "
-        "keys and values it recorded; where the prompt is too short, its tokens are repeated."
-    )
 
 
 def _sharing(found: Sizes, n: int) -> None:
@@ -194,7 +197,7 @@ def _sharing(found: Sizes, n: int) -> None:
         st.caption("Every query head has keys and values of its own here, so nothing in the cache is shared.")
         return
     first = found.layers[0]
-    st.markdown("#### What sharing keys and values saves")
+    st.markdown("**Sharing keys and values among query heads** saves memory in the cache:")
     with st.container(horizontal=True):
         st.metric(f"Cache with {count(first.kv_heads, 'key/value head')} a layer", costs.human(here), width=300)
         st.metric(f"If all {first.heads} heads had their own", costs.human(alone), width=300)
@@ -203,7 +206,6 @@ def _sharing(found: Sizes, n: int) -> None:
 
 def _full_tensor(found: Sizes) -> None:
     """Show the size of a matrix of its own for every pair of tokens."""
-    st.markdown("#### The full tensor")
     n, d = USUAL
     st.markdown(
         "A learned matrix of its own for every pair of tokens would be a tensor [n, n, d_model, d_model]. Attention "

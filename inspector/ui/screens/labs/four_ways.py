@@ -1,7 +1,4 @@
-"""Compute one context vector by loops, matrices, a batch and blocks: the laboratory "Same numbers, four ways".
-
-Below stand attention across two texts and dropout, by the same functions.
-"""
+"""Compute one context vector by loops, matrices, a batch and blocks: "Are all implementations equal?"."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import number, quoted
-from inspector.ui.screens.labs import four_ways_cross, four_ways_dropout
+from inspector.ui.screens.labs import frame
 from inspector.ui.server import results, traces
 
 if TYPE_CHECKING:
@@ -25,31 +22,24 @@ if TYPE_CHECKING:
     from inspector.learn.four_ways import Way
     from inspector.text import Progress
 
+NAME = "four_ways"
 NUMBERS_SHOWN = 5
 
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    page = common.begin_page(
-        "One query token's context vector in one head, computed in four ways from the same queries, keys and values. "
-        "Green: equal, but for rounding in another order. Red: ways with a mistake on purpose, to show that it "
-        "would be seen."
+    page = frame.begin(
+        NAME,
+        "One token's context vector, computed in four ways from the same queries, keys and values. Green: equal but "
+        "for rounding. Red: a mistake on purpose, to show that it would be seen.",
     )
     if page is None:
         return
     shown, chosen = page
-    trace = shown.trace
-    query = chosen.query if chosen.query >= 0 else trace.n - 1
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        common.head_pickers(trace.layers, chosen)
-        common.token_picker(
-            "Query token", "query_field", range(trace.n), query, trace, lambda at: state.select(query=at, key=-1)
-        )
-        block = _block(trace.n)
+    frame.head_and_query(shown, chosen)
+    _four(shown, chosen)
     common.terms("context vector", "softmax", "mask", "attention weight")
-    _four(shown, chosen, query, block)
-    four_ways_cross.draw(shown, chosen)
-    four_ways_dropout.draw(shown, chosen, query)
+    frame.end(NAME)
 
 
 def _block(n: int) -> int:
@@ -62,9 +52,11 @@ def _block(n: int) -> int:
     return int(st.slider("Keys in a block", 1, n - 1, key=key, width=260))
 
 
-def _four(shown: Current, chosen: state.Selection, query: int, block: int) -> None:
+def _four(shown: Current, chosen: state.Selection) -> None:
     """Compute the vector in every way, and draw the comparison."""
-    layer, head = chosen.layer, chosen.head
+    layer, head, query = chosen.layer, chosen.head, chosen.query
+    picture = st.container()
+    block = _block(shown.trace.n)
 
     def make(report: Progress) -> list[Way]:
         return traces.from_trace(
@@ -78,37 +70,29 @@ def _four(shown: Current, chosen: state.Selection, query: int, block: int) -> No
     if ways is None:
         return
     trace = shown.trace
-    st.markdown(
-        f"#### The context vector of {quoted(trace, query)} in layer {layer}, head {head}, "
-        f"by four ways and {count(sum(way.control for way in ways), 'control')}"
-    )
-    _table(ways)
-    _verdict(ways)
-    _limits(trace, layer, query)
-    _library(shown, layer, query)
-
-
-def _table(ways: list[Way]) -> None:
-    """List the ways with their differences."""
-    frame = pd.DataFrame([_row(way) for way in ways])
-    styled = frame.style.apply(_colours, axis=1, ways=ways)
-    numbers = {name: st.column_config.NumberColumn(format="%.6f") for name in frame.columns if name.startswith("[")}
-    st.dataframe(
-        styled,
-        hide_index=True,
-        column_config={
-            "way": st.column_config.TextColumn(pinned=True),
-            "largest difference": st.column_config.NumberColumn(
-                format="%.3g", help="From the trace's own context vector."
-            ),
-            "differing": st.column_config.NumberColumn(help="Numbers of the vector that differ at all, in its dtype."),
-            "tolerance": st.column_config.NumberColumn(format="%.3g"),
-            **numbers,
-        },
-    )
+    with picture:
+        st.markdown(
+            f"#### The context vector of {quoted(trace, query)} by four ways and "
+            f"{count(sum(way.control for way in ways), 'planted mistake')}"
+        )
+        _table(ways)
+        _verdict(ways)
     with st.expander("What each way does"):
         for way in ways:
             st.markdown(f"- **{way.name}**: {plain(way.how)}.")
+    with frame.proof("Differences, tolerance and the library's own output"):
+        _numbers(ways)
+        _limits(trace, layer, query)
+        _library(shown, layer, query)
+
+
+def _table(ways: list[Way]) -> None:
+    """List the ways with their first numbers."""
+    table = pd.DataFrame([_row(way) for way in ways])
+    styled = table.style.apply(_colours, axis=1, ways=ways)
+    numbers = {name: st.column_config.NumberColumn(format="%.6f") for name in table.columns if name.startswith("[")}
+    config = {"way": st.column_config.TextColumn(pinned=True), **numbers}
+    st.dataframe(styled, hide_index=True, column_config=config)
 
 
 def _row(way: Way) -> dict[str, object]:
@@ -116,14 +100,40 @@ def _row(way: Way) -> dict[str, object]:
     if way.check is None or way.context is None:
         return {"way": way.name, "result": "not possible here"}
     result = "✓ equal" if way.check.ok else "✗ not equal"
-    return {
-        "way": way.name,
-        "result": result,
-        "largest difference": way.check.max_abs,
-        "differing": way.check.differing,
-        "of": way.check.elements,
-        "tolerance": way.check.tolerance,
-    } | {f"[{d}]": float(each) for d, each in enumerate(way.context[:NUMBERS_SHOWN])}
+    difference = frame.small(way.check.max_abs, way.check.tolerance)
+    return {"way": way.name, "result": result, "difference": difference} | {
+        f"[{d}]": float(each) for d, each in enumerate(way.context[:NUMBERS_SHOWN])
+    }
+
+
+def _numbers(ways: list[Way]) -> None:
+    """List the exact differences, and say what is allowed and why."""
+    table = pd.DataFrame(
+        [
+            {
+                "way": way.name,
+                "largest difference": way.check.max_abs,
+                "differing": way.check.differing,
+                "of": way.check.elements,
+                "tolerance": way.check.tolerance,
+            }
+            for way in ways
+            if way.check is not None
+        ]
+    )
+    small = st.column_config.NumberColumn(format="%.3g", help="From the trace's own context vector.")
+    config = {
+        "largest difference": small,
+        "differing": st.column_config.NumberColumn(help="Numbers of the vector that differ at all, in its dtype."),
+        "tolerance": st.column_config.NumberColumn(format="%.3g"),
+    }
+    st.dataframe(table, hide_index=True, column_config=config)
+    check = next(way.check for way in ways if way.check is not None)
+    st.caption(
+        f"The tolerance, {number(check.tolerance)}: {check.reason}. The loops count in float64, the rest in the "
+        "model's dtype, and blocks add up in another order: rounding differs, nothing else. A difference of exactly 0 "
+        "means the same operations in the same order."
+    )
 
 
 def _colours(row: pd.Series, ways: list[Way]) -> list[str]:
@@ -162,12 +172,6 @@ def _verdict(ways: list[Way]) -> None:
     for way in ways:
         if way.refused:
             st.info(f"{way.name}: {plain(way.refused)}", icon=":material/info:")
-    check = next(way.check for way in ways if way.check is not None)
-    st.caption(
-        f"The tolerance, {number(check.tolerance)}: {check.reason}. The loops count in float64, the rest in the "
-        "model's dtype, and blocks add up in another order: rounding differs, nothing else. A difference of exactly 0 "
-        "means the same operations in the same order."
-    )
 
 
 def _limits(trace: Trace, layer: int, query: int) -> None:

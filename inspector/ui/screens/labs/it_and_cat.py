@@ -1,8 +1,6 @@
-"""Show which heads look from one token to another, after a toy of five numbers: the laboratory "it → cat"."""
+"""Show which heads look from one token to another, then a toy of five numbers: "What does “it” look at?"."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -12,33 +10,43 @@ from inspector.errors import InspectorError
 from inspector.learn import contexts, toy
 from inspector.text import Progress
 from inspector.ui import state
+from inspector.ui.bar import ask_for
 from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.markdown import count, ordered, plain, short
+from inspector.ui.pages import file_of
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, quoted
-from inspector.ui.screens.labs import it_and_cat_toy
+from inspector.ui.screens.labs import frame
+from inspector.ui.screens.labs import toy as toy_part
 from inspector.ui.server import traces
 
-_PAGES = Path(common.__file__).resolve().parent
+NAME = "it_and_cat"
 
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    page = common.begin_page(
-        "In “The cat sat on the mat because it was tired.”, what does “it” look at? First as a toy of five numbers per "
-        "vector, to change as you like; then in every head of the real model."
+    page = frame.begin(
+        NAME,
+        "In “The cat sat on the mat because it was tired.”, what does “it” look at? Every head answers differently: a "
+        "few look straight at “cat”.",
     )
     if page is None:
         return
-    shown, chosen = page
-    it_and_cat_toy.draw()
-    _model(shown, chosen)
+    _model(page[0], common.selection(page[0]))
+    st.info(
+        "A large weight says where a head looks: whose value vector it passes on. It does not say that the model has "
+        "understood who is tired; a head may look at a token for its position or its spelling.",
+        icon=":material/info:",
+    )
+    with st.expander("By hand: two words, five numbers each"):
+        toy_part.draw()
+    common.terms("attention weight", "attention score", "value vector")
+    frame.end(NAME)
 
 
 def _model(shown: Current, chosen: state.Selection) -> None:
     """Draw the real model's heads, sorted by how much they look from one token to the other."""
-    st.markdown("#### The real model: which heads look there")
     trace = shown.trace
     it, cat = (_last_token(trace, word) for word in toy.KEYS)
     at_words = 0 <= cat < it
@@ -50,7 +58,8 @@ def _model(shown: Current, chosen: state.Selection) -> None:
     key = chosen.key if chosen.key in keys else usual
     if at_words and (query, key) != (it, cat):
         st.button("Back to it → cat", on_click=lambda: state.select(query=it, key=cat))
-    with st.container(horizontal=True):
+    words = f"“{plain(frame.word(trace, query))}” → “{plain(frame.word(trace, key))}”"
+    with frame.choices(shown, f"{words} · layer {chosen.layer}, head {chosen.head}"):
         common.token_picker(
             "Query token", "query_field", range(trace.n), query, trace, lambda at: state.select(query=at, key=-1)
         )
@@ -62,9 +71,9 @@ def _model(shown: Current, chosen: state.Selection) -> None:
     def rank(traced: Trace, say: Progress) -> pd.DataFrame:
         return toy.ranking(traced, query, key, on_layer=lambda done, total: say("Asking every head", done / total))
 
-    frame = attempt(lambda report: traces.from_trace(shown.request, ("ranking", query, key), rank, progress=report))
-    if frame is not None:
-        _ranked(trace, frame, chosen, query, key)
+    ranking = attempt(lambda report: traces.from_trace(shown.request, ("ranking", query, key), rank, progress=report))
+    if ranking is not None:
+        _ranked(trace, ranking, chosen, query, key)
 
 
 def _last_token(trace: Trace, word: str) -> int:
@@ -77,10 +86,8 @@ def _last_token(trace: Trace, word: str) -> int:
 
 def _run_sentence() -> None:
     """Run the example's sentence, with no token chosen."""
-    state.ask(prompt=toy.SENTENCE, generate=0)
+    ask_for(toy.SENTENCE)
     state.select(query=-1, key=-1)
-    st.session_state["prompt_field"] = toy.SENTENCE  # the sidebar's field says what runs
-    st.session_state["generate_field"] = 0
 
 
 def _several(trace: Trace, position: int) -> None:
@@ -94,19 +101,19 @@ def _several(trace: Trace, position: int) -> None:
         )
 
 
-def _ranked(trace: Trace, frame: pd.DataFrame, chosen: state.Selection, query: int, key: int) -> None:
+def _ranked(trace: Trace, ranking: pd.DataFrame, chosen: state.Selection, query: int, key: int) -> None:
     """Draw the heads as a map and as a table."""
-    first = frame.iloc[0]
-    most = int((frame["place"] == 1).sum())
+    first = ranking.iloc[0]
+    most = int((ranking["place"] == 1).sum())
     here, there = (quoted(trace, position) for position in (query, key))
     st.markdown(
-        f"Of all {count(len(frame), 'head')}, layer {first['layer']:.0f}, head {first['head']:.0f} gives the largest "
+        f"Of all {count(len(ranking), 'head')}, layer {first['layer']:.0f}, head {first['head']:.0f} gives the largest "
         f"attention weight from {here} to {there}: **{first['weight']:.3f}**. "
         f"Token {there} is the top token in {count(most, 'head')}; the mean over "
-        f"all heads is {frame['weight'].mean():.3f}."
+        f"all heads is {ranking['weight'].mean():.3f}."
     )
     matrix_map(
-        toy.head_map(trace, frame).T,
+        toy.head_map(trace, ranking).T,
         name=f"attention weight from {label(trace, query)} to {label(trace, key)}",
         row_name="head",
         column_name="layer",
@@ -119,11 +126,11 @@ def _ranked(trace: Trace, frame: pd.DataFrame, chosen: state.Selection, query: i
 
     def take() -> None:
         rows = st.session_state["ranking"]["selection"]["rows"]
-        if rows and 0 <= rows[0] < len(frame):
-            at = frame.iloc[rows[0]]
+        if rows and 0 <= rows[0] < len(ranking):
+            at = ranking.iloc[rows[0]]
             state.select(layer=int(at["layer"]), head=int(at["head"]), query=query, key=key)
 
-    table = frame.assign(most=[label(trace, position) for position in frame["strongest"]])
+    table = ranking.assign(most=[label(trace, position) for position in ranking["strongest"]])
     numbers = {
         name: st.column_config.NumberColumn(title, format=form, help=meaning)
         for name, title, form, meaning in (
@@ -136,32 +143,26 @@ def _ranked(trace: Trace, frame: pd.DataFrame, chosen: state.Selection, query: i
         table,
         key="ranking",
         hide_index=True,
-        height=min(380, 37 + 35 * len(table)),
+        height=min(300, 37 + 35 * len(table)),
         column_order=["rank", "layer", "head", "weight", "place", "most", "strongest weight"],
         column_config={"most": st.column_config.TextColumn("looks most at"), **numbers},
         on_select=take,
         selection_mode="single-row",
     )
-    mine = frame[(frame["layer"] == chosen.layer) & (frame["head"] == chosen.head)]
+    mine = ranking[(ranking["layer"] == chosen.layer) & (ranking["head"] == chosen.head)]
     if len(mine):
         row = mine.iloc[0]
         st.markdown(
             f"Chosen: layer {chosen.layer}, head {chosen.head}, weight {row['weight']:.6f}, rank {row['rank']:.0f} of "
-            f"{len(frame)}."
+            f"{len(ranking)}."
         )
     with st.container(horizontal=True):
-        st.page_link(_PAGES / "heads.py", label="This head's whole map", icon=":material/grid_on:")
+        st.page_link(file_of("Heads"), label="This head's whole map", icon=":material/grid_on:")
         if (chosen.query, chosen.key) == (query, key):
-            st.page_link(_PAGES / "pair.py", label="Explain this score", icon=":material/swap_horiz:")
+            st.page_link(file_of("Pair"), label="Explain this score", icon=":material/swap_horiz:")
     left_out = sum(bool(layer.unexplained) for layer in trace.stored)
     if left_out:
         st.caption(f"{count(left_out, 'layer')} left out: their weights cannot be shown for this model.")
-    st.info(
-        "A large weight says where a head looks: whose value vector it passes on. It does not say that the model has "
-        "understood who is tired. A head may look at a token for its position or its spelling, and what it passes on "
-        "is added to what all other heads pass on.",
-        icon=":material/info:",
-    )
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script

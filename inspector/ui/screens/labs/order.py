@@ -1,4 +1,4 @@
-"""Draw two parts of the laboratory Position: all tokens moved on together, and tokens shuffled."""
+"""Draw two parts of "How does RoPE encode distance?": all tokens moved on together, and tokens shuffled."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from inspector.ui.components.verdict import show_verdict
 from inspector.ui.markdown import plain, short
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens.common import label
+from inspector.ui.screens.labs import frame
 from inspector.ui.server import results
 
 if TYPE_CHECKING:
@@ -33,15 +34,15 @@ def shift(trace: Trace, layer: int, head: int, query: int) -> None:
         head: the query head, from 0.
         query: the query token's position.
     """
-    st.markdown("#### All tokens moved on together")
-    by = st.slider("Move all positions on by", 1, 1000, 100, key="position_shift")
+    place, beside = st.columns([3, 2], gap="large")
+    by = beside.slider("Move all positions on by", 1, 1000, 100, key="position_shift")
     found = attempt(lambda _: shifting.shifted(trace, layer, head, query, by))
     if found is None:
         return
     if found.note:
-        st.info(plain(found.note), icon=":material/info:")
+        beside.info(plain(found.note), icon=":material/info:")
     if len(found.tokens) < trace.n:
-        st.caption(
+        beside.caption(
             f"Of {trace.n:,} tokens, the {len(found.tokens)} from {found.tokens.start} to {found.tokens.stop - 1} are "
             "compared."
         )
@@ -53,18 +54,23 @@ def shift(trace: Trace, layer: int, head: int, query: int) -> None:
         f"only keys moved on by {by}",
     )
     names = [label(trace, at) for at in found.row["position"]]
-    aligned(
-        [Panel("bars", title, row, "score", limit) for title, row in zip(titles, values, strict=True)],
-        names=[f"key token {name}" for name in names],
-        axis=names,
-        turned=True,
-        label="Scores of one query token, a column per key token: as they are, all shifted, only keys shifted",
-        key="shift_row",
-    )
-    st.caption("Scores before the mask; the checks compare every query token with every key token.")
-    show_verdict(found.both, f"All positions + {by}, in the model's own precision")
-    show_verdict(found.exact, f"All positions + {by}, in float64")
-    show_verdict(found.keys_only, f"Only the keys' positions + {by}", control=True)
+    with place:
+        aligned(
+            [Panel("bars", title, row, "score", limit) for title, row in zip(titles, values, strict=True)],
+            names=[f"key token {name}" for name in names],
+            axis=names,
+            turned=True,
+            label="Scores of one query token, a column per key token: as they are, all shifted, only keys shifted",
+            key="shift_row",
+        )
+    with (
+        beside,
+        frame.proof("Moving all on changes no score; moving only the keys does", found.both),
+    ):
+        st.caption("Scores before the mask; the checks compare every query token with every key token.")
+        show_verdict(found.both, f"All positions + {by}, in the model's own precision")
+        show_verdict(found.exact, f"All positions + {by}, in float64")
+        show_verdict(found.keys_only, f"Only the keys' positions + {by}", control=True)
 
 
 def shuffle(shown: Current, layer: int) -> None:
@@ -74,7 +80,6 @@ def shuffle(shown: Current, layer: int) -> None:
         shown: the prompt on screen.
         layer: counts attention layers from 0.
     """
-    st.markdown("#### Without RoPE and without the mask, the order of tokens is lost")
     st.markdown(
         "The layer's attention inputs are put in another order and the layer is run on them. If it has no way to know "
         "the order, each token's output stays what it was and merely moves with its token. RoPE tells it the order; "

@@ -1,4 +1,4 @@
-"""Show one query and one key rotated by RoPE, plane by plane: the laboratory Position.
+"""Show one query and one key rotated by RoPE, plane by plane: "How does RoPE encode distance?".
 
 Below, their score at every distance; what is left when RoPE is switched off; and vectors of one's own can be typed.
 """
@@ -11,38 +11,41 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from inspector.analysis import score_breakdown
 from inspector.learn import position
+from inspector.ui.components.clock import rope_clock
 from inspector.ui.components.strips import rounded
 from inspector.ui.components.verdict import show_verdict
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import attempt
 from inspector.ui.screens import common
-from inspector.ui.screens.common import label, number
-from inspector.ui.screens.labs import order
+from inspector.ui.screens.common import label, number, quoted
+from inspector.ui.screens.labs import frame, order
 
 if TYPE_CHECKING:
     from inspector.text import Progress
     from inspector.trace.trace import Trace
 
-COLOURS = alt.Scale(domain=["query", "key"], range=["#3584d4", "#d97a2b"])
+NAME = "position"
+COLOURS = alt.Scale(domain=["query", "key"], range=["#d97a2b", "#3584d4"])
 PLANE = "position_plane"
 TYPED = ("1 0 0.5 0.5", "1 0 0.5 -0.5")  # shown until the visitor types
 
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    page = common.begin_page(
-        "RoPE turns a query and a key two dimensions at a time, each plane at its own speed, by an angle of position "
-        "times speed. What the two are then turned *against each other* depends on their distance alone, and so does "
-        "their score. Dashed arrows are before rotation, solid ones after it."
+    page = frame.begin(
+        NAME,
+        "RoPE turns a query and a key two dimensions at a time, each plane at its own speed, by position times speed. "
+        "What they are turned against each other depends on their distance alone, and so does their score.",
     )
     if page is None:
         return
-    shown, chosen = page
+    shown, chosen = page[0], frame.with_pair(*page)
     trace, layer, head = shown.trace, chosen.layer, chosen.head
-    st.subheader(f"Layer {layer}, head {head}", anchor=False)
-    query, key, _ = common.pair_pickers(trace, chosen)
-    common.terms("RoPE", "query vector", "key vector", "attention score", "mask")
+    fields = frame.choices(shown, f"Layer {layer}, head {head} · query and key")
+    with fields:
+        query, key, _ = common.pair_pickers(trace, chosen)
 
     def make(report: Progress) -> pd.DataFrame:
         report("Reading the vectors before RoPE and how fast each plane turns", None)
@@ -50,11 +53,22 @@ def show() -> None:
 
     planes = attempt(make, may_lack=True)
     if planes is not None:
-        _plane(trace, planes, query, key)
-        _distance(trace, layer, head, query, key)
-        order.shift(trace, layer, head, query)
-    order.shuffle(shown, layer)
-    _typed()
+        score = score_breakdown.pair_steps(trace, layer, head, query, key).score
+        names = frame.word(trace, query), frame.word(trace, key)
+        rope_clock(planes, score=score, query=query, key=key, names=names, name="clock")
+        left, right = st.columns(2, gap="large")
+        with left:
+            _plane(trace, planes, query, key)
+        with right:
+            _distance(trace, layer, head, query, key)
+        with st.expander("All tokens moved on together: every score of the row"):
+            order.shift(trace, layer, head, query)
+    with st.expander("Without RoPE and without the mask, the order of tokens is lost"):
+        order.shuffle(shown, layer)
+    with st.expander("Your own query and key"):
+        _typed()
+    common.terms("RoPE", "query vector", "key vector", "attention score", "mask")
+    frame.end(NAME)
 
 
 # -- one plane ---------------------------------------------------------------------------------------------------
@@ -62,39 +76,39 @@ def show() -> None:
 
 def _plane(trace: Trace, planes: pd.DataFrame, query: int, key: int) -> None:
     """Draw one plane of the pair, before and after rotation."""
-    st.markdown("#### One plane of this pair, turned")
+    st.markdown(f"#### {quoted(trace, query)} and {quoted(trace, key)}, in one plane")
     if st.session_state.get(PLANE) not in planes.index:
         st.session_state[PLANE] = int(planes["position"].abs().idxmax())
+    place = st.container(horizontal=True, gap="medium")
     at = st.select_slider(
-        "Plane, from the fastest to the slowest; to begin with, the one in which turning changes the score most",
+        "Plane, from the fastest to the slowest",
         list(planes.index),
         format_func=lambda row: f"{planes['plane'][row]} · once in {rounded(planes['wavelength'][row])} tokens",
         key=PLANE,
     )
     one = planes.loc[at]
-    with st.container(horizontal=True, gap="large"):
+    with place:
         st.altair_chart(_arrows(one), width="content", key="arrows")
-        with st.container(width=480):
+        with st.container(width=220):
             _plane_numbers(one, query - key)
-    st.dataframe(_plane_table(trace, one, query, key), hide_index=True, width="content")
-    with st.expander("Numbers: all planes"):
+    with st.expander("Numbers of this plane, and of all planes"):
+        st.dataframe(_plane_table(trace, one, query, key), hide_index=True, width="content")
         st.dataframe(planes, hide_index=True, height=min(420, 37 + 35 * len(planes)))
 
 
 def _plane_numbers(one: pd.Series, distance: int) -> None:
     """Write the plane's numbers."""
-    st.markdown(
-        f"Plane {one['plane']}, dimensions {one['dimensions']}, turns by {number(one['degrees_per_token'])}° a "
-        f"token. The two tokens are {count(distance, 'token')} apart, so the query is turned by "
-        f"{number(distance * one['degrees_per_token'])}° against the key."
+    rounding = 1e-6 * max(abs(one["share"]), abs(one["content"]))
+    for title, value, meaning in (
+        ("share of the score", one["share"], "The product of the two solid arrows: x · x + y · y."),
+        ("unturned", one["content"], "The product of the two dashed arrows: both tokens at one position."),
+        ("from position", one["position"], "The share less that: what turning makes of it."),
+    ):
+        st.metric(title, frame.small(value, rounding), help=meaning)
+    st.caption(
+        f"{count(distance, 'token')} apart, at {number(one['degrees_per_token'])}° a token: turned by "
+        f"{number(distance * one['degrees_per_token'])}° against each other. Dashed: before rotation."
     )
-    with st.container(horizontal=True, gap="small"):
-        for title, value, meaning in (
-            ("share of the score", one["share"], "The product of the two solid arrows: x · x + y · y."),
-            ("unturned", one["content"], "The product of the two dashed arrows: both tokens at one position."),
-            ("from position", one["position"], "The share less that: what turning makes of it."),
-        ):
-            st.metric(title, number(value), help=meaning, border=True, width="content")
 
 
 def _arrows(one: pd.Series) -> alt.LayerChart | alt.FacetChart:
@@ -127,7 +141,7 @@ def _arrows(one: pd.Series) -> alt.LayerChart | alt.FacetChart:
         x="x:Q", y="y:Q", text="vector:N", color=alt.Color("vector:N", scale=COLOURS, legend=None)
     )  # fmt: skip
     origin = alt.Chart(pd.DataFrame({"x": [0.0], "y": [0.0]})).mark_point(color="gray", size=30).encode(x="x", y="y")
-    return alt.layer(shafts, tips, names, origin).properties(width=340, height=340)  # square: an angle looks as it is
+    return alt.layer(shafts, tips, names, origin).properties(width=260, height=260)  # square: an angle looks as it is
 
 
 def _plane_table(trace: Trace, one: pd.Series, query: int, key: int) -> pd.DataFrame:
@@ -152,20 +166,22 @@ def _plane_table(trace: Trace, one: pd.Series, query: int, key: int) -> pd.DataF
 
 def _distance(trace: Trace, layer: int, head: int, query: int, key: int) -> None:
     """Draw the pair's score at every distance."""
-    st.markdown("#### The same two vectors at every distance")
+    st.markdown("#### Their score at every distance")
+    place = st.container()
     furthest = st.slider("Up to a distance of so many tokens", 16, 2048, 256, step=16, key="position_furthest")
     found = attempt(lambda _: position.by_distance(trace, layer, head, query, key, furthest=furthest))
     if found is None:
         return
     if found.note:
         st.info(plain(found.note), icon=":material/info:")
-    st.altair_chart(_curve(found.frame, found.real), width="stretch", key="distance_curve")
+    place.altair_chart(_curve(found.frame, found.real), width="stretch", key="distance_curve")
     real = found.frame["score"][found.frame["distance"] == found.real].iloc[0]
-    show_verdict(
-        found.check, f"The curve at this pair's own distance of {found.real}, {number(real)}, against the trace's score"
-    )
-    with st.expander("Numbers: a row per distance"):
-        st.dataframe(found.frame, hide_index=True, height=320)
+    with frame.proof("At this pair's own distance, the curve has the model's score", found.check):
+        show_verdict(
+            found.check,
+            f"The curve at this pair's own distance of {found.real}, {number(real)}, against the trace's score",
+        )
+        st.dataframe(found.frame, hide_index=True, height=240)
 
 
 def _curve(frame: pd.DataFrame, real: int | None) -> alt.LayerChart | alt.FacetChart:
@@ -183,7 +199,7 @@ def _curve(frame: pd.DataFrame, real: int | None) -> alt.LayerChart | alt.FacetC
             upright.encode(x="distance:Q"),
             here.mark_point(color="#d97a2b", filled=True, size=110, opacity=1),
         ]
-    return alt.layer(*marks).properties(height=280)
+    return alt.layer(*marks).properties(height=260)
 
 
 # -- typed numbers -----------------------------------------------------------------------------------------------
@@ -192,7 +208,6 @@ def _curve(frame: pd.DataFrame, real: int | None) -> alt.LayerChart | alt.FacetC
 @st.fragment  # what is typed here changes nothing above
 def _typed() -> None:
     """Draw the score of vectors that the visitor types."""
-    st.markdown("#### Your own query and key")
     st.caption(
         "2, 4, 6 or 8 numbers each. Dimensions 0 and 1 turn together, 2 and 3, and so on; plane i turns by "
         "base^(−2i / dimensions) radians a token."
@@ -214,8 +229,7 @@ def _typed() -> None:
         return
     st.altair_chart(_curve(found, None), width="stretch", key="typed_curve")
     st.caption(f"At distance 0 nothing is turned: the score is the dot product as typed, {number(found['score'][0])}.")
-    with st.expander("Numbers: a row per distance"):
-        st.dataframe(found, hide_index=True, height=320)
+    st.dataframe(found, hide_index=True, height=240)
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script

@@ -1,4 +1,4 @@
-"""Let visitors try the softmax on numbers and on the model's own scores: the laboratory Softmax."""
+"""Let visitors try the softmax on the model's own scores and on numbers: "Why divide by the square root?"."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.progress import attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import number
-from inspector.ui.screens.labs import softmax_scores
+from inspector.ui.screens.labs import frame, softmax_scores
 from inspector.views.softmax_page import page_of_softmax
 
 if TYPE_CHECKING:
     from inspector.learn.softmax import Shares
 
+NAME = "softmax"
 NUMBERS, SCALE, ADDED = "softmax_numbers", "softmax_scale", "softmax_added"
 SCALES = [0.01, 0.02, 0.05, 0.1, 0.125, 0.2, 0.5, 1.0, 2.0, 5.0, 8.0, 10.0, 20.0, 50.0, 100.0]
 FACTORS = (0.1, 1.0, 10.0, 100.0)
@@ -25,17 +26,20 @@ FACTORS = (0.1, 1.0, 10.0, 100.0)
 
 def show() -> None:
     """Draw the screen for the prompt on screen."""
-    page = common.begin_page(
-        "Softmax turns any numbers into positive shares that add up to 1: e to the power of each, divided by the sum "
-        "of all of these. Move the scale and watch the shares sharpen or flatten; below, what that means for the real "
-        "scores of this model."
+    page = frame.begin(
+        NAME,
+        "Softmax turns any numbers into positive shares that add up to 1. Large scores would give one token nearly "
+        "everything; divided by √d_head, several tokens are heard.",
     )
     if page is None:
         return
     shown, chosen = page
-    common.terms("softmax", "scale", "entropy")
-    _try_it()
+    frame.head_and_query(shown, chosen)
     softmax_scores.draw(shown, chosen)
+    with st.expander("Try it on your own numbers"):
+        _try_it()
+    common.terms("softmax", "scale", "entropy", "d_head")
+    frame.end(NAME)
 
 
 # -- typed numbers -------------------------------------------------------------------------------------------------
@@ -43,7 +47,6 @@ def show() -> None:
 
 def _try_it() -> None:
     """Draw fields for numbers, and their softmax."""
-    st.markdown("#### Try it on numbers")
     st.session_state.setdefault(NUMBERS, _text(softmax.EXAMPLES[0]))
     st.session_state.setdefault(SCALE, 1.0)
     st.session_state.setdefault(ADDED, 0.0)
@@ -122,8 +125,8 @@ def _what_changes(made: Shares, scale: float, added: float) -> None:
     before, after = (softmax.shares(made.numbers, scale=scale, added=each).weights for each in (0.0, added))
     moved = max(abs(one - other) for one, other in zip(before, after, strict=True))
     st.markdown(
-        f"**Adding a constant changes nothing.** With {number(added)} added to every number, no share moves by more "
-        f"than {moved:.1e}{', which is rounding' if moved else ''}: softmax sees differences only. That is why the "
+        f"**Adding a constant changes nothing.** With {number(added)} added to every number, the largest change of a "
+        f"share is {frame.small(moved, 1e-12)}: softmax sees differences only. That is why the "
         "largest number may be taken off before anything is raised, and nothing overflows."
     )
 

@@ -1,7 +1,8 @@
-"""Show why scores are divided by √d_head, measured on the model's own (a part of the laboratory Softmax)."""
+"""Show why scores are divided by √d_head, measured on the model's own (a part of softmax.py)."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import altair as alt
@@ -9,10 +10,12 @@ import pandas as pd
 import streamlit as st
 
 from inspector.learn import spread
+from inspector.ui.components.scale import scale_slider
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
-from inspector.ui.screens import common
-from inspector.ui.screens.common import number
+from inspector.ui.screens.common import label, number
+from inspector.ui.screens.labs import frame
+from inspector.ui.screens.labs.frame import word
 from inspector.ui.server import traces
 
 if TYPE_CHECKING:
@@ -28,14 +31,15 @@ def draw(shown: Current, chosen: Selection) -> None:
 
     Args:
         shown: the prompt on screen.
-        chosen: the selection.
+        chosen: the selection, with a query token.
     """
     trace, layer, head = shown.trace, chosen.layer, chosen.head
-    info = trace.layers[layer]
-    st.markdown("#### Why scores are divided by √d_head: this model's real scores")
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        _one_row(trace, chosen)
 
     def make(report: Progress) -> tuple[pd.DataFrame, spread.Variance]:
-        frame = traces.from_trace(
+        heads = traces.from_trace(
             shown.request,
             ("softmax spreads",),
             lambda traced, say: spread.spreads(
@@ -49,26 +53,61 @@ def draw(shown: Current, chosen: Selection) -> None:
             lambda traced, _: spread.variance(traced, layer, head),
             progress=report,
         )
-        return frame, found
+        return heads, found
 
     found = attempt(make)
     if found is None:
         return
-    frame, why = found
-    with st.container(horizontal=True):
-        common.head_pickers(trace.layers, chosen)
-    row = frame[(frame["layer"] == layer) & (frame["head"] == head)].iloc[0]
+    heads, why = found
+    row = heads[(heads["layer"] == layer) & (heads["head"] == head)].iloc[0]
+    with right:
+        _sentences(row, why)
+        for sentence in _else(trace, layer):
+            st.caption(sentence)
+    _all_heads(heads, layer, head)
+    with frame.proof("Measured: this head's numbers, shuffled and as they are"):
+        _measured(trace, layer, row, why)
+        columns = ["layer", "head", "pairs", "score std", "scaled std", "entropy unscaled", "entropy"]
+        form = {name: st.column_config.NumberColumn(format="%.5g") for name in columns[3:]}
+        st.dataframe(heads, hide_index=True, height=240, column_order=columns, column_config=form)
+
+
+def _one_row(trace: Trace, chosen: Selection) -> None:
+    """Draw one row of scores with a slider for the scale."""
+    layer, head, query = chosen.layer, chosen.head, chosen.query
+    info = trace.layers[layer]
+    table = attempt(lambda _: spread.row_by_scale(trace, layer, head, query))
+    if table is None:
+        return
+    st.markdown(f"#### What “{plain(word(trace, query))}” looks at, by scale")
+    usual = math.isclose(info.scale, info.d_head**-0.5, rel_tol=1e-6)
+    own = f"÷ √d_head = √{info.d_head}" if usual else f"this model's: ÷ {number(1 / info.scale)}"
+    scale_slider(
+        table["score"].tolist(),
+        [label(trace, at) for at in table["position"]],
+        divisor=1 / info.scale,
+        marks=[("no scale", 1.0), (own, 1 / info.scale), ("÷ d_head", float(info.d_head))],
+        name="one_row",
+    )
+
+
+def _measured(trace: Trace, layer: int, row: pd.Series, why: spread.Variance) -> None:
+    """List what was measured on this head."""
     rows = spread.sample(trace.n)
     of = f"{len(range(trace.n)[rows])} of {count(trace.n, 'query token')}, evenly spaced" if rows.step > 1 else ""
-    st.caption(
-        f"Layer {layer}, head {head}: the {row['pairs']:,.0f} pairs the mask allows{f' ({of})' if of else ''}. This "
-        f"layer's scale is {number(info.scale)}; 1 / √d_head is {number(info.d_head**-0.5)}."
-    )
+    info = trace.layers[layer]
     _table(row)
-    _sentences(row, why)
-    for sentence in _else(trace, layer):
-        st.caption(sentence)
-    _all_heads(frame, layer, head)
+    st.caption(
+        f"The {row['pairs']:,.0f} pairs the mask allows{f' ({of})' if of else ''}. This layer's scale is "
+        f"{number(info.scale)}; 1 / √d_head is {number(info.d_head**-0.5)}."
+    )
+    st.markdown(
+        f"**Check of the root.** This head's own numbers, brought to mean 0 and variance 1 and put in random order, "
+        f"give dot products with a standard deviation of {why.shuffled_std:.4g} over {why.pairs:,} pairs; √{why.d_head}"
+        f" = {why.expected:.4g}. The real vectors' numbers do not have variance 1 (standard deviation "
+        f"{why.query_std:.4g} in queries, {why.key_std:.4g} in keys), and training made them dependent: over all pairs "
+        f"these scores have a standard deviation of {why.score_std:.4g}."
+    )
 
 
 def _table(row: pd.Series) -> None:
@@ -87,31 +126,21 @@ def _table(row: pd.Series) -> None:
 
 
 def _sentences(row: pd.Series, why: spread.Variance) -> None:
-    """Explain the numbers of the table."""
+    """Explain the root, and what it does in this head."""
     before, after = row["entropy unscaled"], row["entropy"]
-    if after == after:  # not NaN
-        st.markdown(
-            f"With the scale left out, a row of weights would have an entropy of {before:.3f} bits on average, like "
-            f"{2**before:.3g} equally likely tokens; with it, {after:.3f} bits, like {2**after:.3g} (means over "
-            "query tokens that have a choice)."
-        )
     d = why.d_head
     st.markdown(
-        f"**Why the root.** A score is a sum of d_head = {d} products. If the numbers of queries and keys were "
-        f"independent, with mean 0 and variance 1, each product would have variance 1 and the sum variance {d}: a "
-        f"standard deviation of √{d} = {why.expected:.4g}, which the division takes back to 1. Check: this head's own "
-        f"numbers, brought to mean 0 and variance 1 and put in random order, give {why.shuffled_std:.4g} over "
-        f"{why.pairs:,} dot products."
+        f"**Why the root.** A score is a sum of d_head = {d} products. Were they independent, each with variance 1, "
+        f"the sum would have variance {d}: a standard deviation of √{d} = {why.expected:.4g}, which the division takes "
+        "back to 1."
     )
-    st.markdown(
-        f"**What the real vectors do.** Their numbers do not have variance 1 (standard deviation {why.query_std:.4g} "
-        f"in queries, {why.key_std:.4g} in keys), and they are not independent: training made them so. Over all pairs, "
-        f"masked or not, these scores have a standard deviation of {why.score_std:.4g}."
-    )
-    st.caption(
-        "It is the width of one head, d_head, and not d_model, that counts: a query and a key of one head have d_head "
-        "numbers each."
-    )
+    if after == after:  # not NaN
+        st.markdown(
+            f"**In this head**, with the scale left out, a row of weights would be like {2**before:.3g} equally likely "
+            f"tokens; with it, like {2**after:.3g} (entropy {before:.3f} and {after:.3f} bits, means over query tokens "
+            "that have a choice)."
+        )
+    st.caption("The width of one head, d_head, counts, and not d_model: a query and a key have d_head numbers each.")
 
 
 def _else(trace: Trace, layer: int) -> list[str]:
@@ -133,7 +162,6 @@ def _else(trace: Trace, layer: int) -> list[str]:
 
 def _all_heads(frame: pd.DataFrame, layer: int, head: int) -> None:
     """Draw the same for every head."""
-    st.markdown("**The same over all heads**")
     names = {"spread": ("score std", "scaled std"), "entropy": ("entropy unscaled", "entropy")}
     titles = {"spread": "standard deviation", "entropy": "entropy of a row, bits (mean)"}
     which = st.segmented_control(
@@ -149,10 +177,6 @@ def _all_heads(frame: pd.DataFrame, layer: int, head: int) -> None:
         f"A point per head and layer. Mean over all {len(frame)} heads: {first.mean():.4g} with the scale left out, "
         f"{second.mean():.4g} with it. A grey ring marks layer {layer}, head {head}."
     )
-    with st.expander("Numbers: a row per head"):
-        shown = ["layer", "head", "pairs", "score std", "scaled std", "entropy unscaled", "entropy"]
-        form = {name: st.column_config.NumberColumn(format="%.5g") for name in shown[3:]}
-        st.dataframe(frame, hide_index=True, column_order=shown, column_config=form)
 
 
 def _chart(long: pd.DataFrame, title: str, layer: int, head: int) -> alt.LayerChart | alt.FacetChart:
@@ -165,7 +189,7 @@ def _chart(long: pd.DataFrame, title: str, layer: int, head: int) -> alt.LayerCh
     colour = alt.Color(
         "kind:N",
         title=None,
-        scale=alt.Scale(domain=[UNSCALED, SCALED], range=["#d97a2b", "#3584d4"]),
+        scale=alt.Scale(domain=[UNSCALED, SCALED], range=["#8a94a3", "#3584d4"]),
         legend=alt.Legend(orient="top"),
     )
     shape = alt.Shape("kind:N", title=None, scale=alt.Scale(domain=[UNSCALED, SCALED], range=["triangle", "circle"]))

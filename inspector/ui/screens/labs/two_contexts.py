@@ -1,4 +1,4 @@
-"""Follow one word through two prompts, and see how far its vectors move apart: the laboratory Two contexts."""
+"""Follow one word through two prompts, and see how far its vectors move apart: "Does context change a word?"."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from inspector.learn import context_controls, contexts
 from inspector.ui import state
 from inspector.ui.progress import attempt
 from inspector.ui.screens import common
+from inspector.ui.screens.labs import frame
 from inspector.ui.screens.labs import two_contexts_parts as parts
 from inspector.ui.screens.labs.two_contexts_parts import Pair
 from inspector.ui.server import traces
@@ -19,19 +20,22 @@ if TYPE_CHECKING:
     from inspector.text import Progress
     from inspector.trace.trace import Trace
 
+NAME = "two_contexts"
 FIRST, SECOND, WORD, EXAMPLE = "contexts_first", "contexts_second", "contexts_word", "contexts_example"
 MOST_CHARACTERS = 2000
 
 
 def show() -> None:
     """Draw the screen for two prompts of its own; the prompt on screen stays as it is."""
-    page = common.begin_page(
-        "The same word in two prompts, through the sidebar's model. The line is how far apart its two vectors are when "
-        "they enter each layer: 0 is the same vector, and the word begins as the same embedding."
+    page = frame.begin(
+        NAME,
+        "The same word in two prompts. It begins as the same embedding, distance 0; the line is how far apart its two "
+        "vectors are when they enter each layer.",
     )
     if page is None:
         return
     shown, chosen = page
+    frame.about(shown)
     if shown.request.file:
         st.info("This page runs the model on two prompts of its own: close the file to use it.", icon=":material/info:")
         return
@@ -42,13 +46,15 @@ def show() -> None:
         return
     parts.where(pair)
     parts.chart(pair)
-    st.markdown("#### What the word looks at")
-    with st.container(horizontal=True):
-        common.head_pickers(shown.trace.layers, chosen)
     parts.rows(pair, chosen)
-    parts.vectors(pair, chosen)
-    parts.numbers(pair)
+    with st.popover(f"Layer {chosen.layer}, head {chosen.head}", icon=":material/tune:"):
+        common.head_pickers(shown.trace.layers, chosen)
+    with frame.proof("The control, position alone, and every number"):
+        parts.position_alone(pair)
+        parts.vectors(pair, chosen)
+        parts.numbers(pair)
     common.terms("embedding", "residual", "attention input", "RoPE", "attention weight")
+    frame.end(NAME)
 
 
 def _fields() -> None:

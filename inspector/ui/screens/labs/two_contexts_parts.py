@@ -1,4 +1,4 @@
-"""Draw one word in two prompts: distances, attention rows and vectors (parts of the laboratory Two contexts)."""
+"""Draw one word in two prompts: distances, attention rows and vectors (parts of "Does context change a word?")."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.markdown import count, plain, short
 from inspector.ui.progress import attempt
 from inspector.ui.screens import common
+from inspector.ui.screens.labs.frame import small
 
 if TYPE_CHECKING:
     from inspector.trace.trace import Trace
 
 TWO, SAME_PLACE, POSITION = "the two prompts", "cut to the same position", "position alone"
-COLOURS = {TWO: "#d97a2b", SAME_PLACE: "#3584d4", POSITION: "#8a94a3"}
+COLOURS = {TWO: "#3584d4", SAME_PLACE: "#8fc1ec", POSITION: "#8a94a3"}
 
 
 @dataclass(frozen=True)
@@ -100,25 +101,31 @@ def chart(pair: Pair) -> None:
             ),
             tooltip=["what", "layer", alt.Tooltip("distance", format=".6g"), alt.Tooltip("cosine", format=".6f")],
         )
-        .properties(height=400)
+        .properties(height=340)
     )
-    st.altair_chart(chart, width="stretch", key="contexts_chart")
+    picture, numbers = st.columns([4, 1], gap="large", vertical_alignment="center")
+    picture.altair_chart(chart, width="stretch", key="contexts_chart")
     far = pair.residuals.loc[pair.residuals["distance"].idxmax()]
     control = pair.control["distance"].max()
-    with st.container(horizontal=True):
-        st.metric(f"Farthest apart, entering layer {int(far['layer'])}", common.number(far["distance"]), width=240)
-        st.metric("Control: one prompt run twice", common.number(control), width=240)
+    rounding = context_controls.rounding(pair.first)
+    with numbers:
+        st.metric(f"Farthest apart, entering layer {int(far['layer'])}", common.number(far["distance"]))
         if pair.moved is not None:
-            st.metric("Position alone, at most", common.number(pair.moved["distance"].max()), width=240)
+            moved = float(pair.moved["distance"].max())
+            st.metric("Position alone, at most", small(moved, rounding))
+        st.metric("Control: one prompt run twice", small(float(control), rounding))
     st.caption(
-        "Relative distance: |a − b| divided by the mean of |a| and |b|; 0 for equal vectors, 2 for opposite ones. The "
-        "control compares the first prompt with a second run of it, at every layer."
+        "Relative distance: |a − b| divided by the mean of |a| and |b|; 0 for equal vectors, 2 for opposite ones."
     )
-    _position(pair)
 
 
-def _position(pair: Pair) -> None:
-    """Say what of the difference is the word's position."""
+def position_alone(pair: Pair) -> None:
+    """Say what of the difference is the word's position.
+
+    Args:
+        pair: the two prompts.
+    """
+    st.markdown("**Control:** the first prompt against a second run of it, at every layer.")
     at, other = pair.at.last, pair.other.last
     words = []
     if pair.moved is not None:
@@ -127,7 +134,7 @@ def _position(pair: Pair) -> None:
         if most <= context_controls.rounding(pair.first):
             who = "RoPE's scores" if any(info.rope for info in pair.first.layers) else "Scores here"
             words.append(
-                f"{start} is the same but for rounding ({common.number(most)}). {who} feel only how far apart two "
+                f"{start} is the same but for rounding. {who} feel only how far apart two "
                 "tokens are; what matters is which tokens stand before the word, and how many."
             )
         else:
@@ -202,7 +209,7 @@ def vectors(pair: Pair, chosen: state.Selection) -> None:
         pair: the two prompts.
         chosen: the selection; its layer and head are shown.
     """
-    st.markdown(f"#### The word's vectors in layer {chosen.layer}, head {chosen.head}")
+    st.markdown(f"**The word's vectors in layer {chosen.layer}, head {chosen.head}**")
     frame = attempt(
         lambda _: contexts.vectors(pair.first, pair.at.last, pair.second, pair.other.last, chosen.layer, chosen.head)
     )
@@ -216,7 +223,7 @@ def numbers(pair: Pair) -> None:
     Args:
         pair: the two prompts.
     """
-    st.markdown("#### Layer by layer: the exact numbers")
+    st.markdown("**Layer by layer: the exact numbers**")
     columns = ["cosine", "distance", "differing"]
     frame = pair.residuals.rename(columns={name: f"residual {name}" for name in columns})
     frame = frame.merge(pair.inputs.rename(columns={name: f"input {name}" for name in columns}), on="layer")

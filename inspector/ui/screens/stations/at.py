@@ -10,11 +10,13 @@ import streamlit as st
 
 from inspector.analysis import score_breakdown
 from inspector.ui.progress import Current, attempt
+from inspector.ui.screens import common
 from inspector.ui.screens.common import label
 from inspector.ui.server import results
 
 if TYPE_CHECKING:
     import pandas as pd
+    from streamlit.delta_generator import DeltaGenerator
 
     from inspector.capture.records import LayerInfo
     from inspector.learn.token_vectors import StreamNumbers
@@ -32,6 +34,8 @@ class At:
         query: the query token's position.
         key: the key token's position.
         row: the query's row (score_breakdown.row).
+        beside: where the formula goes, beside the picture.
+        words: where sentences and terms go, below the formula.
     """
 
     shown: Current
@@ -40,6 +44,8 @@ class At:
     query: int
     key: int
     row: pd.DataFrame
+    beside: DeltaGenerator
+    words: DeltaGenerator
 
     @property
     def trace(self) -> Trace:
@@ -77,13 +83,25 @@ class At:
         return score_breakdown.pair_steps(self.trace, self.layer, self.head, self.query, self.key)
 
 
-def formula(latex: str, *shapes: tuple[str, str]) -> None:
-    """Draw a formula, and the shape of everything in it.
+def formula(at: At, latex: str, *shapes: tuple[str, str]) -> None:
+    """Draw a formula beside the picture, and the shape of everything in it.
 
     Args:
+        at: where the Walkthrough stands.
         latex: the formula.
         shapes: name and shape of each thing in it.
     """
-    with st.container(border=True):
+    with at.beside.container(border=True):
         st.latex(latex)
         st.caption(" · ".join(f"{name} {shape}" for name, shape in shapes), text_alignment="center")
+
+
+def terms(at: At, *names: str) -> None:
+    """Draw words that the station uses, each with what it means.
+
+    Args:
+        at: where the Walkthrough stands.
+        names: words of the glossary.
+    """
+    with at.words:
+        common.terms(*names)

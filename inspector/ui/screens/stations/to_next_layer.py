@@ -9,14 +9,15 @@ import streamlit as st
 from inspector.ui import state
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import attempt
-from inspector.ui.screens.common import number, quoted, terms
-from inspector.ui.screens.stations.at import At, formula
+from inspector.ui.screens.common import number, quoted
+from inspector.ui.screens.labs.frame import proof
+from inspector.ui.screens.stations.at import At, formula, terms
 from inspector.ui.screens.stations.to_vectors import strips
 
 
 def residual(at: At) -> None:
     """Draw how the attention output is added to the residual."""
-    st.markdown(
+    at.words.markdown(
         "The attention output does not replace the token's vector: it is **added** to it. Attention *updates* what is "
         "known about a token with what it found at others."
     )
@@ -36,9 +37,10 @@ def residual(at: At) -> None:
             "attention output before it adds it, or adds the feed-forward network's output at the same time.",
             icon=":material/info:",
         )
-        terms("residual", "attention output", "activation")
+        terms(at, "residual", "attention output", "activation")
         return
     formula(
+        at,
         r"\text{residual} \leftarrow \text{residual} + o",
         ("residual", f"[{len(found.residual)}]"),
         ("o", f"[{len(found.output)}]"),
@@ -57,22 +59,22 @@ def residual(at: At) -> None:
         f"Lengths: {number(lengths[0])} + {number(lengths[1])} gives {number(lengths[2])}: vectors that do not point "
         "the same way. Each strip has its own colour scale."
     )
-    st.success(
-        plain(
-            f"Measured: the block's next part, {found.added_to}, was called with exactly this sum: equal in all "
-            f"{count(len(after), 'number')}."
-        ),
-        icon=":material/check_circle:",
-    )
-    terms("residual", "attention output", "activation")
+    with proof("The model's next part received exactly this sum"):
+        st.caption(
+            plain(
+                f"Measured: the block's next part, {found.added_to}, was called with exactly this sum: equal in all "
+                f"{count(len(after), 'number')}."
+            )
+        )
+    terms(at, "residual", "attention output", "activation")
 
 
 def following(at: At) -> None:
     """Draw what the next layer receives, or the next tokens."""
     last = at.layer == len(at.trace.layers) - 1
-    st.markdown(
+    at.words.markdown(
         "The rest of the block, a feed-forward network that works on each token alone, adds its own part. Then the "
-        "next layer begins with the updated vectors: new queries, new keys, new values."
+        "next layer begins with the updated vectors."
         if not last
         else "This was the last layer with attention. After the rest of its block and a last norm, what the token's "
         "vector has become is turned into a score for every token of the vocabulary: what comes next?"
@@ -125,7 +127,7 @@ def following(at: At) -> None:
                 hide_index=True,
                 column_config={"probability": st.column_config.NumberColumn(format="%.4f")},
             )
-    terms("residual", "attention input")
+    terms(at, "residual", "attention input")
 
 
 def _blocks_between(at: At) -> int:

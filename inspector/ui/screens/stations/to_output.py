@@ -15,8 +15,9 @@ from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.components.verdict import show_verdict
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import attempt
-from inspector.ui.screens.common import label, number, quoted, terms
-from inspector.ui.screens.stations.at import At, formula
+from inspector.ui.screens.common import label, number, quoted
+from inspector.ui.screens.labs.frame import proof
+from inspector.ui.screens.stations.at import At, formula, terms
 from inspector.ui.screens.stations.to_vectors import strips
 from inspector.ui.server import results
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def values(at: At) -> None:
     """Draw the value vectors, each times its weight."""
-    st.markdown(
+    at.words.markdown(
         "A weight says **how much**; the value vector says **what**. Each key token's value vector is multiplied by "
         "its weight: strong rows below are what this query token takes in."
     )
@@ -34,6 +35,7 @@ def values(at: At) -> None:
     if found is None:
         return
     formula(
+        at,
         r"a_j\,v_j",
         ("a_j", "one number"),
         ("v_j", f"[d_value] = [{at.info.d_value}]"),
@@ -54,26 +56,27 @@ def values(at: At) -> None:
         column_name="dimension",
         rows=rows,
         key="weighted values",
-        max_height=620,
+        max_height=430,
     )
     if found.rest is not None:
         st.caption(
             f"The {count(len(found.positions), 'key token')} this query looks at most; the others are added up in the "
             "last row."
         )
-    terms("weighted values", "value vector", "attention weight")
+    terms(at, "weighted values", "value vector", "attention weight")
 
 
 def context(at: At) -> None:
     """Draw the sum of the weighted values."""
-    st.markdown(
+    at.words.markdown(
         "Add the weighted values up, dimension by dimension: the **context vector**, what this head has gathered for "
-        "this token. A weighted sum of value vectors, by the weights of one row."
+        "this token."
     )
     found = _weighted(at)
     if found is None:
         return
     formula(
+        at,
         r"c = \sum_j a_j\,v_j \qquad C = A\,V",
         ("c", f"[d_value] = [{at.info.d_value}]"),
         ("A", f"[n, n] = [{at.trace.n:,}, {at.trace.n:,}]"),
@@ -97,17 +100,18 @@ def context(at: At) -> None:
         f"Dimension 0: the weighted values add up to {number(float(parts[0]))}, the context vector has "
         f"{number(float(found.context[0]))}. Its length is {number(float(np.linalg.norm(found.context)))}."
     )
-    terms("context vector", "weighted values")
+    terms(at, "context vector", "weighted values")
 
 
 def heads(at: At) -> None:
     """Draw the context vectors of all heads."""
     total = at.info.heads
-    st.markdown(
+    at.words.markdown(
         f"All of this happens in **{count(total, 'head')}** side by side, each with a W_q of its own, so that one "
         "token can look in several ways at once. Their context vectors are laid end to end."
     )
     formula(
+        at,
         r"c_\text{all} = [\,c_0 \mid c_1 \mid \dots \mid c_{h-1}\,]",
         ("each c", f"[{at.info.d_value}]"),
         ("laid end to end", f"[{total} × {at.info.d_value}] = [{total * at.info.d_value:,}]"),
@@ -129,21 +133,21 @@ def heads(at: At) -> None:
         f"Query token {quoted(at.trace, at.query)} in layer {at.layer}. The longest context vector is head "
         f"{longest}'s, {number(float(lengths[longest]))}; head {at.head}'s is {number(float(lengths[at.head]))}."
     )
-    terms("head", "context vector")
+    terms(at, "head", "context vector")
 
 
 def output(at: At) -> None:
     """Draw the attention output as a sum of the heads' shares."""
-    st.markdown(
+    at.words.markdown(
         "**W_o** projects the heads' vectors: the long vector times W_o is the **attention output**. A matrix product "
-        "is a sum, so each head has its own share: its context vector times its slice of W_o. The shares add up to the "
-        "output."
+        "is a sum, so each head has its own share, and the shares add up to the output."
     )
     found = attempt(lambda report: results.output(at.shown.request, at.layer, at.query, report), may_lack=True)
     if found is None:
         return
     width, d_value = found.shares.shape[1], at.info.d_value
     formula(
+        at,
         r"o = W_o\,c_\text{all} = \sum_h W_o^{(h)} c_h" + (" + b" if found.bias is not None else ""),
         ("W_o", f"[d_model, heads × d_value] = [{width}, {at.info.heads * d_value:,}] parameters"),
         ("W_o of one head", f"[{width}, {d_value}]"),
@@ -152,7 +156,6 @@ def output(at: At) -> None:
     if found.why_not:
         st.info(plain(found.why_not), icon=":material/info:")
         return
-    show_verdict(found.check, "The shares add up to the library's own output, compared just now")
     lengths = found.frame["length"][: len(found.shares)]
     heads_ = found.frame["part"][: len(found.shares)].to_list()
     aligned(
@@ -171,7 +174,9 @@ def output(at: At) -> None:
         ("attention output in the library's forward pass", found.library),
     ]
     strips(panels, "output", limit=float(np.abs(found.library).max()) or 1.0)
-    terms("W_o", "attention output", "head", "parameter")
+    with proof("The shares add up to the library's own output", found.check):
+        show_verdict(found.check, "The shares add up to the library's own output, compared just now")
+    terms(at, "W_o", "attention output", "head", "parameter")
 
 
 def _weighted(at: At) -> WeightedValues | None:

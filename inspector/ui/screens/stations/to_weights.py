@@ -15,8 +15,9 @@ from inspector.ui.components.heatmap import attention_map
 from inspector.ui.components.strips import Panel, aligned, weight_row
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import attempt
-from inspector.ui.screens.common import label, number, terms
-from inspector.ui.screens.stations.at import At, formula
+from inspector.ui.screens.common import label, number
+from inspector.ui.screens.labs.frame import proof, word
+from inspector.ui.screens.stations.at import At, formula, terms
 
 if TYPE_CHECKING:
     from inspector.text import Progress
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 
 def pair(at: At) -> None:
     """Draw one score as a sum of products."""
-    st.markdown(
+    at.words.markdown(
         "How well does a key answer a query? Multiply the two vectors dimension by dimension and add up: the **dot "
-        "product** is the **attention score**, one number for one query token and one key token. It is large where "
-        "both vectors point the same way."
+        "product** is the **attention score**, large where both vectors point the same way."
     )
     steps = at.steps
     formula(
+        at,
         r"\text{score} = q \cdot k = \sum_{i=1}^{d_\text{head}} q_i\,k_i",
         ("q, k", f"[d_head] = [{at.info.d_head}]" + (", after RoPE" if at.info.rope is not False else "")),
         ("score", "one number"),
@@ -52,19 +53,20 @@ def pair(at: At) -> None:
     )
     st.caption(
         f"Adding the {count(len(so_far), 'product')} gives {number(float(so_far[-1]))}; the score is "
-        f"{number(steps.score)}. Choose another key token above and see another sum."
+        f"{number(steps.score)}. Choose another key token and see another sum."
     )
-    terms("attention score", "query token", "key token", "query vector", "key vector")
+    terms(at, "attention score", "query token", "key token", "query vector", "key vector")
 
 
 def scores(at: At) -> None:
     """Draw the query's scores with all keys."""
-    st.markdown(
+    at.words.markdown(
         "The same query meets the key of **every** token: a row of scores. All queries together make the grid of "
         "n × n scores, in one matrix product."
     )
     n = at.trace.n
     formula(
+        at,
         r"s_j = q \cdot k_j \qquad S = Q K^\top",
         ("Q, K", f"[n, d_head] = [{n:,}, {at.info.d_head}]"),
         ("S", f"[n, n] = [{n:,}, {n:,}]"),
@@ -73,24 +75,21 @@ def scores(at: At) -> None:
     _row(at, [Panel("bars", f"scores of query token {at.query_label}", at.row["score"], "score")], "scores row")
     seen = at.row["score"].to_numpy()
     st.caption(
-        f"From {number(seen.min())} to {number(seen.max())}. Any number is possible: a score is not yet a share of "
-        "anything."
+        f"From {number(seen.min())} to {number(seen.max())}. Any number is possible: a score is not yet a share."
     )
-    terms("attention score", "query token", "key token")
+    terms(at, "attention score", "query token", "key token")
 
 
 def scaling(at: At) -> None:
     """Draw the scores before and after scaling."""
     info, trace = at.info, at.trace
-    st.markdown(
-        f"The typical size of a sum of d_head products grows with √d_head: of {info.d_head} products with variance 1 "
-        f"the sum has variance {info.d_head}. Dividing by √d_head brings scores back to where the softmax still weighs "
-        "several tokens. "
-        "The width that counts is **d_head**, the length of the vectors that were multiplied. It is not d_model, which "
-        "all heads share between them."
+    at.words.markdown(
+        f"A sum of {info.d_head} products, each with variance 1, has variance {info.d_head}: its typical size grows "
+        "with √d_head. Dividing by √d_head brings scores back to where the softmax still weighs several tokens."
     )
     usual = math.isclose(info.scale, info.d_head**-0.5, rel_tol=1e-6)
     formula(
+        at,
         r"\text{scaled score} = \frac{s_j}{\sqrt{d_\text{head}}}" if usual else r"\text{scaled score} = s_j \cdot c",
         ("√d_head", f"= √{info.d_head} = {number(info.d_head**0.5)}")
         if usual
@@ -112,39 +111,40 @@ def scaling(at: At) -> None:
     if width is None:
         return
     table = walkthrough.scalings(trace, at.layer, at.head, at.query, width)
-    st.markdown("**The same row of scores through the softmax, under three scales**")
-    st.dataframe(
-        table,
-        hide_index=True,
-        column_config={
-            "what": st.column_config.TextColumn("scale"),
-            "scale": st.column_config.NumberColumn("factor", format="%.5f"),
-            "spread": st.column_config.NumberColumn("spread of the scores", format="%.4f"),
-            "largest": st.column_config.NumberColumn("largest weight", format="%.6f"),
-            "entropy": st.column_config.NumberColumn("entropy in bits", format="%.4f"),
-        },
-    )
-    if info.softcap is not None or info.bias or info.sinks:
-        st.caption("This table is about the scale alone: this model's soft-cap, bias or sink is left out of it.")
-    choice = count(int(at.row["allowed"].sum()), "token")
-    st.caption(f"Entropy of a row that looks at all its {choice} alike: {math.log2(at.row['allowed'].sum()):.3f} bits.")
-    terms("scale", "scaled score", "d_head", "d_model", "entropy")
+    with proof("The same row through the softmax under three scales: d_head's root, not d_model's"):
+        st.dataframe(
+            table,
+            hide_index=True,
+            column_config={
+                "what": st.column_config.TextColumn("scale"),
+                "scale": st.column_config.NumberColumn("factor", format="%.5f"),
+                "spread": st.column_config.NumberColumn("spread of the scores", format="%.4f"),
+                "largest": st.column_config.NumberColumn("largest weight", format="%.6f"),
+                "entropy": st.column_config.NumberColumn("entropy in bits", format="%.4f"),
+            },
+        )
+        if info.softcap is not None or info.bias or info.sinks:
+            st.caption("This table is about the scale alone: this model's soft-cap, bias or sink is left out of it.")
+        choice = count(int(at.row["allowed"].sum()), "token")
+        bits = math.log2(at.row["allowed"].sum())
+        st.caption(f"Entropy of a row that looks at all its {choice} alike: {bits:.3f} bits.")
+    terms(at, "scale", "scaled score", "d_head", "d_model", "entropy")
 
 
 def mask(at: At) -> None:
     """Draw what the query may look at."""
     seen = int(at.row["allowed"].sum())
-    st.markdown(
+    at.words.markdown(
         "A causal model is trained to predict the next token, so no token may look at what comes after it. The "
         "**mask** takes those scores out before the softmax: what cannot be looked at is grey and gets no weight."
     )
     formula(
+        at,
         r"m_j = \begin{cases} \text{scaled score}_j & \text{if the query may look at } j \\ -\infty & \text{else}"
         r"\end{cases}",
         ("this row", f"may look at {seen:,} of {count(at.trace.n, 'token')}"),
     )
-    query = f"{at.query} “{at.trace.tokens.labels[at.query]}”"
-    rules = [f"Query token {query} may look at {count(seen, 'token')} and not at {at.trace.n - seen:,}."]
+    rules = [f"“{word(at.trace, at.query)}” may look at {count(seen, 'token')} and not at {at.trace.n - seen:,}."]
     if at.info.window:
         rules.append(f"This layer has a window: a token sees the last {count(at.info.window, 'token')} only.")
     if at.info.chunk:
@@ -165,17 +165,18 @@ def mask(at: At) -> None:
             key="masked scores",
         )
     st.caption(plain(" ".join(rules)))
-    terms("mask", "scaled score", "query token", "key token")
+    terms(at, "mask", "scaled score", "query token", "key token")
 
 
 def softmax(at: At) -> None:
     """Draw how scores become weights."""
-    st.markdown(
+    at.words.markdown(
         "The **softmax** makes shares of a row: e to the power of each scaled score, divided by the sum of all. Every "
         "weight is positive, a row adds up to 1, and the largest score gets the largest share."
     )
     steps = at.steps
     formula(
+        at,
         r"a_j = \frac{e^{m_j}}{\sum_{l} e^{m_l}}",
         ("a, the row of attention weights,", f"[{at.trace.n:,}]"),
         ("sum", "over the tokens this query may look at"),
@@ -184,17 +185,15 @@ def softmax(at: At) -> None:
         st.warning(plain(steps.no_weight), icon=":material/warning:")
         return
     table = walkthrough.with_exponentials(at.row)
-    left, right = st.columns(2, gap="large")
-    with left:
-        weight_row(
-            table,
-            chosen=at.key,
-            scale="linear",
-            sink=at.info.sinks,
-            on_pick=lambda position: state.select(key=position),
-            name="softmax row",
-        )
-    with right:
+    weight_row(
+        table,
+        chosen=at.key,
+        scale="linear",
+        sink=at.info.sinks,
+        on_pick=lambda position: state.select(key=position),
+        name="softmax row",
+    )
+    with proof("The exponentials, their sum and the weights"):
         st.dataframe(
             table.assign(key=[label(at.trace, position) for position in table["position"]]),
             hide_index=True,
@@ -217,7 +216,7 @@ def softmax(at: At) -> None:
     if at.info.sinks:
         st.caption("This head has an attention sink: one more score, without a value, that takes the rest.")
     st.caption("Weights are activations: this row is about this prompt. At inference no dropout acts on them.")
-    terms("softmax", "attention weight", "activation")
+    terms(at, "softmax", "attention weight", "activation")
 
 
 def _row(at: At, panels: list[Panel], key: str) -> None:

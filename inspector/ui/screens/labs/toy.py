@@ -1,4 +1,4 @@
-"""Draw the toy of two words with five numbers each (a part of the laboratory "it → cat")."""
+"""Draw the toy of two words with five numbers each (a part of the laboratory "What does “it” look at?")."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from inspector.ui.screens.common import number
 
 def draw() -> None:
     """Draw this part: fields for the numbers, their product, and the weights."""
-    st.markdown("#### The toy: two words, five numbers each")
     picture, fields = st.columns([3, 2], gap="large")
     with fields:
         for kind, name in (("q", "query"), ("k", "key"), ("v", "value")):

@@ -1,4 +1,4 @@
-"""Draw cross-attention: this prompt's queries, another text's keys and values (a part of "Same numbers, four ways")."""
+"""Cross this prompt's queries with another text's keys and values: the laboratory "What is cross-attention?"."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import streamlit as st
 
 from inspector.learn import cross
 from inspector.ui.components.heatmap import matrix_map
-from inspector.ui.markdown import count, plain
+from inspector.ui.components.verdict import show_verdict
+from inspector.ui.markdown import count
 from inspector.ui.progress import Current, attempt
-from inspector.ui.screens.common import label, number
+from inspector.ui.screens import common
+from inspector.ui.screens.common import label
+from inspector.ui.screens.labs import frame
 from inspector.ui.server import traces
 
 if TYPE_CHECKING:
@@ -20,27 +23,34 @@ if TYPE_CHECKING:
     from inspector.text import Progress
     from inspector.ui.state import Selection
 
+NAME = "cross_attention"
 OTHER = "cross_text"
 DEFAULT = "The rocket is on its way to the moon."
 MOST_CHARACTERS = 4000
 
 
-def draw(shown: Current, chosen: Selection) -> None:
-    """Draw this part for the prompt on screen.
-
-    Args:
-        shown: the prompt on screen.
-        chosen: the selection.
-    """
-    st.markdown("#### Cross-attention: queries from this prompt, keys and values from another text")
-    st.markdown(
-        "**The model on screen never does this itself**: a decoder's queries, keys and values come from one text. "
-        "Models that translate let the text they write look at the text they read. Here it is the same mathematics, on "
-        "real vectors: no mask, and a rectangle instead of a square."
+def show() -> None:
+    """Draw the screen for the prompt on screen."""
+    page = frame.begin(
+        NAME,
+        "Queries from your text, keys and values from another: a translator's decoder looks at the text it reads this "
+        "way. **The model on screen never does this itself**; here its real vectors meet by the same mathematics, "
+        "without a mask.",
     )
+    if page is None:
+        return
+    shown, chosen = page
     if shown.request.file:
         st.info("This needs the model itself, which a trace opened from a file does not bring along.")
         return
+    frame.head_and_query(shown, chosen, query=False)
+    _crossed(shown, chosen)
+    common.terms("query token", "key token", "attention weight", "mask")
+    frame.end(NAME)
+
+
+def _crossed(shown: Current, chosen: Selection) -> None:
+    """Run the other text, and draw the map between both."""
     st.session_state.setdefault(OTHER, DEFAULT)
     st.text_input("The other text", key=OTHER, max_chars=MOST_CHARACTERS)
     other = replace(shown.request, prompt=st.session_state[OTHER], generate=0)
@@ -51,19 +61,13 @@ def draw(shown: Current, chosen: Selection) -> None:
         return theirs, cross.crossed(shown.trace, theirs, chosen.layer, chosen.head)
 
     found = attempt(make)
-    if found is None:
-        return
-    theirs, made = found
-    _picture(shown.trace, theirs, made, chosen)
+    if found is not None:
+        _picture(shown.trace, *found, chosen)
 
 
 def _picture(ours: Trace, theirs: Trace, made: cross.Crossed, chosen: Selection) -> None:
     """Draw the map between both texts, and where each query token looks most."""
     rows, columns = made.weights.shape
-    st.caption(
-        f"Layer {chosen.layer}, head {chosen.head}: {count(rows, 'query token')} × {count(columns, 'key token')}. Each "
-        f"row adds up to 1. {made.why}"
-    )
     matrix_map(
         made.weights,
         name="attention weight",
@@ -76,8 +80,15 @@ def _picture(ours: Trace, theirs: Trace, made: cross.Crossed, chosen: Selection)
         legend="attention weight",
         key="crossed",
     )
+    st.caption(
+        f"Layer {chosen.layer}, head {chosen.head}: {count(rows, 'query token')} × {count(columns, 'key token')}. Each "
+        f"row adds up to 1. {made.why}"
+    )
+    if made.loops is not None:
+        with frame.proof("Plain loops give the same context vector", made.loops):
+            show_verdict(made.loops, "The last query token's context vector, by loops against matrices")
     strongest = made.weights.argmax(1)
-    frame = pd.DataFrame(
+    table = pd.DataFrame(
         {
             "query token": [label(ours, at) for at in range(rows)],
             "looks most at": [label(theirs, int(at)) for at in strongest],
@@ -85,11 +96,10 @@ def _picture(ours: Trace, theirs: Trace, made: cross.Crossed, chosen: Selection)
             "row adds up to": made.weights.sum(1),
         }
     )
-    numbers = {name: st.column_config.NumberColumn(format="%.5f") for name in frame.columns[2:]}
-    st.dataframe(frame, hide_index=True, height=min(300, 37 + 35 * len(frame)), column_config=numbers)
-    if made.loops is not None:
-        st.caption(
-            f"The last query token's context vector in plain loops differs from this by at most "
-            f"{number(made.loops.max_abs)} (tolerance {number(made.loops.tolerance)}, {plain(made.loops.reason)}): "
-            f"{'✓ equal' if made.loops.ok else '✗ not equal'}."
-        )
+    numbers = {name: st.column_config.NumberColumn(format="%.5f") for name in table.columns[2:]}
+    with st.expander("Numbers: where each token looks most"):
+        st.dataframe(table, hide_index=True, height=min(300, 37 + 35 * len(table)), column_config=numbers)
+
+
+if __name__ == "__main__":  # Streamlit runs a page as a script
+    show()

@@ -1,4 +1,4 @@
-"""Draw what dropout does to a row at training time; it is off here (a part of "Same numbers, four ways")."""
+"""Show what dropout does to a row of weights at training time: the laboratory "What does dropout do?"."""
 
 from __future__ import annotations
 
@@ -13,30 +13,33 @@ from inspector.errors import InspectorError
 from inspector.learn import dropout
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
+from inspector.ui.screens import common
 from inspector.ui.screens.common import label, quoted
+from inspector.ui.screens.labs import frame
 from inspector.ui.server import traces
 
 if TYPE_CHECKING:
     from inspector import Trace
     from inspector.text import Progress
-    from inspector.ui.state import Selection
 
+NAME = "dropout"
 P, SEED = "dropout_p", "dropout_seed"
 DRAWN_UP_TO = 24  # key tokens in the picture: those with the largest weights
-KINDS = {"without dropout": "#8a94a0", "this draw": "#d97a2b", f"mean of {max(dropout.DRAWS):,} draws": "#3584d4"}
+KINDS = {"without dropout": "#8a94a0", "this draw": "#3584d4", f"mean of {max(dropout.DRAWS):,} draws": "#8fc1ec"}
 
 
-def draw(shown: Current, chosen: Selection, query: int) -> None:
-    """Draw this part for the prompt on screen.
-
-    Args:
-        shown: the prompt on screen.
-        chosen: the selection.
-        query: the query token's position.
-    """
-    st.markdown("#### Dropout: at training time only")
-    _here(shown, chosen.layer)
-    trace = shown.trace
+def show() -> None:
+    """Draw the screen for the prompt on screen."""
+    page = frame.begin(
+        NAME,
+        "In training, some models set weights to 0 at random and scale the others up, so that no weight is relied on "
+        "alone. One draw changes the row; the mean over many draws comes back to it.",
+    )
+    if page is None:
+        return
+    shown, chosen = page
+    frame.head_and_query(shown, chosen)
+    trace, query = shown.trace, chosen.query
     with st.container(horizontal=True, vertical_alignment="bottom"):
         p = st.slider("Dropout p", 0.0, 0.9, 0.3, step=0.1, key=P, width=260)
         seed = st.number_input("Seed", 0, 10**6, 0, step=1, key=SEED, width=140)
@@ -44,13 +47,16 @@ def draw(shown: Current, chosen: Selection, query: int) -> None:
     def make(_: Progress) -> tuple[list[int], pd.DataFrame, pd.DataFrame]:
         keys, row = dropout.row_of(trace, chosen.layer, chosen.head, query)
         once = dropout.dropped(row, p, seed=int(seed))[0]
-        frame, mean = dropout.averages(row, p, seed=int(seed))
+        table, mean = dropout.averages(row, p, seed=int(seed))
         weights = pd.DataFrame(dict(zip(KINDS, (row, once, mean), strict=True)))
-        return keys, weights, frame
+        return keys, weights, table
 
     found = attempt(make)
     if found is not None:
         _row(trace, query, p, *found)
+    _here(shown, chosen.layer)
+    common.terms("attention weight", "softmax")
+    frame.end(NAME)
 
 
 def _here(shown: Current, layer: int) -> None:
@@ -78,7 +84,7 @@ def _here(shown: Current, layer: int) -> None:
         (st.markdown if known else st.info)(plain(said))
 
 
-def _row(trace: Trace, query: int, p: float, keys: list[int], weights: pd.DataFrame, frame: pd.DataFrame) -> None:
+def _row(trace: Trace, query: int, p: float, keys: list[int], weights: pd.DataFrame, means: pd.DataFrame) -> None:
     """Draw one row without dropout, with it, and the mean over many draws."""
     kinds = list(KINDS)
     once = weights[kinds[1]]
@@ -94,14 +100,20 @@ def _row(trace: Trace, query: int, p: float, keys: list[int], weights: pd.DataFr
     st.altair_chart(_chart(long), width="stretch", key="dropout_chart")
     if len(keys) > DRAWN_UP_TO:
         st.caption(f"Drawn: the {DRAWN_UP_TO} largest of {len(keys):,} weights.")
+    with st.expander("Numbers: this draw, and means over more and more draws"):
+        _numbers(names, weights, means)
+
+
+def _numbers(names: list[str], weights: pd.DataFrame, means: pd.DataFrame) -> None:
+    """List every weight, and how far the mean is from the row."""
     left, right = st.columns(2, gap="large")
     with left:
-        table = weights.assign(key=names)[["key", *kinds]]
-        numbers = {name: st.column_config.NumberColumn(format="%.6f") for name in kinds}
+        table = weights.assign(key=names)[["key", *KINDS]]
+        numbers = {name: st.column_config.NumberColumn(format="%.6f") for name in KINDS}
         st.dataframe(table, hide_index=True, height=min(320, 37 + 35 * len(table)), column_config=numbers)
     with right:
-        form = {name: st.column_config.NumberColumn(format="%.3g") for name in frame.columns[1:]}
-        st.dataframe(frame, hide_index=True, column_config=form)
+        form = {name: st.column_config.NumberColumn(format="%.3g") for name in means.columns[1:]}
+        st.dataframe(means, hide_index=True, column_config=form)
         st.caption(
             "Largest difference between the row and the mean over so many draws; expected: the largest weight's "
             "standard deviation, weight × √(p / (1 − p) / draws)."
@@ -118,9 +130,13 @@ def _chart(long: pd.DataFrame) -> alt.Chart:
             x=alt.X("key:N", sort=alt.SortField("position"), title="key token", axis=alt.Axis(labelAngle=-45)),
             xOffset=alt.XOffset("kind:N", sort=list(KINDS)),
             y=alt.Y("weight:Q", title="attention weight"),
-            color=alt.Color("kind:N", scale=colour, title=None, legend=alt.Legend(orient="top", columns=1)),
+            color=alt.Color("kind:N", scale=colour, title=None, legend=alt.Legend(orient="top")),
             tooltip=["key", "kind", alt.Tooltip("weight", format=".6f")],
         )
-        .properties(height=380)
+        .properties(height=340)
     )
     return chart
+
+
+if __name__ == "__main__":  # Streamlit runs a page as a script
+    show()

@@ -1,0 +1,32 @@
+"""Show one row of scores and what softmax makes of it, with a slider for the scale that answers in the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inspector.ui.components.mounting import mounted
+from inspector.views import canvases
+
+_mount = mounted("scale", html='<div class="scaling"></div>', css=canvases.text(canvases.JS / "learn.css"))
+
+
+def scale_slider(
+    scores: Sequence[float], labels: Sequence[str], *, divisor: float, marks: Sequence[tuple[str, float]], name: str
+) -> None:
+    """Show the row, a bar for each key token.
+
+    Args:
+        scores: the row's scores, neither scaled nor masked.
+        labels: what each key token is called.
+        divisor: what scores are divided by to begin with.
+        marks: buttons that divide by a number: what they say, and the number.
+        name: names the component.
+    """
+    data = {
+        "scores": list(scores),
+        "labels": list(labels),
+        "marks": [{"name": said, "divisor": number} for said, number in marks],
+        "divisor": divisor,
+        "most": 2 * max(divisor, *(number for _, number in marks)),
+    }
+    _mount(data=data, key=name)
