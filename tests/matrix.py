@@ -21,7 +21,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from inspector.verification.releases import DEVIATIONS, RAISES
+from inspector.loading.releases import DEVIATIONS, RAISES
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".matrix"
