@@ -161,8 +161,8 @@ HEADING = """# Versions of transformers
 
 Supported are transformers {oldest} to {newest}: `pyproject.toml` names the oldest, `constraints.txt` the newest, with
 which this project is developed. `make matrix` makes this page: in an environment of each it runs all tests that need no
-browser, and every decoder type with RoPE as a tiny model with random weights, as in [architectures.md](architectures.md).
-A type that this page records and that is lost fails the run. This page: {day}.
+browser, and every decoder type with RoPE as a tiny model with random weights, as in
+[architectures.md](architectures.md). A type that this page records and that is lost fails the run. This page: {day}.
 
 | transformers | torch | Python | tests | types with RoPE | captured | verified | planted mistakes caught |
 | --- | --- | --- | --- | --- | --- | --- | --- |
