@@ -69,7 +69,7 @@ def recorded_prompt(model: Model, prompt: Prompt) -> tuple[Trace, list[str]]:
 
 
 def refuse_no_model(model: Any) -> None:
-    """Raise InspectorError for what is no model of `inspector.load`, and for one that this release computes otherwise."""
+    """Raise InspectorError for what is no loaded model, and for one that this release computes otherwise."""
     if not isinstance(model, Model):
         name = repr(str(model)) if isinstance(model, str | Path) else "..."
         raise InspectorError(
