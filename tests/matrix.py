@@ -21,7 +21,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from inspector.verification.releases import DEVIATIONS, RAISES
+from inspector.loading.releases import DEVIATIONS, RAISES
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".matrix"
@@ -160,9 +160,9 @@ def main(arguments: Sequence[str] = ()) -> int:
 HEADING = """# Versions of transformers
 
 Supported are transformers {oldest} to {newest}: `pyproject.toml` names the oldest, `constraints.txt` the newest, with
-which this project is developed. Made by `make matrix` on {day}: an environment of each, all tests that need no browser,
-and every decoder type with RoPE as a tiny model with random weights, as in [architectures.md](architectures.md). A type
-that this page records and that is lost fails the run.
+which this project is developed. `make matrix` makes this page: in an environment of each it runs all tests that need no
+browser, and every decoder type with RoPE as a tiny model with random weights, as in
+[architectures.md](architectures.md). A type that this page records and that is lost fails the run. This page: {day}.
 
 | transformers | torch | Python | tests | types with RoPE | captured | verified | planted mistakes caught |
 | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -49,6 +49,9 @@ class Model:
     def __init__(self, name):
         self.name, self.lengths, self.handed = name, [], []
 
+    def get_output_embeddings(self):
+        return torch.nn.Linear(1, 10)
+
     def __call__(self, ids, *, use_cache, **more):
         assert set(more) <= {self.name}
         self.lengths.append(ids.shape[1])

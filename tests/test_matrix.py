@@ -9,7 +9,7 @@ import matrix
 import pytest
 from matrix import Run, complaints, count_cases, lost, recorded_architectures, recorded_versions, render, supported
 
-from inspector.verification.releases import DEVIATIONS, RAISES
+from inspector.loading.releases import DEVIATIONS, RAISES
 
 DOCS = Path(__file__).parents[1] / "docs"
 

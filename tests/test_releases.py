@@ -9,8 +9,10 @@ import transformers
 import inspector
 from inspector.coverage import tiny as types
 from inspector.errors import InspectorError
-from inspector.verification import releases
-from inspector.verification.releases import DEVIATIONS, RAISES, Deviation
+from inspector.loading import library_model, releases
+from inspector.loading.releases import DEVIATIONS, RAISES, Deviation
+from inspector.verification import releases as refusal
+from inspector.verification.releases import deviations
 
 OLD, FIXED = "5.17.0", "5.21.0"
 
@@ -21,7 +23,11 @@ def verified(model):
 
 @pytest.fixture
 def release(monkeypatch):
-    return lambda version: monkeypatch.setattr(releases, "installed", lambda: version)
+    def pretend(version):
+        for module in (releases, refusal):
+            monkeypatch.setattr(module, "installed", lambda: version)
+
+    return pretend
 
 
 def load(name, folder, under):
@@ -69,7 +75,20 @@ def test_a_models_type_is_its_language_parts(release, monkeypatch, tmp_path):
     monkeypatch.setattr(releases, "DEVIATIONS", (Deviation(frozenset({"qwen3"}), "9.1", "it rounds"),))
     for version, refused in (("9.0.5", True), ("9.1.0", False), ("10.0", False), ("8.30", True)):
         release(version)
-        assert bool(list(releases.deviations(model))) is refused
+        assert bool(list(deviations(model))) is refused
+
+
+@pytest.mark.parametrize("version", [OLD, FIXED])
+@pytest.mark.parametrize("name", ["minicpm3", "llama"])
+def test_what_a_release_cannot_load_is_said_of_it(name, version, release, tmp_path, monkeypatch):
+    types.save(types.types()[name], tmp_path)
+    release(version)
+    monkeypatch.setattr(library_model, "_loader", lambda *_, **__: {}["factor"])  # what the old one raises
+    with pytest.raises(InspectorError) as refused:
+        inspector.load(tmp_path)
+    said = str(refused.value)
+    assert ("cannot load this minicpm3: it asks for" in said) is (name == "minicpm3" and version == OLD)
+    assert ("5.21 or newer" in said) is (name == "minicpm3" and version == OLD)
 
 
 def test_every_row_stands_in_the_documentation():

@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import inspector
 from inspector.coverage.tiny import word_tokenizer
+from inspector.loading.releases import deviations_of
 from inspector.model.model import Model
-from inspector.verification.releases import deviations_of
 
 SIZES: dict[str, Any] = {
     "vocab_size": 128,

@@ -17,10 +17,12 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import CONFIG_MAPPING, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.configuration_utils import ALLOWED_LAYER_TYPES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from inspector.coverage import table
 
+INDEXED = "indexed_attention"  # transformers 5.17 has a name for each lineage instead
 MOST_PARAMETERS = 4_000_000  # more means that a size is missing in the table, and the class's own was taken
 
 # Parameters of recurrences, whose initial values keep a state from growing without bound: by last name, or by part.
@@ -171,6 +173,9 @@ def config(entry: Entry) -> Any:
         values |= {name: kinds for name, kinds in listed.items() if name in fields}
     values |= _short_rope(default)
     values |= overrides
+    if INDEXED not in ALLOWED_LAYER_TYPES and INDEXED in (values.get("layer_types") or ()):
+        older = "qwen_sparse_attention" if entry.name.startswith("qwen") else "deepseek_sparse_attention"
+        values["layer_types"] = [older if kind == INDEXED else kind for kind in values["layer_types"]]
     settings = made(**copy.deepcopy({name: value for name, value in values.items() if value is not None}))
     if "is_decoder" in vars(settings):
         settings.is_decoder = True

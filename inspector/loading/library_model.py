@@ -9,6 +9,7 @@ from inspector.errors import InspectorError
 from inspector.loading.adapter import with_adapter
 from inspector.loading.folder_checks import no_tokenizer, refuse_unreadable
 from inspector.loading.quiet_library import library_lock, quiet
+from inspector.loading.releases import cannot_load
 from inspector.loading.source import Source
 from inspector.loading.weight_checks import (
     refuse_broken_numbers,
@@ -87,6 +88,8 @@ def load_library_model(
         except InspectorError:
             raise
         except Exception as error:  # settings that contradict each other end in an error of any kind
+            if known := cannot_load(folder):
+                raise InspectorError(known) from error
             raise InspectorError(
                 f"The library could not load '{name}' from {folder}: {first_sentence(error.__cause__ or error)}; mend "
                 "that, or choose another model, dtype or device."

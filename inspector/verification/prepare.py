@@ -54,7 +54,6 @@ def recorded_prompt(model: Model, prompt: Prompt) -> tuple[Trace, list[str]]:
     """
     refuse_no_model(model)
     tokens = prompt.tokens if isinstance(prompt, Trace) else model.tokenize(prompt)
-    refuse_deviation(model)
     refuse_verification(model.layers, len(tokens), model.vocabulary)
     remarks = [*model.remarks, *model.config_remarks]
     if isinstance(prompt, Trace) and prompt.exact:
@@ -70,13 +69,14 @@ def recorded_prompt(model: Model, prompt: Prompt) -> tuple[Trace, list[str]]:
 
 
 def refuse_no_model(model: Any) -> None:
-    """Raise InspectorError for what is no model as `inspector.load` returns it."""
+    """Raise InspectorError for what is no loaded model, and for one that this release computes otherwise."""
     if not isinstance(model, Model):
         name = repr(str(model)) if isinstance(model, str | Path) else "..."
         raise InspectorError(
             f"verify takes a model as inspector.load returns it, and this is a {type(model).__name__}: "
             f"call verify(inspector.load({name}), prompt)."
         )
+    refuse_deviation(model)
 
 
 def reimplemented_layers(model: Model, checkpoint: str | Path | None) -> list[CausalSelfAttention]:

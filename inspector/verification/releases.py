@@ -1,83 +1,13 @@
-"""What a release of transformers itself computes otherwise than a model's config says: refused by name, not judged.
-
-Each row was found by `make matrix` at the oldest supported release and read in that release's code; docs/versions.md
-lists them. A row ends with the first release that computes what the config says.
-"""
+"""Refuse to judge by the library's numbers where its installed release computes otherwise than the config says."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-
-import transformers
 
 from inspector.errors import InspectorError
+from inspector.loading.releases import Deviation, deviations_of, installed
 from inspector.model.model import Model
 from inspector.model.sizes import text_config
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """Hold what releases before one compute otherwise.
-
-    Attributes:
-        types: the model types, as the library names the language part.
-        before: the first release that does what the config says.
-        what: what the others do instead, with "it" for the release.
-        under: the attention implementation under which they do so; "" for all.
-        instead: what to do beside installing a newer release; "" for nothing.
-    """
-
-    types: frozenset[str]
-    before: str
-    what: str
-    under: str = ""
-    instead: str = ""
-
-
-DEVIATIONS = (
-    Deviation(
-        types=frozenset({"gemma2", "vaultgemma"}),
-        before="5.21",
-        what="it leaves out the soft-cap of scores under sdpa",
-        under="sdpa",
-        instead='load the library\'s model with attn_implementation="eager" and hand it over',
-    ),
-    Deviation(
-        types=frozenset({"cohere_compass_text"}),
-        before="5.21",
-        what="it turns pairs of dimensions at the speeds of other pairs (inv_freq in another order)",
-    ),
-)
-
-# Not computed otherwise, but not at all: the library raises while it builds the model.
-RAISES = (
-    Deviation(
-        types=frozenset({"minicpm3"}),
-        before="5.21",
-        what='it asks for rope_scaling\'s "factor", which the published longrope files have not',
-    ),
-)
-
-
-def installed() -> str:
-    """Return the version of the installed transformers."""
-    return str(transformers.__version__)
-
-
-def deviations_of(model_type: str) -> Iterator[Deviation]:
-    """Find what the installed release computes otherwise for a model type, under some attention implementation.
-
-    Args:
-        model_type: as the library names the language part.
-
-    Yields:
-        The rows.
-    """
-    for row in DEVIATIONS:
-        if model_type in row.types and _release(installed()) < _release(row.before):
-            yield row
 
 
 def deviations(model: Model) -> Iterator[Deviation]:
@@ -111,8 +41,3 @@ def refuse_deviation(model: Model) -> None:
             f"transformers {installed()} computes {text_config(model.model).model_type} otherwise than its config.json "
             f"says: {row.what}. To verify it, install transformers {row.before} or newer{also}."
         )
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """Read a version's first two numbers, 5.21 of "5.21.0.dev0"."""
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
