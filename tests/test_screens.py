@@ -208,7 +208,7 @@ def test_heads_picked_for_another_model_are_let_go(tiny_model, tmp_path):
     app.switch_page(SCREENS["Lines"]).run()
     assert not app.exception
     assert app.multiselect(key="bertviz_heads").value == [2]
-    assert [found.key for found in app.get("bidi_component")] == ["bertviz", "tab"]
+    assert [found.key for found in app.get("bidi_component")] == ["tab", "bertviz"]
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
