@@ -72,7 +72,7 @@ def test_small_pictures_are_drawn_only_where_they_are_shown(monkeypatch):
     monkeypatch.setattr(pictures, "thumbnails", lambda *_: pytest.fail("drawn"))
     app = new_app().switch_page(SCREENS["Vectors"]).run()
     assert not app.exception
-    assert app.subheader[0].value == "Layer 15, head 0"
+    assert app.subheader[0].value == "Layer 16, head 0"  # the example's
 
 
 @pytest.mark.packaged

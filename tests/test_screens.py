@@ -41,6 +41,18 @@ def test_explore_sends_the_traces_own_weights_and_what_comes_next(houston):
 
 
 @pytest.mark.packaged
+def test_pages_share_the_head_that_explore_begins_with():
+    app = open_app()
+    app.switch_page(SCREENS["Vectors"]).run()
+    assert app.subheader[0].value == "Layer 16, head 0"
+    app.number_input(key="layer_field").set_value(3).run()
+    app.button(key="example_1").click().run()  # an example has a head of its own
+    app.switch_page(SCREENS["Heads"]).run()
+    app.switch_page(SCREENS["Pair"]).run()
+    assert app.subheader[0].value == "Layer 13, head 8"
+
+
+@pytest.mark.packaged
 def test_what_is_asked_of_a_head_is_answered_exactly(houston):
     app = open_app()
     name = payloads(app, "explore", "uint8")[0]["id"]

@@ -94,6 +94,7 @@ def remember(selection: Mapping[str, Any] | None) -> None:
 def forget_choice() -> None:
     """Have the tab begin with the next prompt's own head: an example was chosen, which has one."""
     st.session_state[_FORGET] = True
+    state.forget_place()
 
 
 def request_in(said: object) -> state.Request | None:

@@ -269,6 +269,25 @@ def select_said(said: object) -> None:
     select(**found)
 
 
+def begin_with(layer: int, head: int) -> None:
+    """Choose the head that a screen begins with, where none has been chosen.
+
+    Args:
+        layer: counts attention layers from 0.
+        head: the query head, from 0.
+    """
+    if "layer" not in st.session_state.get(_SELECTION, {}):
+        select(layer=layer, head=head)
+
+
+def forget_place() -> None:
+    """Forget which head and tokens were chosen; how they are shown stays."""
+    chosen = st.session_state.get(_SELECTION, {})
+    st.session_state[_SELECTION] = {
+        name: value for name, value in chosen.items() if name not in ("layer", "head", "query", "key")
+    }
+
+
 def selected() -> dict[str, Any]:
     """Return the selection as it was last read or changed; empty before that."""
     return dict(st.session_state.get(_SELECTION, {}))

@@ -10,7 +10,9 @@ import streamlit as st
 
 from inspector.analysis import score_breakdown
 from inspector.learn.glossary import TERMS
+from inspector.loading.source import PACKAGED
 from inspector.ui import state
+from inspector.ui.examples import EXAMPLES
 from inspector.ui.markdown import count, ordered, plain
 from inspector.ui.pages import EXPLORE, PAGES, file_of
 from inspector.ui.progress import Current, current
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from inspector.analysis.maps import Kind
-    from inspector.analysis.thumbnails import Thumbnails
     from inspector.capture.records import LayerInfo
     from inspector.trace.trace import Trace
 
@@ -62,21 +63,32 @@ def heading(title: str, sentence: str = "") -> None:
                     st.page_link(file_of(each), label=each, width="content")
 
 
-def selection(current: Current, pictures: Thumbnails | None = None) -> state.Selection:
+def selection(current: Current) -> state.Selection:
     """Return the selection, fitted to the model on screen.
 
     Args:
         current: the prompt on screen.
-        pictures: every head's small picture, if they are at hand.
 
     Returns:
-        The selection. Where nothing is chosen yet: a telling head, judged by the small pictures; without them the
-        first head of a layer in the middle.
+        The selection. Where nothing is chosen yet: the head that shows best what an example is there for; of another
+        prompt the first head of a layer in the middle.
     """
     layers = current.trace.layers
-    return state.selection(
-        layers, current.trace.n, lambda: pictures.telling(layers) if pictures else (len(layers) // 2, 0)
-    )
+    return state.selection(layers, current.trace.n, lambda: of_example(current) or (len(layers) // 2, 0))
+
+
+def of_example(current: Current) -> tuple[int, int] | None:
+    """Return the layer and head that show best what an example is there for.
+
+    Args:
+        current: the prompt on screen.
+
+    Returns:
+        They were measured in the packaged model: None for any other, and for any other prompt.
+    """
+    if current.request.model != PACKAGED:
+        return None
+    return next((example.where for example in EXAMPLES if example.prompt == current.request.prompt), None)
 
 
 def facts(current: Current) -> None:

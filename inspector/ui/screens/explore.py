@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from inspector.analysis import maps
-from inspector.loading.source import PACKAGED
 from inspector.ui import state
 from inspector.ui.components.explore import explore_screen, talk
 from inspector.ui.components.heatmap import exact_map
@@ -36,11 +35,16 @@ def show() -> None:
     if shown is None:
         return
     _written(shown)
-    message = attempt(lambda report: explore.message(shown.request, _telling(shown), report))
+    small = attempt(lambda report: pictures.thumbnails(shown.request, report))
+    if small is None:
+        return
+    first = common.of_example(shown) or small.telling(shown.trace.layers)
+    message = attempt(lambda report: explore.message(shown.request, first, report))
     if message is None:
         return
+    state.begin_with(*first)
     if shown.trace.n > maps.EXACT_UP_TO:
-        _sample(shown.request, pictures.thumbnails(shown.request))
+        _sample(shown.request, small)
     explore_screen(message, key="explore")
     _talk(shown)
 
@@ -51,13 +55,6 @@ def _sentence(shown: Current | None) -> str:
         return "Where attention heads look"
     heads = sum(layer.heads for layer in shown.trace.layers)
     return f"Where each of {heads:,} attention heads looks when {model_name(shown.trace)} reads your text"
-
-
-def _telling(shown: Current) -> tuple[int, int] | None:
-    """Return the head that shows best what an example is there for; None for any other prompt."""
-    if shown.request.model != PACKAGED:
-        return None
-    return next((example.where for example in EXAMPLES if example.prompt == shown.request.prompt), None)
 
 
 def _written(shown: Current) -> None:

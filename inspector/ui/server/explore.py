@@ -135,12 +135,12 @@ def following(request: Request, progress: Progress | None = None) -> list[list[t
     return from_trace(request, ("following",), make, progress=progress)
 
 
-def message(request: Request, selected: tuple[int, int] | None, progress: Progress | None = None) -> bytes:
+def message(request: Request, selected: tuple[int, int], progress: Progress | None = None) -> bytes:
     """Return the message of the Explore screen, the same for everybody who looks at this prompt.
 
     Args:
         request: what was asked for.
-        selected: the layer and head to begin with; None: a telling one.
+        selected: the layer and head to begin with.
         progress: told how far it is.
 
     Returns:
@@ -158,7 +158,7 @@ def message(request: Request, selected: tuple[int, int] | None, progress: Progre
             without_first=hidden,
             scores=scores,
             following=expected,
-            selected=selected or small.telling(traced.layers),
+            selected=selected,
         )
 
     what = ("explore", selected, len(small.whole))
