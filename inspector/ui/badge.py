@@ -14,6 +14,7 @@ import streamlit as st
 from inspector.ui import state
 from inspector.ui.markdown import count, plain
 from inspector.ui.pages import file_of
+from inspector.ui.progress import shown_now
 from inspector.ui.server import results
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def show(edition: int) -> None:
             "From a file", ":material/description:", edition, "Numbers from a file, and no model to compare them with."
         )
         return
-    request = state.request()
+    request = on_screen()
     report = results.finished_report(request) or results.compared(request)
     if report is None and results.compares_in_background(request):
         _pending(request, edition)
@@ -45,11 +46,17 @@ def show(edition: int) -> None:
         _draw(report, edition)
 
 
+def on_screen() -> state.Request:
+    """Return the request whose numbers are on screen: an earlier one where the present one failed."""
+    shown = shown_now() if state.problem() is not None else None
+    return state.request() if shown is None else shown.request
+
+
 @st.fragment(run_every=LOOKED_SECONDS)
 def _pending(request: state.Request, edition: int) -> None:
     """Draw the badge of a comparison that goes on; once it is there, the page says so."""
-    if results.compare_in_background(request) is not None:
-        st.rerun()
+    if results.compare_in_background(request) is not None or not results.compares_in_background(request):
+        st.rerun()  # it is there, or it will not come
     _popover(
         "Verifying", ":material/pending:", edition, "Every stage of every layer is being compared with the library."
     )
@@ -65,7 +72,7 @@ def _draw(report: VerificationReport | None, edition: int) -> None:
     if not report.ok:
         _popover("Differs", ":material/error:", edition, plain(report.summary()))
         return
-    words = "Verified, 0 differ" if not differing else "Verified, to rounding"
+    words = "Verified, 0 differ" if not differing else f"Verified, {differing:,} differ by rounding"
     checked = "" if len(report.controls) else f" {_STAGES_ALONE}"
     numbers = f"{count(int(report.table['elements'].sum()), 'number')} compared, {differing:,} differ. "
     _popover(words, ":material/verified:", edition, numbers + plain(report.summary()) + checked)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MODEL, _PROMPT = "model_field", "prompt_field"
 _GENERATE, _CHAT = "generate_field", "chat_field"
+_FILLED = "prompt_field_filled_with"
 _FILE, _FILE_PROBLEM = "trace_file", "trace_file_problem"
 _TEXT, _TEXT_PROBLEM = "text_file", "text_file_problem"
 _EDITION = "bar_edition"  # part of the popovers' keys: another one closes them
@@ -78,6 +79,8 @@ def fill(places: Places) -> None:
     if places.share is None and places.export is None:
         return
     shown = shown_now()
+    if shown is not None and shown.request != (state.uploaded() or badge.on_screen()):
+        shown = None  # another prompt was asked for on a page that runs none
     for place, draw in ((places.share, links.panel), (places.export, downloads.panel)):
         if place is None:
             continue
@@ -111,9 +114,9 @@ def _close() -> None:
 
 def _prompt(asked: state.Request) -> None:
     """Draw what the prompt may come from: a text, an example, a file, a saved trace."""
-    st.session_state.setdefault(_PROMPT, asked.prompt)
-    st.session_state.setdefault(_GENERATE, asked.generate)
-    st.session_state.setdefault(_CHAT, asked.chat)
+    if st.session_state.get(_FILLED) != asked or _PROMPT not in st.session_state:  # a link or a button asked for it
+        st.session_state[_PROMPT], st.session_state[_GENERATE] = asked.prompt, asked.generate
+        st.session_state[_CHAT], st.session_state[_FILLED] = asked.chat, asked
     written = limits().written
     with st.form("prompt_form", border=False):
         st.text_area(
@@ -139,7 +142,7 @@ def _prompt(asked: state.Request) -> None:
             st.button(example.title, key=f"example_{at}", on_click=_take_example, args=(at,))
     _open_text()
     _open_trace()
-    st.caption("Everything runs on this machine. Prompts are not stored and not sent anywhere.")
+    st.caption("Everything runs where this app was started. Prompts are not stored and not sent anywhere else.")
 
 
 def _take_prompt() -> None:

@@ -145,6 +145,7 @@ def _take(answer: object) -> None:
     said: Mapping[str, Any] = answer if isinstance(answer, Mapping) else {}
     address = said.get("said") if isinstance(said.get("said"), Mapping) else {}
     link = {**st.query_params.to_dict(), **(address or {})}
+    link = {name: value for name, value in link.items() if isinstance(value, str)}
     before = request_in(said.get("request"))
     if before is not None:
         state.ask(model=before.model, prompt=before.prompt, generate=before.generate, chat=before.chat)
@@ -245,7 +246,7 @@ def _what_it_opens(request: state.Request, *, with_prompt: bool) -> list[str]:
     else:
         said.append("The link does not contain the prompt.")
     if st.get_option("server.address") in ("localhost", "127.0.0.1", "::1"):
-        said.append("This app runs on your own machine, so the link works on this machine only.")
+        said.append("This app runs on your own machine: the link works there, while it runs.")
     return said
 
 

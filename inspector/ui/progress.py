@@ -153,8 +153,12 @@ def _last_one() -> Current | None:
         st.info("Nothing to show yet: choose a model and a prompt in the bar above, then press Run.")
         return None
     st.caption(f"Still showing “{plain(short(shown.prompt))}” in {plain(shown.model)}.")
-    with show_progress(_forget_shown) as report:
-        return Current(shown, traces.trace(shown, report))
+    try:
+        with show_progress(_forget_shown) as report:
+            return Current(shown, traces.trace(shown, report))
+    except Exception as error:
+        st.error(plain(sentence(error)), icon=":material/warning:")
+        return None
 
 
 def _cancel_prompt() -> None:

@@ -6,17 +6,23 @@ import { decode } from "../../views/js/payload.js";
 
 /** @import { Chosen, HeadAnswer, StreamlitComponent } from "../../views/js/types.js" */
 
+/** @type {WeakMap<ShadowRoot, import("../../views/js/hub.js").Speaker>} */
+const own_of = new WeakMap(); // the speaker of each root: this function runs again for every answer
+
 /**
  * Hand an answer on, and take what is to be said.
  * @param {StreamlitComponent<Uint8Array | null>} component
  */
-export default function ({ data, setTriggerValue, setStateValue }) {
+export default function ({ data, parentElement, setTriggerValue, setStateValue }) {
   const { speakers, hearers } = hub();
+  const before = own_of.get(parentElement);
+  if (before) speakers.delete(before);
   const own = {
     tell: (/** @type {Chosen} */ selection) => setStateValue("selection", selection),
     ask: (/** @type {string} */ id, /** @type {string} */ asked) => setTriggerValue("question", { id, asked }),
   };
   speakers.add(own);
+  own_of.set(parentElement, own);
   if (data instanceof Uint8Array && data.length > 4) {
     /** @type {{ header: HeadAnswer, body: Uint8Array<ArrayBuffer> }} */
     const { header, body } = decode(data);

@@ -14,7 +14,7 @@ from inspector.ui.examples import EXAMPLES
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt, current
 from inspector.ui.screens import common
-from inspector.ui.server import explore, pictures, results
+from inspector.ui.server import explore, pictures, results, traces
 from inspector.views.provenance import model_name
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def show() -> None:
     if shown.trace.n > maps.EXACT_UP_TO:
         _sample(shown.request, small)
     explore_screen(message, key="explore")
-    _talk(shown)
+    _talk(shown.request)
 
 
 def _sentence(shown: Current | None) -> str:
@@ -79,18 +79,25 @@ def _written(shown: Current) -> None:
 
 
 @st.fragment
-def _talk(shown: Current) -> None:
-    """Hear what is chosen and answer what is asked; nothing else on the page runs again for it."""
+def _talk(request: state.Request) -> None:
+    """Hear what is chosen and answer what is asked; nothing else on the page runs again for it.
+
+    Streamlit keeps a part's arguments as long as the page: the request, which finds the trace while that is stored.
+    """
     # The last question stays: an answer that meets another run of the page is lost, and the same is not sent twice.
     asked: explore.Question | None = st.session_state.get(_QUESTION)
-    answer = None if asked is None else attempt(lambda _: explore.answer(shown.request, asked))
+    answer = None if asked is None else attempt(lambda _: explore.answer(request, asked))
 
     def hear(said: object) -> None:
         st.session_state[_QUESTION] = explore.question(said)
 
-    talk(answer, on_selection=state.select_said, on_question=hear, key="talk")
-    if shown.trace.n > maps.EXACT_UP_TO:
-        _exact(shown)
+    def choose(said: object) -> None:
+        if explore.is_of(request, said):  # else it was chosen in a prompt that has gone from the screen
+            state.select_said(said)
+
+    talk(answer, on_selection=choose, on_question=hear, key="talk")
+    if traces.is_stored(request) and traces.trace(request).n > maps.EXACT_UP_TO:
+        attempt(lambda _: _exact(Current(request, traces.trace(request))))
 
 
 # -- long prompts ----------------------------------------------------------------------------------------

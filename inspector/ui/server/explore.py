@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -13,7 +13,7 @@ from inspector.analysis import thumbnails as small_pictures
 from inspector.errors import InspectorError
 from inspector.text import Progress
 from inspector.ui.server import pictures
-from inspector.ui.server.traces import from_trace, key_of_trace, trace
+from inspector.ui.server.traces import from_trace, is_stored, key_of_trace, trace
 from inspector.ui.state import SCALES, SHOWS, SINKS, UNITS, Request
 from inspector.views.explore_message import head_message, prompt_message
 from inspector.views.map_headers import map_header
@@ -88,6 +88,21 @@ def name_of(request: Request, traced: Trace) -> str:
         Sixteen hexadecimal digits.
     """
     return hashlib.blake2b(repr(key_of_trace(request, traced)).encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def is_of(request: Request, said: object) -> bool:
+    """Return whether what a browser says is chosen was chosen in this prompt.
+
+    Args:
+        request: what was asked for.
+        said: what the browser sent; it may be anything.
+
+    Returns:
+        False too where the prompt's trace is no longer stored.
+    """
+    if not isinstance(said, Mapping) or not is_stored(request):
+        return False
+    return said.get("shown") == name_of(request, trace(request))
 
 
 def without_first_token(request: Request, progress: Progress | None = None) -> small_pictures.Thumbnails:
@@ -177,6 +192,8 @@ def answer(request: Request, asked: Question, progress: Progress | None = None) 
         What explore.js decodes; None where another prompt is meant, there is no such head, or its numbers cannot be
         computed.
     """
+    if not is_stored(request):  # nothing is run again for a look at one head
+        return None
     traced = trace(request, progress)
     if asked.name != name_of(request, traced):  # asked while the page was changing to this prompt
         return None

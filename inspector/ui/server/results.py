@@ -25,8 +25,6 @@ REPORT_BYTES = 2**20  # a report is a few small tables
 COMPARED_UP_TO = 128  # tokens of a prompt that is compared in the background by itself
 COMPARED_PARAMETERS = 600_000_000  # of a model whose prompts are: above, the second pass takes too long
 
-_failed: set[object] = set()  # comparisons that ended with an error, which are not tried again
-
 
 # -- the walkthrough and the laboratories ----------------------------------------------------------------
 
@@ -183,7 +181,7 @@ def compares_in_background(request: Request) -> bool:
     """
     key = trace_key(request)
     traced: Trace | None = None if key is None else shared_store().traces.peek(key)
-    if traced is None or not runtime.exists() or ("compared", key) in _failed:
+    if traced is None or not runtime.exists() or ("not compared", key) in shared_store().results:
         return False
     loaded = model_or_none(traced)
     if loaded is None or traced.n > COMPARED_UP_TO or request.precision:
@@ -224,7 +222,7 @@ def compare_in_background(request: Request) -> VerificationReport | None:
                 yield
                 continue
             except Exception:
-                _failed.add(what)  # the page Verify says what is wrong, when it is asked
+                _store(("not compared", key), None)  # the page Verify says what is wrong, when it is asked
                 raise
             _store(what, made)
             return
@@ -233,8 +231,8 @@ def compare_in_background(request: Request) -> VerificationReport | None:
     return None
 
 
-def _store(key: Key, report: VerificationReport) -> None:
-    """Store a report that was made already."""
+def _store(key: Key, report: VerificationReport | None) -> None:
+    """Store a report that was made already, or that it could not be made."""
     shared_store().results.get(key, lambda _: report, size=lambda _: REPORT_BYTES)
 
 

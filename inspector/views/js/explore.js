@@ -16,7 +16,8 @@ import { readTheme } from "./theme.js";
 
 const NARROW = 820; // CSS pixels of the window below which everything stands in one column
 const SOON = 80; // ms that the pointer rests before a head's numbers are asked for
-const AGAIN = 1500; // ms after which a question without an answer is asked again
+const AGAIN = 1500; // ms after which a question without an answer is asked again, each time twice as long
+const MOST_TRIES = 6;
 const REMEMBERED_HEADS = 60; // exact numbers kept here
 const LEAST = 540; // CSS pixels of the screen's height; a lower window scrolls
 const BELOW = 26; // CSS pixels of the page below the screen
@@ -47,6 +48,7 @@ export function explore(root, data) {
   state.receive = (answer, numbers) => {
     if (answer.id !== id) return;
     current.exact.set(answer.asked, numbers);
+    current.tries = 0;
     if (current.exact.size > REMEMBERED_HEADS) current.exact.delete(current.exact.keys().next().value ?? "");
     if (current.waiting === answer.asked) current.waiting = "";
     if (answer.asked === question(current)) paintHead(current);
@@ -92,7 +94,17 @@ function create(root) {
     },
     ...{ table: part(".table"), order: /** @type {HTMLSelectElement} */ (part("select.order")) },
     ...{ hide: /** @type {HTMLInputElement} */ (part("input.sink")), options: part(".options") },
-    ...{ peeked: null, pointed: null, exact: new Map(), waiting: "", tokens: new Map(), soon: 0, frame: 0 },
+    ...{
+      peeked: null,
+      pointed: null,
+      exact: new Map(),
+      waiting: "",
+      tokens: new Map(),
+      soon: 0,
+      frame: 0,
+      tries: 0,
+      telling: 0,
+    },
   });
   state.observer = new ResizeObserver(() => {
     cancelAnimationFrame(state.frame);
@@ -131,7 +143,9 @@ function create(root) {
   };
   place.onkeydown = (event) => {
     if (event.target instanceof HTMLElement && event.target.closest("dialog")) return; // its own keys
-    if (event.key === "Escape" && state.key >= 0) choose(state, { key: -1 });
+    const menu = /** @type {HTMLDetailsElement} */ (find(place, "details.menu"));
+    if (event.key === "Escape" && menu.open) menu.open = false;
+    else if (event.key === "Escape" && state.key >= 0) choose(state, { key: -1 });
     else if (event.key === "?" && !(event.target instanceof HTMLInputElement)) openKeys(place);
   };
   find(place, "button.keys").onclick = () => openKeys(place);
@@ -150,6 +164,10 @@ function load(state, data) {
   const prompt = promptOf(data);
   const { header } = prompt;
   const was = remembered();
+  if (state.prompt?.header.id === header.id && was.shown !== "") {
+    Object.assign(state, { data, prompt }); // the same prompt, perhaps with better small pictures: all else stays
+    return;
+  }
   const kept = was.shown === "" ? {} : (was.selection ?? {}); // empty: an example, which has a head of its own
   const here = was.shown === header.id || was.shown === ANY; // else tokens were chosen in another prompt
   const before = was.selection ?? {};
@@ -159,7 +177,10 @@ function load(state, data) {
   const head = layer < 0 ? -1 : number(kept.head, header.heads[layer]);
   const query = here ? number(kept.query, header.tokens.length) : -1;
   Object.assign(state, { data, prompt, exact: new Map(), waiting: "", least: 0, peeked: null, pointed: null });
+  state.mapRoot.style.visibility = "hidden"; // what it shows is another prompt's
+  state.table.replaceChildren();
   state.selected = head < 0 ? header.selected : [layer, head];
+  state.picked = query >= 0;
   state.query = query < 0 ? header.tokens.length - 1 : query;
   state.key = here ? number(kept.key, header.tokens.length) : -1;
   state.sink = before.sink === "without" ? "without" : "with";
@@ -180,6 +201,7 @@ function load(state, data) {
     (query) => choose(state, { query }),
     (token) => point(state, token),
   );
+  tell(state); // tab and server have what is on screen, not what was chosen in another prompt
 }
 
 /**
@@ -197,6 +219,9 @@ const said = (text, known) => (typeof text === "string" && known.includes(text) 
  * @param {Partial<Chosen>} changes
  */
 function choose(state, { layer, head, query, key, sink, show, scale, unit }) {
+  const n = state.prompt.header.tokens.length;
+  if ((query ?? 0) >= n || (key ?? 0) >= n) return; // a click on what is going
+  if (query !== undefined) state.picked = true;
   if (layer !== undefined && head !== undefined) state.selected = [layer, head];
   if (query !== undefined) state.query = query;
   if (key !== undefined) state.key = key;
@@ -266,7 +291,7 @@ function peek(state, at) {
  * @param {number | null} token
  */
 function point(state, token) {
-  if (state.pointed === token) return;
+  if (state.pointed === token || (token ?? 0) >= state.prompt.header.tokens.length) return;
   state.pointed = token;
   colourTokens(state, numbersOf(state));
   fillNext(state);
@@ -292,7 +317,9 @@ function pressInText(state, event) {
  */
 function tell(state) {
   const [layer, head] = state.selected;
-  const { query, key, sink, look, measure } = state;
+  const { key, sink, look, measure } = state;
+  const query = state.picked ? state.query : -1; // none was chosen: other pages begin with a token of their own
+  const { id } = state.prompt.header;
   const selection = {
     ...remembered().selection,
     layer,
@@ -303,8 +330,16 @@ function tell(state) {
     ...look,
     order: measure?.name ?? "layers",
   };
-  remember({ selection, shown: state.prompt.header.id });
-  speaker()?.tell(selection);
+  remember({ selection, shown: id });
+  const server = speaker();
+  if (server) server.tell({ ...selection, shown: id });
+  else {
+    clearTimeout(state.telling);
+    state.telling = window.setTimeout(
+      () => state.prompt.header.id === id && state.place.isConnected && tell(state),
+      SOON,
+    );
+  }
 }
 
 /**
@@ -344,12 +379,16 @@ function want(state) {
   const { id } = state.prompt.header;
   state.waiting = asked; // and no longer for an earlier one: while it is busy, the server keeps the last question alone
   server.ask(id, asked);
-  setTimeout(() => {
-    // A question that meets a run of the whole page is lost: ask again, as long as it is still the question.
-    if (state.waiting !== asked || state.prompt.header.id !== id || !state.place.isConnected) return;
-    state.waiting = "";
-    if (asked === question(state)) want(state);
-  }, AGAIN);
+  setTimeout(
+    () => {
+      // A question that meets a run of the whole page is lost: ask again, as long as it is still the question.
+      if (state.waiting !== asked || state.prompt.header.id !== id || !state.place.isConnected) return;
+      state.waiting = "";
+      state.tries += 1;
+      if (asked === question(state) && state.tries < MOST_TRIES) want(state);
+    },
+    AGAIN * 2 ** state.tries,
+  );
 }
 
 /**
@@ -452,6 +491,7 @@ function paintHead(state) {
   place.classList.toggle("busy", !numbers);
   place.classList.toggle("unknown", unknown(state, layer)); // nothing is shown in the place of another head's map
   if (numbers) {
+    mapRoot.style.visibility = "";
     const tabled = place.classList.contains("tabled");
     find(place, "button.astable").setAttribute("aria-pressed", String(tabled));
     if (tabled) fillTable(state, numbers, (query, key) => choose(state, { query, key }));

@@ -4,7 +4,7 @@ import { show } from "./canvas.js";
 import { level, ramp, SCALES } from "./colours.js";
 import { element } from "./elements.js";
 import { placeAmongAll, rowOf, strongest } from "./explore_numbers.js";
-import { columnLabel, rowLabel } from "./heatmap_reading.js";
+import { columnLabel, rowLabel, written } from "./heatmap_reading.js";
 
 /** @import { ExploreMeasure, ExploreState, HeadNumbers } from "./types.js" */
 
@@ -210,6 +210,7 @@ export function fillNext({ next, nextTitle, prompt, query, pointed }) {
  */
 export function fillTable({ table }, head, choose) {
   const { header } = head;
+  const focused = [...table.querySelectorAll("button")].findIndex((each) => each.matches(":focus"));
   table.replaceChildren();
   const made = element("table", "", table);
   const pairs = strongest(head, PAIRS);
@@ -227,6 +228,7 @@ export function fillTable({ table }, head, choose) {
       button.onclick = () => choose(row * header.pool[0], column * header.pool[1]);
     }
     element("td", "", line, columnLabel(header, column));
-    element("td", "number", line, show(value));
+    element("td", "number", line, written(header, value));
   }
+  if (focused >= 0) table.querySelectorAll("button")[focused]?.focus({ preventScroll: true });
 }

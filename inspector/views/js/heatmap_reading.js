@@ -79,6 +79,14 @@ export function moved({ shape: [rows, columns] }, at, key) {
 }
 
 /**
+ * Return a number as it is read: with the digits that it has, three where it came in 16 bits.
+ * @param {Pick<MapHeader, "version">} header
+ * @param {number} value
+ */
+export const written = ({ version }, value) =>
+  version.startsWith("rough") && value !== 0 ? `≈ ${value.toPrecision(3)}` : show(value);
+
+/**
  * Return the three lines that are read of a cell: its row, its column, its number.
  * @param {MapHeader} header
  * @param {Float32Array} numbers
@@ -89,6 +97,6 @@ export function readingOf(header, numbers, [row, column]) {
   return [
     `${header.row_name} ${rowLabel(header, row)}`,
     `${header.column_name} ${columnLabel(header, column)}`,
-    Number.isNaN(value) ? header.masked_reading : `${header.value_name} ${show(value)}`,
+    Number.isNaN(value) ? header.masked_reading : `${header.value_name} ${written(header, value)}`,
   ];
 }

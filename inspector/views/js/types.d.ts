@@ -182,6 +182,7 @@ export interface Chosen {
   show: string;
   scale: string;
   unit: string;
+  shown?: string;
 }
 
 /** What a browser tab remembers. shown: the prompt's message in which layer, head and tokens were chosen. */
@@ -309,6 +310,9 @@ export interface ExploreState {
   least: number;
   exact: Map<string, HeadNumbers>;
   waiting: string;
+  tries: number;
+  telling: number;
+  picked: boolean;
   receive: (answer: HeadAnswer, numbers: HeadNumbers) => void;
   tokens: Map<number, HTMLButtonElement>;
   soon: number;
