@@ -65,13 +65,13 @@ def test_several_streams_are_not_taken_for_one(tmp_path):
 def test_the_walkthrough_says_what_lies_between_two_layers(tmp_path):
     types.save(types.types()["bamba"], tmp_path)
     types.word_tokenizer(tmp_path)
-    app = new_app(state.Request(str(tmp_path), "w1 w2 w3 w4"))
-    app.query_params.update({"layer": "0", "head": "1", "station": "next"})
+    app = new_app(state.Request(str(tmp_path), "w1 w2 w3 w4"), layer="0", head="1", station="next")
     app.run()
     app.switch_page(SCREENS["Walkthrough"]).run()
     assert not app.exception
     assert "this model has 1 block without attention" in " ".join(caption.value for caption in app.caption)
     header, _ = payloads(app, "next residual")
     assert [panel["title"] for panel in header["panels"]][-1] == "= residual before the next block"
-    app.selectbox(key="station_field").set_value("tokens").run()
+    app.session_state["selection"] = {**app.session_state["selection"], "station": "tokens"}
+    app.run()
     assert any("what the first block received when the model ran: equal in all" in text.value for text in app.caption)

@@ -8,7 +8,13 @@ import json
 import pytest
 import torch
 import transformers
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+)
 
 from inspector.coverage.defaults import config_classes, defaults_of, rope_words
 from inspector.coverage.published import PUBLISHED
@@ -178,8 +184,14 @@ def test_published_files_mean_what_the_library_reads(name, tmp_path):
     try:
         assert specs(config) == specs(saved)
     except UnsupportedError:  # it says more than is modelled: there the library's class decides what is read
+        whole = AutoConfig.from_pretrained(tmp_path)
+        alone = type(whole.get_text_config()) in MODEL_FOR_CAUSAL_LM_MAPPING
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path).get_text_config())
+            model = (
+                AutoModelForCausalLM.from_config(whole.get_text_config())
+                if alone  # else its language part has no class of its own
+                else AutoModelForImageTextToText.from_config(whole)
+            )
         (tmp_path / "config.json").write_text(json.dumps(config))
         reading = read_as_library(model, tmp_path)
         theirs = attention_specs(saved, class_reading(model, saved))

@@ -372,7 +372,7 @@ def test_the_app_says_what_a_long_prompt_costs_before_it_runs(tmp_path, monkeypa
     assert not app.error
     said = [text.value for text in app.caption]
     assert any("vectors rounded to float16" in words for words in said)
-    assert any(re.search("drawn from 64 of 2,100 query tokens; [0-9]+ of 12 heads from all", words) for words in said)
+    assert any("drawn from 64 of 2,100 query tokens" in words for words in said)
     until(lambda: not any("drawn from 64" in caption.value for caption in app.run().caption))  # by the background
 
 

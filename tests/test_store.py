@@ -3,13 +3,12 @@
 import os
 import threading
 from functools import partial
-from pathlib import Path
 
 import pytest
 import tiny
 import torch
 from clock import Clock, until
-from streamlit.testing.v1 import AppTest
+from screen_app import new_app
 
 from inspector import cli
 from inspector.errors import InspectorError
@@ -187,7 +186,7 @@ def test_what_is_no_amount_of_memory_is_refused(said, monkeypatch, capsys):
 def test_the_app_says_that_its_memory_is_no_amount(monkeypatch):
     monkeypatch.setenv(MEMORY_VARIABLE, "12GB")
     shared.start_anew()
-    app = AppTest.from_file(str(Path(results.__file__).parents[1] / "main.py"), default_timeout=60).run()
+    app = new_app(Request("any", "w1 w2")).run()
     assert not app.exception
     assert app.error[0].value == plain(f"{MEMORY_VARIABLE} is '12GB': give a number of gigabytes above 0, such as 8.")
 

@@ -74,6 +74,14 @@ def fill(places: Places) -> None:
     Args:
         places: as `show` returned them.
     """
+    try:
+        _fill(places)
+    except InspectorError:  # such as a memory limit that is no number: the page has said it
+        return
+
+
+def _fill(places: Places) -> None:
+    """Draw what stands on the bar of what is on screen."""
     with places.badge:
         badge.show(st.session_state[_EDITION])
     if places.share is None and places.export is None:
