@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.packaged]
 
 def unfold(visitor) -> None:
     """Open every proof on the page."""
+    visitor.page.get_by_text("Two questions").first.wait_for()  # the last of the page: all of it is there
     visitor.idle()
     closed = visitor.page.locator("details:not([open]) > summary")
     while closed.count():

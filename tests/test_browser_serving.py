@@ -165,7 +165,7 @@ def test_errors_too_keep_the_prompt_out_of_the_servers_output(visit, folder):
         visitor.page.get_by_text(answer).first.wait_for(timeout=30_000)
         assert secret not in visitor.page.url
         if CLICK in prompt:
-            visitor.page.get_by_role("button", name="Break").click()
+            visitor.page.get_by_role("button", name="Break", exact=True).click()
         for planted, function in ((PAGE, "broken_heading"), (CLICK, "click"), (PART, "part")):
             logged = f"in {function}"  # the page says the same of each, and the one before may still stand there
             if planted in prompt:

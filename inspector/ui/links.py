@@ -80,15 +80,16 @@ def arrive() -> bool:
     return True
 
 
-def remember(selection: Mapping[str, Any] | None) -> None:
+def remember(selection: Mapping[str, Any] | None, page: str) -> None:
     """Have the browser's tab remember what is asked for, and what is chosen.
 
     Args:
         selection: None on a screen that tells the tab itself.
+        page: the page on screen.
     """
     asked = state.request()
     said = {_MODEL: asked.model, _PROMPT: asked.prompt, _GENERATE: asked.generate, _CHAT: asked.chat}
-    tell_tab(said, selection, forget=bool(st.session_state.pop(_FORGET, False)), key="tab")
+    tell_tab(said, selection, page=page, forget=bool(st.session_state.pop(_FORGET, False)), key="tab")
 
 
 def forget_choice() -> None:

@@ -38,7 +38,9 @@ def show_app() -> None:
         return
     here, title = next((part, name) for part, found in pages.items() for name, each in found.items() if each is page)
     places = bar.show(here)
-    links.remember(None if title == "Heads" else state.selected())  # first: the page looks at what the tab remembers
+    links.remember(
+        None if title == "Heads" else state.selected(), title
+    )  # first: the page looks at what the tab remembers
     page.run()
     bar.fill(places)
 

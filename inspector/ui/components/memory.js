@@ -3,7 +3,7 @@
 import { ANY, arrived, remember, remembered } from "../../views/js/remembered.js";
 
 /** @import { Remembered, StreamlitComponent } from "../../views/js/types.js" */
-/** @typedef {{ mode: "read" } | ({ mode: "write", forget: boolean } & Remembered)} MemoryData */
+/** @typedef {{ mode: "read" } | ({ mode: "write", page: string, forget: boolean } & Remembered)} MemoryData */
 
 const answered = new WeakSet(); // the roots that have answered: this function runs again for every change of theme
 

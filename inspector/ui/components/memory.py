@@ -22,13 +22,17 @@ def ask_tab(on_answer: Callable[[object], None], *, key: str) -> None:
     _memory(data={"mode": "read"}, key=key, on_said_change=lambda: on_answer(st.session_state[key].get("said")))
 
 
-def tell_tab(request: Mapping[str, Any], selection: Mapping[str, Any] | None, *, forget: bool, key: str) -> None:
+def tell_tab(
+    request: Mapping[str, Any], selection: Mapping[str, Any] | None, *, page: str, forget: bool, key: str
+) -> None:
     """Have the tab remember what is on screen, for a reload and for links.
 
     Args:
         request: the model, the prompt and how it is run.
         selection: what is chosen; None where the screen itself tells the tab.
+        page: which page is on screen: with another one the browser drops what stood behind the # of the address.
         forget: whether what was chosen before does not count for this request.
         key: names the component.
     """
-    _memory(data={"mode": "write", "request": dict(request), "selection": selection, "forget": forget}, key=key)
+    said = {"mode": "write", "request": dict(request), "selection": selection, "page": page, "forget": forget}
+    _memory(data=said, key=key)
