@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 import inspector
+from inspector.ui.examples import EXAMPLES
 
 sys.path.insert(0, str(Path(__file__).parent))
 import browser_app
@@ -20,6 +21,8 @@ import browser_app
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images"
 SCREENS = {
     "heads": "/?layer=13&head=8",
+    "induction": "/",
+    "learn": "/learn",
     "vectors": "/vectors?layer=13&head=8",
     "pair": "/pair?layer=13&head=8",
     "bertviz": "/bertviz?layer=13&head=8",
@@ -28,7 +31,7 @@ SCREENS = {
     "position": "/position?layer=13&head=8",
     "two_contexts": "/two_contexts?layer=13&head=8",
 }
-SIZES = {"": (1400, 1330), "-narrow": (420, 1330)}
+SIZES = {"": (1440, 900), "-narrow": (420, 1330)}
 MOST_BYTES = 400_000
 
 
@@ -44,14 +47,14 @@ def main() -> None:
                     viewport = {"width": width, "height": height}
                     page = browser.new_page(viewport=viewport, color_scheme=scheme)
                     visitor = browser_app.Visitor(page, address).open(path)
-                    _arrange(name, visitor, wide=not size)
+                    _arrange(name, visitor)
                     _keep(page, OUT / f"{name}{size}{shade}.png")
                     visitor.assert_nothing_wrong()
                     page.close()
         browser.close()
 
 
-def _arrange(name: str, visitor: browser_app.Visitor, *, wide: bool) -> None:
+def _arrange(name: str, visitor: browser_app.Visitor) -> None:
     """What the picture is of."""
     page = visitor.page
     if name == "bertviz":
@@ -66,14 +69,19 @@ def _arrange(name: str, visitor: browser_app.Visitor, *, wide: bool) -> None:
         visitor.painted("planes")
     elif name == "walkthrough":
         visitor.painted("building up")
+    elif name == "learn":
+        page.get_by_role("heading", name="Learn how attention works").wait_for()
     elif name in ("position", "two_contexts"):
         page.locator("canvas").first.wait_for()
     else:
         visitor.painted()
-        if name == "heads" and wide:  # "it" looks back at "cat"
+        if name == "heads":  # "it" looks back at "cat"
             visitor.run_prompt("The cat sat on the mat because it was tired.")
-            visitor.hover_cell(7, 1)
-            page.evaluate("window.scrollTo(0, 0)")
+            page.get_by_role("toolbar").get_by_role("button", name="it", exact=True).click()
+            page.locator(".st-key-badge").get_by_text("Verified").wait_for(state="attached", timeout=60_000)
+        if name == "induction":
+            visitor.run_prompt(EXAMPLES[2].prompt)
+            page.get_by_role("button", name="Induction").click()
     visitor.idle()
     page.wait_for_timeout(1500)  # tables draw themselves a little later
 
