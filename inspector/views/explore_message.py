@@ -1,8 +1,9 @@
 """Pack what the Explore screen shows of a prompt in one message, and one head's exact numbers in another.
 
 The first holds everything that a choice on the screen may show: small pictures of all heads, their scores, what the
-model expects after each token and, of a short prompt, all heads' weights in float16. It never changes with what is
-chosen, so choosing costs no message. Exact float32 numbers of the chosen head follow in the second.
+model expects after each token and, of a short prompt, all heads' weights in float16. It does not change with what
+is chosen, so choosing costs no message (of more than 1,024 tokens, small pictures improve, and a run of the page sends
+them again). Exact float32 numbers of the chosen head follow in the second.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ test("a head whose weights are not known has no map, no scores and no question",
     assert.ok(find(".explore").classList.contains("unknown"));
     assert.match(text(".shares"), /its weights cannot be shown: it adds something$/);
     assert.equal(text(".facts dd"), "–");
-    assert.equal(text(".reading"), "");
+    assert.equal(text(".reading"), "“t3”, token 3");
     assert.equal(asked.length, count);
     find("select.order").value = "1";
     find("select.order").onchange();

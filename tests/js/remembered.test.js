@@ -50,9 +50,9 @@ test("a choice without a prompt stays in the address", () => {
 
 test("a link that this browser made is known again, by a digest that says nothing of the prompt", () => {
   opened("/");
-  rememberLink(PROMPT);
-  rememberLink(PROMPT);
-  rememberLink("another");
+  rememberLink({ prompt: PROMPT });
+  rememberLink({ prompt: PROMPT });
+  rememberLink({ prompt: "another" });
   const stored = JSON.parse(localStorage.getItem("attention-inspector-links"));
   assert.equal(stored.length, 2);
   for (const each of stored) assert.match(each, /^[0-9a-f]{1,16}-\d+$/);
@@ -66,7 +66,7 @@ test("a link that this browser made is known again, by a digest that says nothin
 
 test("50 links are known, the last ones", () => {
   opened("/");
-  for (let i = 0; i < 60; i++) rememberLink(`prompt ${i}`);
+  for (let i = 0; i < 60; i++) rememberLink({ prompt: `prompt ${i}` });
   assert.equal(JSON.parse(localStorage.getItem("attention-inspector-links")).length, 50);
   for (const [i, known] of [[0, false], [9, false], [10, true], [59, true]]) {
     history.replaceState(null, "", `/#prompt=prompt+${i}`);
@@ -103,7 +103,7 @@ test("a tab that stores nothing, or something else, is a new one", (t) => {
     localStorage.setItem("attention-inspector-links", odd);
     assert.deepEqual(remembered(), {});
     assert.equal(arrived().own, false);
-    rememberLink("a");
+    rememberLink({ prompt: "a" });
     assert.equal(JSON.parse(localStorage.getItem("attention-inspector-links")).length, 1);
   }
   const refuse = () => {
@@ -114,7 +114,7 @@ test("a tab that stores nothing, or something else, is a new one", (t) => {
   t.after(() => Object.assign(globalThis, kept));
   Object.assign(globalThis, { sessionStorage: none, localStorage: none });
   remember({ shown: "a" });
-  rememberLink("a");
+  rememberLink({ prompt: "a" });
   assert.deepEqual(remembered(), {});
   assert.equal(arrived().own, false);
 });

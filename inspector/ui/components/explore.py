@@ -1,6 +1,6 @@
 """Show the Explore screen: all heads, one head's map, the text and the next tokens, on one choice.
 
-Two components: the screen, whose message never changes for a prompt, and a small one that tells the server what was
+Two components: the screen, whose message does not change with a choice, and a small one that tells the server what was
 chosen and brings the exact numbers of single heads. They meet in the browser (views/js/hub.js).
 """
 

@@ -29,7 +29,7 @@ export default function ({ data, parentElement: root }) {
   button.onpointerenter = fill;
   button.onclick = async () => {
     fill();
-    if (data.said.prompt !== undefined) rememberLink(data.said.prompt);
+    if (data.said.prompt !== undefined) rememberLink(data.said);
     try {
       await navigator.clipboard.writeText(field.value);
       word.textContent = "Copied.";

@@ -5,6 +5,7 @@ import { ANY, arrived, remember, remembered } from "../../views/js/remembered.js
 /** @import { Remembered, StreamlitComponent } from "../../views/js/types.js" */
 /** @typedef {{ mode: "read" } | ({ mode: "write", page: string, forget: boolean } & Remembered)} MemoryData */
 
+let listening = false;
 const answered = new WeakSet(); // the roots that have answered: this function runs again for every change of theme
 
 /**
@@ -12,6 +13,8 @@ const answered = new WeakSet(); // the roots that have answered: this function r
  * @param {StreamlitComponent<MemoryData>} component
  */
 export default function ({ data, parentElement, setTriggerValue }) {
+  if (!listening) window.addEventListener("hashchange", openLink);
+  listening = true;
   if (data.mode === "write") {
     const { request, selection } = data;
     if (selection) remember({ request, selection, shown: ANY });
@@ -22,4 +25,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
   answered.add(parentElement);
   const { request } = remembered();
   setTriggerValue("said", { ...arrived(), request, selection: remembered().selection });
+}
+
+/** Open a link that was put into the address of an open page: the browser itself loads nothing for it. */
+function openLink() {
+  if (new URLSearchParams(location.hash.slice(1)).has("prompt")) location.reload();
 }

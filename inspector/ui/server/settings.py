@@ -1,7 +1,7 @@
 """Read what this server was told when it was started: which models visitors may choose, and how much they may ask for.
 
 It arrives by environment variables from `launch`, never by an address: a link cannot load a model. Without them a
-prompt may be as long as the model has positions, and the sidebar's field says how many tokens may be written.
+prompt may be as long as the model has positions, and the prompt's field says how many tokens may be written.
 """
 
 from __future__ import annotations

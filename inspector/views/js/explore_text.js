@@ -136,7 +136,7 @@ export function colourTokens(state, head) {
     button.setAttribute("aria-pressed", String(key === state.query));
   }
   if (weights) reading.textContent = lookOf(state, head, query, most);
-  else reading.textContent = head ? `${quoted(labels[query])}, token ${query}` : "";
+  else reading.textContent = `${quoted(labels[query])}, token ${query}`;
 }
 
 /**

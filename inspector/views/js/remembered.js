@@ -83,16 +83,22 @@ export function arrived() {
   const same = chosen.every(([name, value]) => known[name] === value);
   if (chosen.length && !same) remember({ selection: Object.fromEntries(chosen), shown: ANY });
   if (said.prompt !== undefined) history.replaceState(history.state, "", location.pathname + location.search);
-  return { said, own: made().includes(digest(said.prompt ?? "")) };
+  return { said, own: made().includes(digest(wordsOf(said))) };
 }
 
 /**
- * Remember that this browser made a link with this prompt: opened here, it runs without asking.
- * @param {string} prompt
+ * Return all of a link that decides what is run, as one text.
+ * @param {Record<string, string>} said
  */
-export function rememberLink(prompt) {
+const wordsOf = (said) => JSON.stringify(["model", "prompt", "generate", "chat"].map((name) => said[name] ?? ""));
+
+/**
+ * Remember that this browser made a link: opened here, its prompt runs without asking.
+ * @param {Record<string, string>} said
+ */
+export function rememberLink(said) {
   try {
-    localStorage.setItem(MADE, JSON.stringify([...new Set([...made(), digest(prompt)])].slice(-MOST_MADE)));
+    localStorage.setItem(MADE, JSON.stringify([...new Set([...made(), digest(wordsOf(said))])].slice(-MOST_MADE)));
   } catch {
     // Stores nothing: the link asks before it runs, as anybody's does.
   }
