@@ -40,7 +40,7 @@ def test_all_stations_by_keyboard(visit, houston):
     visitor.page.get_by_role("heading", name="What you have seen").wait_for()
     visitor.page.get_by_role("link", name="Try it: What does a long context cost?").click()  # and back
     visitor.page.get_by_role("heading", name="What does a long context cost?").wait_for()
-    visitor.page.get_by_role("link", name="To the Walkthrough").click()
+    visitor.page.get_by_role("link", name="To the Walkthrough").click(timeout=90_000)  # the end of a page that measures
     visitor.page.get_by_role("heading", name="16. The next layer").wait_for()
     visitor.page.wait_for_function("location.hash.includes('query=6')")
     visitor.idle()

@@ -255,5 +255,8 @@ def test_an_uploaded_trace_is_shown(visit, smollm, tmp_path):
     visitor.painted()
     same(visitor.hover_cell(2, 7), trace.query(5, 3)[2, 7].item())
     visitor.page.get_by_role("link", name="Heads").click()
+    visitor.page.get_by_test_id("head-title").get_by_text("Layer 5, head 3").wait_for()
+    visitor.painted()
+    visitor.idle()
     visitor.page.get_by_role("button", name="Close the file").click()
     visitor.painted(unlike=own)

@@ -237,7 +237,7 @@ def _link(app: AppTest) -> dict[str, str]:
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
 def test_weights_that_cannot_be_shown_cannot_be_saved(tiny_model, tmp_path):
     request = state.Request(str(tmp_path), "w1 w2 w3")
-    app = opened(new_app(request), "export").switch_page(SCREENS["Vectors"]).run()
+    app = opened(new_app(request, layer="1"), "export").switch_page(SCREENS["Vectors"]).run()
     whole = {"SVG", "PNG", "HTML page", "CSV", "Parquet", "Vectors (safetensors)", "HTML page of all heads"}
     assert {button.label for button in app.get("download_button")} >= whole
     traces.trace(request).stored[1].unexplained = "a part of it is not modelled"
