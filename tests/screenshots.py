@@ -78,7 +78,7 @@ def _arrange(name: str, visitor: browser_app.Visitor) -> None:
         if name == "heads":  # "it" looks back at "cat"
             visitor.run_prompt("The cat sat on the mat because it was tired.")
             page.get_by_role("toolbar").get_by_role("button", name="it", exact=True).click()
-            page.locator(".st-key-badge").get_by_text("Verified").wait_for(state="attached", timeout=60_000)
+            page.locator(".st-key-badge").get_by_text("Verified, 0 differ").wait_for(state="attached", timeout=60_000)
         if name == "induction":
             visitor.run_prompt(EXAMPLES[2].prompt)
             page.get_by_role("button", name="Induction").click()
