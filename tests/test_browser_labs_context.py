@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.packaged]
 def test_context_draws_its_lines_and_says_what_they_come_to(visit, houston):
     visitor = visit("/context")
     page = visitor.page
-    page.get_by_text("What if every pair of tokens had a matrix of its own?").click()
+    page.get_by_text("What if every pair of tokens had a matrix of its own?").click(timeout=90_000)
     page.locator('[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg').first.wait_for()
     found = attention_sizes.sizes(houston)
     for size in (costs.human(found.weights(8192)), costs.human(found.cache(8192)), "4.5 PB"):

@@ -80,7 +80,7 @@ def prompt_message(
     return encode(cast(dict[str, Any], header), numbers)
 
 
-def head_message(name: str, asked: str, header: MapHeader, numbers: npt.NDArray[np.float32]) -> bytes:
+def head_message(name: str, asked: str, header: MapHeader, numbers: npt.NDArray[np.float32], *, turn: int = 0) -> bytes:
     """Return the message of one head's exact numbers.
 
     Args:
@@ -88,12 +88,13 @@ def head_message(name: str, asked: str, header: MapHeader, numbers: npt.NDArray[
         asked: what was asked for, as it was asked.
         header: of the head's map.
         numbers: its numbers, [rows, columns], NaN where masked.
+        turn: of the question; the same bytes would not be sent again.
 
     Returns:
         The bytes that explore.js decodes.
     """
     packed, flat = map_headers.packed(header, numbers)
-    answer: HeadAnswer = {"id": name, "asked": asked, "map": packed}
+    answer: HeadAnswer = {"id": name, "asked": asked, "turn": turn, "map": packed}
     return encode(cast(dict[str, Any], answer), flat)
 
 

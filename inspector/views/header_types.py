@@ -150,11 +150,13 @@ class ExploreHeader(TypedDict):
 class HeadAnswer(TypedDict):
     """What explore.js is told of one head that it asked for: its map, exact and in float32, as in the map's own header.
 
-    asked: what was asked for, in the words of the question.
+    asked: what was asked for, in the words of the question. turn: the question's own, so that an answer given twice is
+    sent twice.
     """
 
     id: str
     asked: str
+    turn: int
     map: MapHeader
 
 

@@ -19,7 +19,8 @@ export default function ({ data, parentElement, setTriggerValue, setStateValue }
   if (before) speakers.delete(before);
   const own = {
     tell: (/** @type {Chosen} */ selection) => setStateValue("selection", selection),
-    ask: (/** @type {string} */ id, /** @type {string} */ asked) => setTriggerValue("question", { id, asked }),
+    ask: (/** @type {string} */ id, /** @type {string} */ asked) =>
+      setTriggerValue("question", { id, asked, turn: Date.now() % 1e9 }), // the same answer twice is not sent
   };
   speakers.add(own);
   own_of.set(parentElement, own);

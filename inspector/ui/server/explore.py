@@ -41,6 +41,7 @@ class Question:
         scale: of the colours.
         without_first: whether the first token's column is left out and the rest scaled up.
         words: whether rows and columns are whole words.
+        turn: tells a question from the same one asked again; it goes back with the answer.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Question:
     scale: str
     without_first: bool
     words: bool
+    turn: int = 0
 
 
 def question(said: object) -> Question | None:
@@ -71,9 +73,11 @@ def question(said: object) -> Question | None:
     if kind not in SHOWS or scale not in SCALES or sink not in SINKS or unit not in UNITS:
         return None
     shown = cast(maps.Kind, kind)
+    said_turn = said.get("turn")
+    turn = said_turn if type(said_turn) is int and 0 <= said_turn < 10**9 else 0
     return Question(
         said["id"], said["asked"], int(layer), int(head), shown, scale, without_first=sink == "without",
-        words=unit == "words",
+        words=unit == "words", turn=turn,
     )  # fmt: skip
 
 
@@ -221,4 +225,4 @@ def answer(request: Request, asked: Question, progress: Progress | None = None) 
         join=traced.prompt_length if by_token and traced.prompt_length < traced.n else None,
     )
     header["picks"], header["strip"] = by_token, False
-    return head_message(asked.name, asked.text, header, shown.values)
+    return head_message(asked.name, asked.text, header, shown.values, turn=asked.turn)

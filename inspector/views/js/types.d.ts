@@ -115,6 +115,7 @@ export interface ExploreHeader {
 export interface HeadAnswer {
   id: string;
   asked: string;
+  turn: number;
   map: MapHeader;
 }
 
