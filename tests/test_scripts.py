@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inspector.analysis import head_scores, maps
 from inspector.analysis.maps import Picture
 from inspector.learn import softmax
 from inspector.views import canvases, colours, header_types, map_headers, standalone
@@ -57,6 +58,16 @@ def test_saved_pages_are_told_the_fields_that_they_read():
     assert set(told(page)) == declared("SavedPage")
     assert set(told(page_of_softmax())) == declared("SoftmaxPage")
     assert set(standalone.Details.__annotations__) - {"places"} == declared("Details")
+
+
+def test_limits_that_stand_in_both_languages_are_the_same():
+    for file, name, value in (
+        ("explore_numbers", "MOST_SCALED", maps.MOST_SCALED),
+        ("explore_text", "COUNTS_FROM", head_scores.COUNTS_FROM),
+    ):
+        found = re.search(rf"^const {name} = ([\d.]+);", canvases.text(canvases.JS / f"{file}.js"), re.MULTILINE)
+        assert found is not None
+        assert float(found.group(1)) == value
 
 
 # -- the joiner ----------------------------------------------------------------------------------------------

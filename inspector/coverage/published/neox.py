@@ -19,7 +19,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "RedPajama-INCITE-3B-v1": (
         "mlc-ai/mlc-llm: python/mlc_llm/model/model_preset.py",
         {
-            "_name_or_path": "/root/fm/models/rp_3b_800b_real_fp16", "architectures": ["GPTNeoXForCausalLM"],
+            "architectures": ["GPTNeoXForCausalLM"],
             "bos_token_id": 0, "eos_token_id": 0, "hidden_act": "gelu", "hidden_size": 2560, "initializer_range": 0.02,
             "intermediate_size": 10240, "layer_norm_eps": 1e-05, "max_position_embeddings": 2048,
             "model_type": "gpt_neox", "num_attention_heads": 32, "num_hidden_layers": 32, "rotary_emb_base": 10000,

@@ -6,33 +6,20 @@ canvas, views/js/heatmap.js.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from inspector.analysis.maps import Kind, Picture
-from inspector.ui.components.mounting import mounted_canvas, picked_pair
+from inspector.ui.components.mounting import mounted_canvas
 from inspector.views import map_headers
 from inspector.views.header_types import MapHeader
 
 _mount = mounted_canvas("heatmap")
 
 
-def attention_map(
-    picture: Picture,
-    tokens: Sequence[str],
-    *,
-    kind: Kind,
-    scale: str,
-    label: str,
-    key: str,
-    threshold: float = 0.0,
-    selected: tuple[int, int] | None = None,
-    join: int | None = None,
-    note: str = "",
-    on_pick: Callable[[int, int], None] | None = None,
-) -> None:
+def attention_map(picture: Picture, tokens: Sequence[str], *, kind: Kind, scale: str, label: str, key: str) -> None:
     """Show one head's numbers: rows are query tokens, columns key tokens.
 
     Args:
@@ -42,24 +29,11 @@ def attention_map(
         scale: of weights: linear, sqrt or log.
         label: what the map is of, for screen readers.
         key: names the component.
-        threshold: smaller numbers are not painted.
-        selected: query and key position of the locked cell.
-        join: from this token on the model wrote the text itself.
-        note: what was done to the numbers, added to the legend.
-        on_pick: called with query and key position before the rerun of a click, with (-1, -1) when a cell is let go.
     """
-    k = picture.pool
-
-    def picked() -> None:
-        if on_pick and (pick := picked_pair(key)):
-            on_pick(*(at * k if at > 0 else at for at in pick))
-
-    header = map_headers.map_header(picture, tokens, kind=kind, scale=scale, label=label, note=note, join=join)
-    header["selected"] = None if selected is None else [selected[0] // k, selected[1] // k]
-    header["picks"], header["threshold"] = on_pick is not None, threshold
+    header = map_headers.map_header(picture, tokens, kind=kind, scale=scale, label=label)
     if not np.isnan(picture.values).any():
         header["masked"] = ""  # nothing is: no word of it in the legend
-    _mount(data=map_headers.map_payload(header, picture.values), key=key, on_pick_change=picked)
+    _show(header, picture.values, key)
 
 
 def exact_map(

@@ -40,21 +40,6 @@ def mounted_canvas(name: canvases.Name) -> Any:
     return mounted(name, html=canvases.SKELETONS[name], css=canvases.style(name))
 
 
-def picked_pair(key: str) -> tuple[int, int] | None:
-    """Return the two numbers that a component has sent, or None. They come from a browser, so nothing else is believed.
-
-    Args:
-        key: names the component.
-
-    Returns:
-        The pair, or None where something else, or nothing, was sent.
-    """
-    pick = st.session_state[key].get("pick")
-    if isinstance(pick, list) and len(pick) == 2 and all(isinstance(number, int) for number in pick):
-        return pick[0], pick[1]
-    return None
-
-
 def picked_number(key: str) -> int | None:
     """Return the number that a component has sent, or None.
 

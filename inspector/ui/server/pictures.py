@@ -161,25 +161,6 @@ def picture(
     return made
 
 
-def strongest_pairs(request: Request, layer: int, head: int, *, first_token: bool) -> pd.DataFrame:
-    """Return the largest weights of one head.
-
-    Args:
-        request: what was asked for.
-        layer: counts attention layers from 0.
-        head: the query head, from 0.
-        first_token: whether pairs with the first token as key count.
-
-    Returns:
-        A row per pair, in a frame of the caller's own.
-    """
-
-    def make(traced: Trace, _: Progress) -> pd.DataFrame:
-        return maps.strongest_pairs(traced, layer, head, first_token=first_token)
-
-    return from_trace(request, ("pairs", layer, head, first_token), make, size=_frame_bytes).copy()
-
-
 def vectors(
     request: Request, layer: int, head: int, progress: Progress | None = None
 ) -> dict[str, npt.NDArray[np.float32]]:
