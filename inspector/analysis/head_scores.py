@@ -1,23 +1,25 @@
 """Measure what each head does with a prompt: a row of plain numbers per head, to sort and to search.
 
 Every measure is a mean over query tokens that have a choice (the first token, which can only attend to itself, is left
-out). Many heads give most of their attention to the first token, the attention sink; so that such a head is not taken
-for one that looks at the previous token or at a repetition, those measures never count weight on the first token. One
-layer is in memory at a time, in strips of query rows where a prompt is long, or a sample of its rows.
+out); score_definitions.py says what each sums. One layer is in memory at a time, in strips of query rows where a prompt
+is long, or a sample of its rows.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from inspector.analysis.score_definitions import BY_NAME, FARTHEST, MEASURES, Measure, Text
+from inspector.analysis.score_rows import row_scores
 from inspector.analysis.thumbnails import spread
 from inspector.errors import InspectorError
 from inspector.trace.trace import STRIP_BYTES, Trace
@@ -27,80 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BY_NAME", "COUNTS_FROM", "FARTHEST", "MEASURES", "ROLES", "Measure", "RoleSummary", "find", "measures", "ordered",
-    "role_summaries",
+    "over_texts", "role_summaries",
 ]  # fmt: skip
 
-FARTHEST = 8  # tokens back: "k tokens back" is measured for k up to this
-NEAR = 3  # tokens back that still count as local
 COUNTS_FROM = 0.5  # a head has a role where at least this share of its attention does what the role says
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One thing that is measured of every head.
-
-    Attributes:
-        name: the column in the table of measures.
-        title: a few words by which people choose it.
-        meaning: what the number is, in one sentence without its full stop.
-        largest: whether the largest numbers are the most telling; else the smallest are.
-        role: what a head is called that does mostly this; empty for a measure that is no share of attention.
-        repeats: whether it says something only of a prompt in which a token occurs twice.
-    """
-
-    name: str
-    title: str
-    meaning: str
-    largest: bool = True
-    role: str = ""
-    repeats: bool = False
-
-
-MEASURES = (
-    Measure(
-        "first",
-        "Attends to the first token",
-        "mean weight on the first token (the attention sink of many heads)",
-        role="First-token sink",
-    ),
-    Measure("itself", "Attends to itself", "mean weight of each token on itself", role="Self"),
-    *(
-        Measure(
-            f"back {k}",
-            "Previous token" if k == 1 else f"{k} tokens back",
-            f"mean weight on the token {k} before, where that is not the first token of all",
-            role="Previous token" if k == 1 else "",
-        )
-        for k in range(1, FARTHEST + 1)
-    ),
-    Measure(
-        "repeated",
-        "Continues a repetition (induction)",
-        "mean weight on the tokens that came after earlier occurrences of the same token, over tokens that occurred "
-        "before (0 in a prompt without repetitions)",
-        role="Induction",
-        repeats=True,
-    ),
-    Measure(
-        "same",
-        "Attends to the same token",
-        "mean weight on earlier occurrences of the same token, where there are; the first token of all does not count",
-        role="Duplicate token",
-        repeats=True,
-    ),
-    Measure(
-        "local",
-        "Attends nearby",
-        f"mean weight on the token itself and the {NEAR} before, over tokens with more than these to look at",
-        role="Local",
-    ),
-    Measure("entropy", "Attends broadly", "mean entropy of a row of weights, in bits: 3 bits are 8 tokens alike"),
-    Measure(
-        "narrow", "Attends narrowly", "mean entropy of a row of weights, in bits, the smallest first", largest=False
-    ),
-    Measure("distance", "Attends far back", "mean distance in tokens between a query token and what it looks at"),
-)
-BY_NAME = {measure.name: measure for measure in MEASURES}
 # In the order in which they are offered: what is known best first.
 ROLES = tuple(BY_NAME[name] for name in ("back 1", "repeated", "first", "same", "itself", "local"))
 
@@ -157,9 +89,9 @@ def measures(trace: Trace, *, sample: int | None = None, on_layer: OnLayer | Non
         )
     if sample is not None and sample < 1:
         raise InspectorError(f"A sample of {sample} query tokens measures nothing: choose 1 or more, or None for all.")
-    ids = torch.tensor(trace.tokens.ids)
+    text = Text(torch.tensor(trace.tokens.ids))
     some = None if sample is None or sample >= trace.n else spread(trace.n, trace.n, sample)
-    counts = _counts(ids, torch.arange(trace.n) if some is None else torch.tensor(some))
+    counts = _counts(text, torch.arange(trace.n) if some is None else torch.tensor(some))
     rows: list[dict[str, float]] = []
     for info in trace.stored_layers:
         if trace.stored[info.index].unexplained:
@@ -167,14 +99,63 @@ def measures(trace: Trace, *, sample: int | None = None, on_layer: OnLayer | Non
         sums: dict[str, Tensor] = {}
         for queries, keys in trace.strips(info.index) if some is None else _groups(some, info.heads, trace.n):
             weights = trace.weights(info.index, queries=queries, keys=keys).detach()
-            for name, part in _sums(weights, _positions(queries), _positions(keys), ids).items():
-                sums[name] = sums.get(name, torch.zeros(info.heads, dtype=torch.float64)) + part
+            t = _positions(queries)
+            weights, t = weights[:, int(t[0] == 0) :], t[int(t[0] == 0) :]  # the first token has no choice
+            for name, rows_of in row_scores(weights, t, _positions(keys), text).items():  # [h, t]
+                sums[name] = sums.get(name, torch.zeros(info.heads, dtype=torch.float64)) + rows_of.double().sum(-1)
         for head in range(info.heads):
             found = {name: float(sums[name][head]) / max(counts[name], 1) for name in sums}
-            rows.append({"layer": info.index, "head": head, **found, "narrow": found["entropy"]})
+            rows.append({"layer": info.index, "head": head, **found})
         if on_layer is not None:
             on_layer(info.index + 1, len(trace.layers))
     return pd.DataFrame(rows, columns=["layer", "head", *BY_NAME])
+
+
+def over_texts(traces: Iterable[Trace]) -> pd.DataFrame:
+    """Measure every head in each of many texts, and take means over the texts as they come.
+
+    One trace is in memory at a time where `model.traces(texts)` makes them, and each text weighs the same.
+
+    Args:
+        traces: of one model, at least one; a generator is read once.
+
+    Returns:
+        A row per head and measure: layer, head, measure, the mean over texts, their standard deviation `sd` (NaN of one
+        text), and in `n` how many texts there were that could show it (not those without a repeated token, of measures
+        of repetitions). A measure that no text could show has NaN.
+
+    Raises:
+        InspectorError: there is no trace, something among them is none, or they are not of the same heads.
+    """
+    heads: list[tuple[int, int]] | None = None
+    n = mean = squares = np.zeros(0)
+    for trace in traces:
+        frame = measures(trace)
+        found = list(zip(frame["layer"].tolist(), frame["head"].tolist(), strict=True))
+        if heads is None:
+            heads, shape = found, (len(found), len(MEASURES))
+            n, mean, squares = np.zeros(len(MEASURES)), np.zeros(shape), np.zeros(shape)
+        elif heads != found:
+            raise InspectorError(
+                f"Among these traces one has {len(found)} measured heads and those before it {len(heads)}: give traces "
+                "of one model, with the same layers stored."
+            )
+        counts = _counts(Text(torch.tensor(trace.tokens.ids)), torch.arange(trace.n))
+        shown = np.array([float(counts[measure.name] > 0) for measure in MEASURES])
+        n = n + shown  # Welford's running mean and sum of squared deviations (Technometrics 4, 1962)
+        away = (frame[list(BY_NAME)].to_numpy() - mean) * shown
+        mean = mean + away / np.maximum(n, 1)
+        squares = squares + away * (frame[list(BY_NAME)].to_numpy() - mean)
+    if heads is None:
+        raise InspectorError("There is no text to measure heads in: give at least one trace.")
+    spread_of = np.sqrt(squares / np.where(n > 1, n - 1, np.nan))
+    mean = np.where(n > 0, mean, np.nan)
+    rows = [
+        (layer, head, measure.name, mean[row, column], spread_of[row, column], int(n[column]))
+        for row, (layer, head) in enumerate(heads)
+        for column, measure in enumerate(MEASURES)
+    ]
+    return pd.DataFrame(rows, columns=["layer", "head", "measure", "mean", "sd", "n"])
 
 
 def ordered(frame: pd.DataFrame, measure: Measure) -> pd.DataFrame:
@@ -227,7 +208,7 @@ def role_summaries(frame: pd.DataFrame, ids: Sequence[int]) -> list[RoleSummary]
     Returns:
         One for each of ROLES, in their order.
     """
-    repeats = len(set(ids)) < len(ids)
+    counts = _counts(Text(torch.tensor(ids)), torch.arange(len(ids)))  # a mean over no token is not known
     found = []
     for measure in ROLES:
         scores = frame[measure.name]
@@ -235,60 +216,16 @@ def role_summaries(frame: pd.DataFrame, ids: Sequence[int]) -> list[RoleSummary]
             found.append(RoleSummary(measure, 0, math.nan, (0, 0)))
             continue
         row = frame.loc[scores.idxmax()]
-        shown = repeats or not measure.repeats
+        shown = counts[measure.name] > 0
         count = int((scores >= COUNTS_FROM).sum()) if shown else 0
         best = float(row[measure.name]) if shown else math.nan
         found.append(RoleSummary(measure, count, best, (int(row["layer"]), int(row["head"]))))
     return found
 
 
-def _sums(weights: Tensor, t: Tensor, s: Tensor, ids: Tensor) -> dict[str, Tensor]:
-    """Sum each measure over the query tokens at positions t but the first.
-
-    weights: [h, t, s] of the keys at positions s. Returns [h] in float64 by measure.
-    """
-    without_first = slice(1 if int(t[0]) == 0 else 0, None)
-    w, t = weights[:, without_first].float().cpu(), t[without_first]
-    distance = t[:, None] - s[None, :]
-    same = (ids[t][:, None] == ids[s][None, :]) & (distance > 0) & (s > 0)  # earlier occurrences of the query's token
-    near = (distance >= 0) & (distance <= NEAR) & (t > NEAR)[:, None]
-    before = ids[(s - 1).clamp(min=0)]
-    after = (ids[t][:, None] == before[None, :]) & (distance >= 0) & (s > 0)  # what comes right after one
-
-    def at(back: int) -> Tensor:
-        place = t - back - s[0]  # the column of the token so far back; a window may have left it out
-        there = (place >= 0) & (t - back >= (1 if back else 0))
-        return w[:, there.nonzero()[:, 0], place[there]]
-
-    def over(table: Tensor) -> Tensor:
-        return torch.einsum("hts,ts->ht", w, table.float())
-
-    rows = {  # [h, t]: each row summed in float32, as its softmax was; rows are added up in float64
-        "first": w[..., 0] if int(s[0]) == 0 else w.new_zeros(len(w), 1),
-        "itself": at(0),
-        "entropy": torch.special.entr(w).sum(-1) / math.log(2),
-        "distance": over(distance.clamp(min=0)),
-        "same": over(same),
-        "repeated": over(after),
-        "local": over(near),
-        **{f"back {k}": at(k) for k in range(1, FARTHEST + 1)},
-    }
-    return {name: row.double().sum(-1) for name, row in rows.items()}
-
-
-def _counts(ids: Tensor, t: Tensor) -> dict[str, int]:
+def _counts(text: Text, t: Tensor) -> dict[str, int]:
     """Count over how many of the query tokens at positions t each measure is a mean."""
-    first: dict[int, int] = {}
-    for position, token in enumerate(ids.tolist()):
-        first.setdefault(token, position)
-    again = sum(first[int(ids[position])] < position for position in t.tolist())
-    later: dict[int, int] = {}  # the same from the second token on, which alone counts as an earlier occurrence
-    for position, token in enumerate(ids.tolist()[1:], start=1):
-        later.setdefault(token, position)
-    same = sum(later.get(int(ids[position]), len(ids)) < position for position in t.tolist())
-    counts = dict.fromkeys(("first", "itself", "entropy", "distance"), int((t > 0).sum()))
-    counts |= {f"back {k}": int((t > k).sum()) for k in range(1, FARTHEST + 1)}
-    return counts | {"same": same, "repeated": again, "local": int((t > NEAR).sum())}
+    return {measure.name: int((measure.counts(t, text) & (t > 0)).sum()) for measure in MEASURES}
 
 
 def _groups(rows: list[int], heads: int, n: int) -> Iterator[tuple[list[int], slice]]:

@@ -13,6 +13,7 @@ import torch
 from inspector.analysis.score_breakdown import PairSteps, Vector, pair_steps
 from inspector.errors import InspectorError
 from inspector.model.model import model_of
+from inspector.text import spans
 from reimpl.frequencies import rope_frequencies
 from reimpl.spec import RopeSpec
 
@@ -79,7 +80,7 @@ def planes(trace: Trace, layer: int, head: int, query: int, key: int) -> pd.Data
     still = found.still(len(steps.product))
     if len(still):
         rest = float(steps.product[still].sum())
-        frame.loc[len(frame)] = [pd.NA, f"{NOT_ROTATED}: {_ranges(still)}", np.inf, 0.0, rest, rest, 0.0]
+        frame.loc[len(frame)] = [pd.NA, f"{NOT_ROTATED}: {spans(still.tolist(), '–')}", np.inf, 0.0, rest, rest, 0.0]
     return frame
 
 
@@ -222,9 +223,3 @@ def _plane_dimensions(rope: RopeSpec, width: int) -> tuple[npt.NDArray[np.int64]
     if rope.style == "halves":
         return start + count, start + count + rope.dim // 2
     return start + 2 * count, start + 2 * count + 1
-
-
-def _ranges(numbers: npt.NDArray[np.int64]) -> str:
-    """Write numbers in order as ranges: 0–3, 8, 10–11."""
-    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
-    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)

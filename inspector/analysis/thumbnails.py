@@ -132,7 +132,7 @@ def draw_thumbnails(
     rows = None if sample is None or sample >= trace.n else spread(trace.n, k, sample)
     layers = []
     for info in trace.layers:
-        if not _drawable(trace, info.index):
+        if not weights_known(trace, info.index):
             layers.append(_levels(torch.full((info.heads, -(-trace.n // k), -(-trace.n // k)), -1.0)))
             continue
         change = scaled_up if without_first else None
@@ -157,7 +157,7 @@ def draw_thumbnail(trace: Trace, layer: int, head: int, pool: int) -> npt.NDArra
     """
     side = -(-trace.n // pool)
     cells = torch.full((side, side), -1.0)
-    if _drawable(trace, layer):
+    if weights_known(trace, layer):
         _pool_into(cells, trace, layer, head, pool)
     return _levels(cells).numpy()
 
@@ -210,8 +210,16 @@ def spread(n: int, k: int, count: int) -> list[int]:
     return sorted(found)
 
 
-def _drawable(trace: Trace, layer: int) -> bool:
-    """Return whether a layer's weights can be computed from what is stored."""
+def weights_known(trace: Trace, layer: int) -> bool:
+    """Return whether a layer's weights can be computed from what is stored.
+
+    Args:
+        trace: the prompt's trace.
+        layer: counts attention layers from 0.
+
+    Returns:
+        False where the layer's vectors are not stored, or do not explain what the library computed.
+    """
     return trace.stored[layer].has_vectors and not trace.stored[layer].unexplained
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inspector.capture.listener import AttentionInputs, Listener
-from inspector.capture.masks import additive_mask, as_additive, read_mask
+from inspector.capture.attention_inputs import AttentionInputs, attend_eagerly
+from inspector.capture.listener import Listener
 from inspector.capture.recorder import Recorder
 from inspector.capture.records import Call
 from inspector.capture.torch_functions import Attended, Watch
@@ -40,7 +40,7 @@ class StageRecorder(Recorder):
     def end(self, call: Call, inputs: AttentionInputs, result: Any) -> None:
         """Store weights and context of a call."""
         call.context = result[0][0].transpose(0, 1)  # [h, t, d_value]
-        call.weights = None if result[1] is None else _with_sinks_share(result[1][0], call)
+        call.weights = None if result[1] is None else shared_with_sinks(result[1][0], call.context, call)
         super().end(call, inputs, result)
 
     def new_watch(self) -> Watch:
@@ -54,32 +54,25 @@ class StageRecorder(Recorder):
         return call
 
 
-def attend_eagerly(inputs: AttentionInputs) -> Any:
-    """Call a module's own eager function, with the mask as a tensor that it can add to its scores.
-
-    Args:
-        inputs: what the library handed to its attention function.
-
-    Returns:
-        What it returns: context [1, t, h, d_value] and weights [1, h, t, s].
-    """
-    query, key, mask = inputs.query, inputs.key, inputs.mask
-    if mask is None:
-        mask = additive_mask(read_mask(inputs.module, query, key, None, inputs.options)[0], query, key)
-    return inputs.own_eager(inputs.module, query, key, inputs.value, as_additive(mask, query), **inputs.options)
-
-
-def _with_sinks_share(weights: Tensor, call: Call) -> Tensor:
-    """Return weights [h, t, s] as they multiply values.
+def shared_with_sinks(weights: Tensor, context: Tensor, call: Call) -> Tensor:
+    """Return weights as they multiply values.
 
     A function may return them before its sinks took their share, which it takes off the context instead: rows then sum
     to 1, and their context is too large.
+
+    Args:
+        weights: [h, t, s], as the module's eager function returned them.
+        context: [h, t, d_value], which it returned beside them.
+        call: the record.
+
+    Returns:
+        [h, t, s].
     """
-    if call.sinks is None or call.context is None:
+    if call.sinks is None:
         return weights
     whole = context_vectors(weights, call.value).float()
     rounding = 32 * torch.finfo(weights.dtype).eps * float(call.value.abs().max())
-    if float((whole - call.context.float()).abs().max()) <= rounding:
+    if float((whole - context.float()).abs().max()) <= rounding:
         return weights
-    share = (whole * call.context.float()).sum(-1, keepdim=True) / (whole * whole).sum(-1, keepdim=True)
+    share = (whole * context.float()).sum(-1, keepdim=True) / (whole * whole).sum(-1, keepdim=True)
     return (weights * share).to(weights.dtype)

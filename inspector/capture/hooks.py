@@ -9,13 +9,14 @@ import functools
 import inspect
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from inspector.capture.code_names import names_in
 from inspector.capture.listener import active
+from inspector.capture.marks import token_marks
 from inspector.capture.torch_functions import computes_attention
 
 _install_lock = threading.Lock()
@@ -41,7 +42,7 @@ def install_hooks(model: nn.Module) -> dict[str, nn.Module]:
     own = {name: modules[name] for name in apart if computes_attention(modules[name])}
     with _install_lock:
         if getattr(model, "_attention_inspector_hooks", False):
-            return asking | own
+            return {plain_name(name): module for name, module in (asking | own).items()}
         for name, module in (asking | own).items():
             module.register_forward_pre_hook(_before_attention, with_kwargs=True)
             module.register_forward_hook(_after_attention)
@@ -49,8 +50,22 @@ def install_hooks(model: nn.Module) -> dict[str, nn.Module]:
                 module.register_forward_pre_hook(_before_own_code)
                 module.register_forward_hook(_after_own_code, always_call=True)
         _hook_blocks(model, set((asking | own).values()))
+        _hook_outside(model, set((asking | own).values()))
+        getattr(model, "base_model", model).register_forward_hook(_after_all_blocks)
+        for module in modules.values():
+            if any(name.endswith("inv_freq") for name, _ in module.named_buffers(recurse=False)):
+                module.register_forward_hook(_after_rotation_tables, with_kwargs=True)
         model._attention_inspector_hooks = True  # type: ignore[assignment]
-    return asking | own
+    return {plain_name(name): module for name, module in (asking | own).items()}
+
+
+def plain_name(name: str) -> str:
+    """Return a module's name in the model without what torch.compile puts around parts of it.
+
+    Args:
+        name: such as model.layers.0._orig_mod.self_attn; the shorter name leads to the same module.
+    """
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
 def _hook_blocks(model: nn.Module, attention: set[nn.Module]) -> None:
@@ -71,15 +86,48 @@ def _hook_blocks(model: nn.Module, attention: set[nn.Module]) -> None:
         modules[block].register_forward_pre_hook(functools.partial(_before_block, module), with_kwargs=True)
         modules[block].register_forward_hook(functools.partial(_after_block, module))
         for place in inner[: inner.index(block) + 1]:
-            for part, child in modules[place].named_children():
-                if module not in set(child.modules()):
-                    child.register_forward_pre_hook(functools.partial(_before_part, module, part), with_kwargs=True)
-                    child.register_forward_hook(functools.partial(_after_part, module, part))
+            _hook_parts(module, modules[place])
+        if not asks_interface(module):  # it may be a router of experts: then what is around it is a part too
+            around = [(name, child) for name, child in modules[block].named_children() if child is not module]
+            _hook_children(module, [(name, child) for name, child in around if module in set(child.modules())])
     for listed in {_above(place) for place in blocks}:
         if isinstance(modules[listed], nn.ModuleList):
             for other in modules[listed].children():
                 if other not in blocks.values():
                     other.register_forward_pre_hook(functools.partial(_before_block, None), with_kwargs=True)
+                    other.register_forward_hook(functools.partial(_after_block, None))
+                    _hook_parts(None, other)
+
+
+def _hook_parts(attention: nn.Module | None, around: nn.Module) -> None:
+    """Put hooks on what stands beside a block's attention, or on all parts of a block without attention."""
+    children = around.named_children()
+    _hook_children(attention, [(name, child) for name, child in children if attention not in set(child.modules())])
+
+
+def _hook_children(attention: nn.Module | None, children: Iterable[tuple[str, nn.Module]]) -> None:
+    for name, child in children:
+        child.register_forward_pre_hook(functools.partial(_before_part, attention, name), with_kwargs=True)
+        child.register_forward_hook(functools.partial(_after_part, attention, name))
+
+
+def _hook_outside(model: nn.Module, attention: set[nn.Module]) -> None:
+    """Put hooks on what stands beside a list of blocks, such as the final norm, and on the output embeddings."""
+    modules = dict(model.named_modules())
+    within = {place for name, module in modules.items() if module in attention for place in _places(name)}
+    lists = [name for name in within if isinstance(modules[name], nn.ModuleList)]
+    outside = {
+        child: name
+        for place in lists
+        for name, child in modules[_above(place)].named_children()
+        if not set(child.modules()) & attention
+    }
+    find: Any = getattr(model, "get_output_embeddings", None)
+    head = None if find is None else find()
+    if isinstance(head, nn.Module):
+        outside.setdefault(head, "output embeddings")
+    for module, name in outside.items():
+        module.register_forward_hook(functools.partial(_after_outside, name), with_kwargs=True)
 
 
 def block_number(name: str) -> int:
@@ -101,10 +149,23 @@ def _hidden_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor |
     return None if first is None or first.ndim != 3 else first
 
 
-def _before_attention(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if (listener := active.get()) is not None and (received := _hidden_states(args, kwargs)) is not None:
-        forward: Callable[..., Any] = type(module).forward
-        listener.enter_attention(module, received, dict(zip(_parameters(forward), args, strict=False)) | kwargs)
+def _before_attention(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    if (listener := active.get()) is None or (received := _hidden_states(args, kwargs)) is None:
+        return None
+    arguments = dict(zip(_parameters(type(module).forward), args, strict=False)) | kwargs
+    changed = None if listener.editor is None else listener.editor.arguments(module, arguments)
+    if changed is None:
+        listener.enter_attention(module, received, arguments)
+        return None
+    listener.enter_attention(module, received, arguments | changed)
+    return (), arguments | changed
+
+
+def _after_rotation_tables(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    if (listener := active.get()) is not None and listener.editor is not None and listener.editor.rotations:
+        listener.editor.rotations.note(module, args, kwargs, output)
 
 
 def _after_attention(module: nn.Module, _: Any, output: Any) -> None:
@@ -122,22 +183,46 @@ def _after_own_code(module: nn.Module, _: Any, __: Any) -> None:
         listener.unwatch(module)
 
 
-def _before_block(attention: nn.Module | None, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if (listener := active.get()) is not None and (received := _hidden_states(args, kwargs)) is not None:
-        listener.enter_block(attention, received)
+def _before_block(
+    attention: nn.Module | None, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    if (listener := active.get()) is None or (received := _hidden_states(args, kwargs)) is None:
+        return None
+    other = listener.entering(attention, received)
+    listener.enter_block(attention, received if other is None else other)
+    if other is None:
+        return None
+    put = functools.partial(_put, received, other)
+    return tuple(map(put, args)), {name: put(value) for name, value in kwargs.items()}
 
 
-def _before_part(attention: nn.Module, part: str, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _put(old: Tensor, new: Tensor, value: Any) -> Any:
+    return new if value is old else value
+
+
+def _before_part(
+    attention: nn.Module | None, part: str, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
     if (listener := active.get()) is not None and (received := _hidden_states(args, kwargs)) is not None:
         listener.enter_part(attention, part, received)
 
 
-def _after_part(attention: nn.Module, part: str, _: nn.Module, __: Any, output: Any) -> None:
+def _after_part(attention: nn.Module | None, part: str, module: nn.Module, _: Any, output: Any) -> None:
     if (listener := active.get()) is not None:
-        listener.leave_part(attention, part, output)
+        listener.leave_part(attention, part, module, output)
 
 
-def _after_block(attention: nn.Module, block: nn.Module, _: Any, output: Any) -> None:
+def _after_outside(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    if (listener := active.get()) is not None and (received := _hidden_states(args, kwargs)) is not None:
+        listener.leave_outside(name, module, received, output)
+
+
+def _after_all_blocks(_: nn.Module, __: Any, output: Any) -> None:
+    if (listener := active.get()) is not None:
+        listener.marks = token_marks(output)
+
+
+def _after_block(attention: nn.Module | None, block: nn.Module, _: Any, output: Any) -> None:
     if (listener := active.get()) is not None:
         listener.leave_block(attention, block, output)
 

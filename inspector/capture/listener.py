@@ -7,32 +7,18 @@ block, an attention module or another part of a block begins and ends. A listene
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from inspector.capture.attention_inputs import AttentionFunction, AttentionInputs, attend_eagerly
+from inspector.capture.edited_call import EditedCall
+from inspector.capture.editor import Editor
 from inspector.capture.records import Call, OnLayer
+from inspector.capture.stopping import check_stop
 from inspector.capture.torch_functions import Watch
-
-# (module, query, key, value, mask, **options) -> (context [1, t, h, d_value], weights [1, h, t, s] or None)
-AttentionFunction = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class AttentionInputs:
-    """What the library hands to its attention function, batch dimension included, and two functions to choose from."""
-
-    configured: AttentionFunction  # what the model is set to attend with
-    own_eager: AttentionFunction  # the module's own plain function
-    module: nn.Module
-    query: Tensor  # [1, h, t, d], rotated
-    key: Tensor  # [1, g, s, d], rotated
-    value: Tensor  # [1, g, s, d_value]
-    mask: Tensor | None  # [1, h or 1, t, s or more], bool or added to scores
-    options: Mapping[str, Any]  # scaling, softcap, sliding_window ...
 
 
 class Listener:
@@ -40,11 +26,15 @@ class Listener:
 
     on_layer: called with (attention calls recorded so far, total) after each call; what it raises ends the pass.
     total:    how many calls there will be (0: it is not known).
+    editor:   what is changed as the pass runs; None (as made): nothing.
+    marks:    one number for each token [b, t] of what the pass ended in (marks.py); None where that was not seen.
     """
 
     def __init__(self, *, on_layer: OnLayer | None = None, total: int = 0) -> None:
         self.on_layer, self.total = on_layer, total
-        self.stopped = False  # on_layer raised something
+        self.editor: Editor | None = None
+        self.marks: Tensor | None = None
+        self.stopped = False  # on_layer or this thread's check raised something
         self._watched: list[nn.Module] = []
         self._watch = contextlib.ExitStack()
 
@@ -77,13 +67,20 @@ class Listener:
             What the function returns: context [1, t, h, d_value], and weights or None.
         """
         inputs = AttentionInputs(configured, own_eager, module, query, key, value, attention_mask, options)
-        # Edits of a head have their place around these steps. Edited queries, keys and values replace those of `inputs`
-        # before anything is recorded. Whatever replaces the result does so in `edit`, after the record was held against
-        # the function's own result: what the edit changes is then not taken for something the record leaves out.
+        # Edited queries, keys, values and masks replace those of `inputs` before anything is recorded. What replaces
+        # the result does so after the record was held against the function's own: what an edit changes is then not
+        # taken for something the record leaves out.
+        edited = None if self.editor is None else self.editor.call(inputs)
+        if edited is not None:
+            inputs = edited.inputs
         call = self.begin(inputs)
-        result = self.compute(inputs)
+        result = attend_eagerly(inputs) if edited is not None and edited.explicit else self.compute(inputs)
         if call is not None:
             self.end(call, inputs, result)
+        if edited is not None:
+            result = edited.finish(result)
+            if call is not None:
+                self.note_edit(call, edited, result)
         self.report()
         return self.edit(inputs, result)
 
@@ -103,19 +100,23 @@ class Listener:
     def end(self, call: Call, inputs: AttentionInputs, result: Any) -> None:
         """Note what a call that was begun came to; nothing here."""
 
+    def note_edit(self, call: Call, edited: EditedCall, result: Any) -> None:
+        """Note what an edit made of a call's result; nothing here."""
+
     @property
     def done(self) -> int:
         """How many attention calls have been recorded; none here."""
         return 0
 
     def report(self) -> None:
-        """Tell `on_layer` that one more attention call is done."""
-        if self.on_layer:
-            try:
+        """Tell `on_layer` that one more attention call is done, and make this thread's check."""
+        try:
+            if self.on_layer:
                 self.on_layer(self.done, self.total)
-            except BaseException:
-                self.stopped = True
-                raise
+            check_stop()
+        except BaseException:
+            self.stopped = True
+            raise
 
     # -- the modules around it ------------------------------------------------------------------------------------
 
@@ -125,17 +126,25 @@ class Listener:
     def leave_attention(self, module: nn.Module, output: Any) -> None:
         """Learn what an attention module returned."""
 
+    def entering(self, attention: nn.Module | None, hidden_states: Tensor) -> Tensor | None:
+        """Return what a block is to receive instead; None, as here: what it was called with."""
+        del attention, hidden_states  # for those who put rows in
+        return None
+
     def enter_block(self, attention: nn.Module | None, hidden_states: Tensor) -> None:
         """Learn what the block of this attention (None: a block without attention) was called with."""
 
-    def enter_part(self, attention: nn.Module, name: str, hidden_states: Tensor) -> None:
-        """Learn what another part of that block was called with."""
+    def enter_part(self, attention: nn.Module | None, name: str, hidden_states: Tensor) -> None:
+        """Learn what a part of that block, beside its attention, was called with."""
 
-    def leave_part(self, attention: nn.Module, name: str, output: Any) -> None:
-        """Learn what that part returned."""
+    def leave_part(self, attention: nn.Module | None, name: str, module: nn.Module, output: Any) -> None:
+        """Learn what that part, `module`, returned."""
 
-    def leave_block(self, attention: nn.Module, module: nn.Module, output: Any) -> None:
+    def leave_block(self, attention: nn.Module | None, module: nn.Module, output: Any) -> None:
         """Learn what the block of this attention, `module`, returned."""
+
+    def leave_outside(self, name: str, module: nn.Module, hidden_states: Tensor, output: Any) -> None:
+        """Learn what a module beside the list of blocks, or the output embeddings, received and returned."""
 
     # -- modules that attend in their own code --------------------------------------------------------------------
 

@@ -25,7 +25,13 @@ FORBIDS = -5000.0
 
 
 def read_mask(
-    module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, kwargs: Mapping[str, Any]
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    kwargs: Mapping[str, Any],
+    *,
+    every_row: bool = False,
 ) -> tuple[Mask, Tensor | None]:
     """Read the mask of an attention call, and the bias that its tensor adds to scores.
 
@@ -35,6 +41,7 @@ def read_mask(
         key: [..., s, d].
         mask: [1, h or 1, t, s or more], bool or added to scores; None where the library left it out.
         kwargs: what the module handed to its attention function by name (sliding_window, is_causal ...).
+        every_row: prove a rule on all rows of the mask, which somebody may have changed in one.
 
     Returns:
         The mask, as a rule where one fits; and the bias [h or 1, t or 1, s], None where the tensor only forbids.
@@ -52,17 +59,18 @@ def read_mask(
     table = mask.reshape(-1, *mask.shape[-2:])[..., :s]  # a batch of one; a mask may be wider than the keys
     table = table.expand(-1, t, s)
     if table.dtype == torch.bool:
-        return find_rule(table, window), None
+        return find_rule(table, window, every_row=every_row), None
     allows = table > FORBIDS
-    return find_rule(allows, window), bias_of(table, allows)
+    return find_rule(allows, window, every_row=every_row), bias_of(table, allows)
 
 
-def find_rule(table: Tensor, window: int | None = None) -> Mask:
+def find_rule(table: Tensor, window: int | None = None, *, every_row: bool = False) -> Mask:
     """Find the rule behind a table of yes and no, proven on some of its rows.
 
     Args:
         table: bool [1 or h, t, s], true where a query may look at a key.
         window: the width that the model names, in tokens, if it does.
+        every_row: prove it on all rows.
 
     Returns:
         The rule; where none fits, the table, [t, s] or [h, t, s].
@@ -71,7 +79,7 @@ def find_rule(table: Tensor, window: int | None = None) -> Mask:
     if s >= t:
         positions = torch.arange(s, device=table.device)
         rows = sorted({0, 1, t // 3, t // 2, t - 2, t - 1, *([window - 1, window, window + 1] if window else [])})
-        rows = [row for row in rows if 0 <= row < t]
+        rows = list(range(t)) if every_row else [row for row in rows if 0 <= row < t]
         shown = table[:, rows]
         seen = int(shown[0, -1].sum())  # what the last query sees tells the window, whatever the model calls it
         rules = [MaskRule(), MaskRule(window=window), MaskRule(window=seen)]

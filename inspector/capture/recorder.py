@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from transformers.cache_utils import Cache
 
+from inspector.capture.attention_inputs import AttentionInputs
 from inspector.capture.completeness import unexplained
-from inspector.capture.listener import AttentionInputs, Listener
+from inspector.capture.edited_call import EditedCall
+from inspector.capture.listener import Listener
 from inspector.capture.masks import StoredMask, read_mask
 from inspector.capture.records import Call, ModuleArguments, OnLayer, each_item
 from inspector.capture.storage import VECTORS_ALONE, Storage
@@ -72,7 +74,9 @@ class Recorder(Listener):
             return None
         options = inputs.options
         scale, sinks, added = options.get("scaling"), options.get("s_aux"), options.get("position_bias")
-        rule, bias = read_mask(inputs.module, inputs.query, inputs.key, inputs.mask, options)
+        rule, bias = read_mask(
+            inputs.module, inputs.query, inputs.key, inputs.mask, options, every_row=inputs.mask_edited
+        )
         if added is not None:
             bias = added[0] if bias is None else added[0] + bias
         if sinks is None:
@@ -104,6 +108,13 @@ class Recorder(Listener):
     def end(self, call: Call, inputs: AttentionInputs, result: Any) -> None:
         """Check that the record explains the function's result, and let go of what is not to be stored."""
         self._finish(call, result[0][0, -1], inputs.options)
+
+    def note_edit(self, call: Call, edited: EditedCall, result: Any) -> None:
+        """Store the context that the model went on with, and say where queries and keys no longer tell the weights."""
+        if edited.weights_edited:
+            call.unexplained = "its weights were edited, and weights are drawn from queries and keys"
+        if edited.context_edited and call.stored and self.storage.vectors:
+            call.edited_context = self.storage.shorter(result[0][0].transpose(0, 1), len(self.calls) - 1)
 
     def add(self, call: Call, calls: list[Call]) -> None:
         """Put a call in its place: among this run's of its module, and among all."""

@@ -32,6 +32,7 @@ class Recorded:
     output: Tensor | None = None  # [t, m], what it returned
     residual: Tensor | None = None  # [t, m], what its block received
     update: Tensor | None = None  # [t, m], what was added to that for attention
+    edited_context: Tensor | None = None  # [h, t, d_value], what an edit of weights or context made of them
     unexplained: str = ""  # why weights computed from this would not be the library's; empty: they are
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inspector.capture.attention_inputs import AttentionInputs
 from inspector.capture.attention_interface import recording
 from inspector.capture.eager import StageRecorder
 from inspector.capture.eval_mode import evaluating
@@ -46,6 +47,23 @@ def run_again(call: Call, *, rotate: bool = True) -> Call:
     return _run(call, call.module, call.arguments.restored(), recorder)
 
 
+def run_as_configured(call: Call) -> Call:
+    """Run a module again on its captured input, attending by the function that its config names.
+
+    Args:
+        call: a call whose module's arguments were stored.
+
+    Returns:
+        The call made again: context and output, and weights where the function returned any.
+
+    Raises:
+        InspectorError: the module cannot be run again.
+    """
+    assert call.arguments is not None  # noqa: S101  (who asks has fetched them)
+    recorder = _ConfiguredStages(Storage(keep=frozenset({"output"})))
+    return _run(call, call.module, call.arguments.restored(), recorder)
+
+
 def vectors_again(call: Call) -> Call:
     """Run a module again on its captured input until it has its queries, keys and values, as in the forward pass.
 
@@ -77,6 +95,14 @@ def rotates(call: Call) -> bool | None:
         return None
     room = 4 * torch.finfo(plain.dtype).eps * float(plain.abs().max())
     return float((plain.float() - call.query.float()).abs().max()) > room
+
+
+class _ConfiguredStages(StageRecorder):
+    """Record every stage that the configured function shows."""
+
+    def compute(self, inputs: AttentionInputs) -> Any:
+        """Compute the attention with the configured function."""
+        return Recorder.compute(self, inputs)
 
 
 class _Enough(Exception):

@@ -39,6 +39,7 @@ class ResidualStream:
     next_residual: Tensor | None = None
     added_to: str = ""
     outcome: Tensor | None = None
+    marks: Tensor | None = None
 
 
 class ResidualStreamRecorder(Listener):
@@ -81,7 +82,7 @@ class ResidualStreamRecorder(Listener):
             self._inside = True
         self._runs_to_go -= 1
 
-    def enter_part(self, attention: nn.Module, name: str, hidden_states: Tensor) -> None:
+    def enter_part(self, attention: nn.Module | None, name: str, hidden_states: Tensor) -> None:
         """Note the part of the block that receives residual + output."""
         found = self.found
         if not self._inside or attention is not self._module or found.added_to:

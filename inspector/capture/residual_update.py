@@ -74,16 +74,16 @@ class ResidualUpdateRecorder(Recorder):
             block.calls = run.calls
             block.made.append(tensor.clone())
 
-    def enter_part(self, attention: nn.Module, name: str, hidden_states: Tensor) -> None:
+    def enter_part(self, attention: nn.Module | None, name: str, hidden_states: Tensor) -> None:
         """Note what another part of the block receives."""
         super().enter_part(attention, name, hidden_states)
         if (block := self._blocks.get(id(attention))) is not None and block.runs:
             block.received.append(hidden_states.clone())
             block.of_attention = any(torch.equal(hidden_states, tensor) for tensor in block.made)
 
-    def leave_part(self, attention: nn.Module, name: str, output: Any) -> None:
+    def leave_part(self, attention: nn.Module | None, name: str, module: nn.Module, output: Any) -> None:
         """Note what that part returns."""
-        super().leave_part(attention, name, output)
+        super().leave_part(attention, name, module, output)
         tensor = output[0] if isinstance(output, tuple | list) and output else output
         if (block := self._blocks.get(id(attention))) is None or not isinstance(tensor, Tensor):
             return
@@ -91,7 +91,7 @@ class ResidualUpdateRecorder(Recorder):
             (block.made if block.of_attention else block.beside).append(tensor.clone())
         block.of_attention = False
 
-    def leave_block(self, attention: nn.Module, module: nn.Module, output: Any) -> None:
+    def leave_block(self, attention: nn.Module | None, module: nn.Module, output: Any) -> None:
         """Find what was added, now that all parts of the block have run."""
         super().leave_block(attention, module, output)
         tensor = output[0] if isinstance(output, tuple | list) and output else output

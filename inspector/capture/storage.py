@@ -54,6 +54,23 @@ class Storage:
             elif vectors.untyped_storage().nbytes() > vectors.nbytes:
                 setattr(call, name, vectors.clone())  # part of a fused projection, which would be stored whole with it
 
+    def shorter(self, context: Tensor, number: int) -> Tensor:
+        """Return edited context vectors as they are stored: rounded as queries, keys and values are.
+
+        Args:
+            context: [h, t, d_value].
+            number: which of the pass's calls they are of, from 0, for the error's sentence.
+
+        Returns:
+            The vectors, a copy of their own.
+
+        Raises:
+            InspectorError: a number lies beyond the range of `dtype`.
+        """
+        if self.dtype is None:
+            return context.clone()
+        return rounded(context, self.dtype, f"A context vector of attention layer {number}")
+
 
 VECTORS_ALONE = Storage()
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from transformers import PreTrainedModel
 
@@ -45,6 +45,11 @@ OWN_CODE_DECIDES = {
     "attention_chunk_size": "create_chunked_causal_mask",
 }
 PLAIN_RULES = {"default", "mrope"}
+# What the shared code reads of RoPE's numbers, never of the config itself.
+OF_ROPE_ALONE = {
+    "rope_type", "type", "factor", "mscale", "mscale_all_dim", "beta_fast", "beta_slow", "attention_factor", "truncate",
+    "low_freq_factor", "high_freq_factor", "short_factor", "long_factor", "short_mscale", "long_mscale",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,11 @@ def class_reading(model: PreTrainedModel, *configs: Mapping[str, Any]) -> ClassR
     if PART not in own_names and rules <= PLAIN_RULES:
         read -= {PART}
     fields = {name for config in configs for name in family_of(config)[1]} | {PART}
-    return ClassReading(ignored=fields - read, defaults=defaults)
+    return ClassReading(
+        ignored=fields - read,
+        of_rope_alone=(OF_ROPE_ALONE & fields) - (own_names - {"rope_type", "type"}) - (fields - read),
+        defaults=defaults,
+    )
 
 
 def _own_places(model: PreTrainedModel) -> list[str]:
@@ -152,7 +161,14 @@ def _code(place: str) -> Code | None:
     defaults: dict[str, Any] = {}
     # There self is no config.
     layers = place in SHARED[1:] or (place.startswith("transformers.models.") and ".modeling_" in place)
-    for node in ast.walk(tree):
+    nodes = [*ast.walk(tree)]
+    decorators = [one for node in nodes for one in getattr(node, "decorator_list", ())]
+    about_arguments = {node for one in decorators for node in ast.walk(one)}  # @deprecate_kwarg("max_length")
+    if place in SHARED[1:]:  # kwargs.get("softcap"): what a model hands over is named in its own code
+        about_arguments |= {node.args[0] for node in nodes if _asks_arguments(node)}
+    for node in nodes:
+        if node in about_arguments:
+            continue
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             if not layers or "config" in ast.unparse(node.value):
                 names.add(node.attr)
@@ -169,6 +185,13 @@ def _code(place: str) -> Code | None:
     return Code(frozenset(names), defaults)
 
 
+def _asks_arguments(node: ast.AST) -> TypeGuard[ast.Call]:
+    """Return whether this is kwargs.get(...) or kwargs.pop(...)."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
+        return False
+    return node.func.attr in ("get", "pop") and ast.unparse(node.func.value) == "kwargs"
+
+
 def _remarks(file: Mapping[str, Any], model: PreTrainedModel, by_class: ClassReading, *, same: bool) -> Iterator[str]:
     """Say what the file has and the library's class does not heed."""
     _, part = family_of(file)
@@ -181,6 +204,7 @@ def _remarks(file: Mapping[str, Any], model: PreTrainedModel, by_class: ClassRea
     rope = {name: value for name, _, value in _numbers({"": part.get("rope_parameters") or part.get("rope_scaling")})}
     said = {**rope, **part}
     names = [name for name in sorted(by_class.ignored) if _says_something(name, said.get(name))]
+    names += [name for name in sorted(by_class.of_rope_alone) if _says_something(name, part.get(name))]
     if names:
         yield f"config.json has fields that the library's code for this model never reads: {', '.join(names)}."
 

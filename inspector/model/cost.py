@@ -43,10 +43,10 @@ class Cost:
     seconds: float | None
 
     def __str__(self) -> str:
-        took = "" if self.seconds is None else f", takes roughly {_duration(self.seconds)}"
+        took = "" if self.seconds is None else f"about {_duration(self.seconds)}, "
         return (
-            f"{self.tokens:,} token{'' if self.tokens == 1 else 's'}: keeps {_size(self.stored_bytes)}, needs about "
-            f"{_size(self.peak_bytes)} while it runs{took}."
+            f"{self.tokens:,} token{'' if self.tokens == 1 else 's'}: {took}about {_size(self.peak_bytes)} of memory "
+            f"while it runs, {_size(self.stored_bytes)} stored."
         )
 
 

@@ -11,15 +11,18 @@ import inspect
 import itertools
 import threading
 from collections.abc import Collection, Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from inspector.capture import probe, recorded_layers
 from inspector.capture.attention_interface import install_seam, recording
+from inspector.capture.batch import BatchRecorder
 from inspector.capture.eager import EagerListener
+from inspector.capture.editor import Editor
 from inspector.capture.eval_mode import evaluating
 from inspector.capture.hooks import asks_interface, install_hooks
 from inspector.capture.listener import Listener
@@ -31,7 +34,7 @@ from inspector.capture.storage import Storage
 from inspector.errors import InspectorError, NotRun
 from inspector.loading.weight_checks import plain_parts
 from inspector.model import sizes
-from inspector.model.library_cache import returned_cache
+from inspector.model.library_cache import cache_argument, returned_cache
 from inspector.model.outcome import Outcome, has_language_model_head, next_token_logits, no_head
 from inspector.text import few, first_sentence
 
@@ -113,6 +116,31 @@ class ForwardPasses:
             raise InspectorError(self._why_not(why)) from why
         return Probe.of(recorder, outcome.value)
 
+    def places(self, layers: Sequence[LayerInfo]) -> dict[int, list[int]]:
+        """Return the layers that each attention module computes, by its id().
+
+        Args:
+            layers: all layers of the model.
+        """
+        found: dict[int, list[int]] = {}
+        for info in layers:
+            if info.name in self._attention:
+                found.setdefault(id(self._attention[info.name]), []).append(info.index)
+        return found
+
+    def modules_of(self, layers: Sequence[LayerInfo]) -> list[tuple[list[int], nn.Module]]:
+        """Return each attention module with the layers that it computes.
+
+        Args:
+            layers: all layers of the model.
+        """
+        places = self.places(layers)
+        return [(places[id(module)], module) for module in self._attention.values() if id(module) in places]
+
+    def asks_interface(self, layer: LayerInfo) -> bool:
+        """Whether a layer asks the library for its attention function, instead of attending in its own code."""
+        return layer.name in self._attention and asks_interface(self._attention[layer.name])
+
     def record(self, ids: Sequence[int], recorder: Recorder) -> tuple[list[Layer], Outcome]:
         """Run one forward pass under `recorder`.
 
@@ -136,41 +164,172 @@ class ForwardPasses:
         Returns:
             The logits after the last token, or what the model has in their place.
         """
-        arguments: dict[str, Any] = {"use_cache": False}
+        return self._with_marks([Outcome.of(self.model, self._last(ids, recorder))], recorder)[0]
+
+    def logits_at(self, ids: Sequence[int], listener: Listener, positions: Sequence[int]) -> Tensor:
+        """Run one forward pass under a listener and return the logits after some tokens.
+
+        Args:
+            ids: the prompt's n token ids.
+            listener: what watches the pass.
+            positions: p tokens' positions.
+
+        Returns:
+            Logits [p, vocabulary].
+
+        Raises:
+            InspectorError: the model has no language-model head.
+        """
+        logits = next_token_logits(self.model, self._last(ids, listener, positions=positions))
+        if logits is None:
+            raise no_head(self.name)
+        return logits[0] if logits.shape[1] == len(positions) else logits[0, list(positions)]
+
+    def record_batch(
+        self, batch: Sequence[Sequence[int]], recorder: BatchRecorder
+    ) -> list[tuple[list[Layer], Outcome]]:
+        """Run one forward pass over several texts of equal length.
+
+        Args:
+            batch: b lists of n token ids.
+            recorder: what is to be stored of each.
+
+        Returns:
+            For each text a layer for each attention call, and what its pass ends in.
+        """
+        outcomes = self.run_batch(batch, recorder)
+        turning = self.probed.turning
+        layers = [recorded_layers.make_layers(row.calls, self._names, turning) for row in recorder.rows]
+        return list(zip(layers, outcomes, strict=True))
+
+    def run_batch(self, batch: Sequence[Sequence[int]], listener: Listener) -> list[Outcome]:
+        """Run one forward pass over several texts of equal length and return what each ends in.
+
+        Args:
+            batch: b lists of n token ids.
+            listener: what watches the pass.
+
+        Returns:
+            The outcome of each text.
+        """
+        result = self._last(batch[0], listener, rows=batch)
+        return self._with_marks(Outcome.of_rows(self.model, result, len(batch)), listener)
+
+    @staticmethod
+    def _with_marks(outcomes: list[Outcome], listener: Listener) -> list[Outcome]:
+        """Add to each row's outcome the marks of its tokens."""
+        marks = listener.marks
+        if marks is None or len(marks) != len(outcomes):
+            return outcomes
+        return [replace(outcome, marks=row) for outcome, row in zip(outcomes, marks, strict=True)]
+
+    def rows(self, ids: Sequence[int], listener: Listener, *, cache: Any = None, count: int = 1) -> Tensor:
+        """Run one forward pass of equal rows, which a listener tells apart or adds to.
+
+        Args:
+            ids: the prompt's n token ids, of each row.
+            listener: what edits rows or adds others.
+            cache: the library's key/value cache, with the tokens before these of every row; None: there are none.
+            count: how many rows it begins with.
+
+        Returns:
+            The logits after the last token of every row, [rows, vocabulary].
+
+        Raises:
+            InspectorError: the model has no language-model head.
+        """
+        return self._rows(self._last(ids, listener, rows=[ids] * count, cache=cache))
+
+    def row_with_gradients(self, ids: Sequence[int], listener: Listener) -> Tensor:
+        """Run one forward pass through which gradients can be taken afterwards.
+
+        Args:
+            ids: the prompt's n token ids.
+            listener: what makes tensors that a gradient can be taken by.
+
+        Returns:
+            The logits after the last token, [1, vocabulary].
+
+        Raises:
+            InspectorError: the model has no language-model head.
+        """
+        return self._rows(self._last(ids, listener, gradients=True))
+
+    def _rows(self, result: Any) -> Tensor:
+        logits = next_token_logits(self.model, result)
+        if logits is None:
+            raise no_head(self.name)
+        return logits[:, -1]
+
+    def _last(
+        self,
+        ids: Sequence[int],
+        recorder: Listener,
+        *,
+        gradients: bool = False,
+        positions: Sequence[int] | None = None,
+        rows: Sequence[Sequence[int]] | None = None,
+        cache: Any = None,
+    ) -> Any:
+        """Run one forward pass that computes logits after the last token alone, where the model can do with that.
+
+        With `positions` it computes those after the tokens there.
+        """
+        places = [len(ids) - 1] if positions is None else list(positions)
+        arguments: dict[str, Any] = {"use_cache": False} if cache is None else cache_argument(self.model, cache)
         shortens = "logits_to_keep" in inspect.signature(self.model.forward).parameters
         if shortens and has_language_model_head(self.model):  # another head may take the argument and fail
             # 8192 tokens' logits would be 1.6 GB for a vocabulary of 49152. As an index, not as the number 1: given a
             # number, some models leave out the last layers' other queries too.
-            arguments["logits_to_keep"] = torch.tensor([len(ids) - 1], device=self.device)
-        return Outcome.of(self.model, self._pass(ids, recorder, **arguments))
+            arguments["logits_to_keep"] = torch.tensor(places, device=self.device)
+        return self._pass(ids, recorder, gradients=gradients, rows=rows, **arguments)
 
-    def _pass(self, ids: Sequence[int], recorder: Listener, **arguments: Any) -> Any:
-        """Run one forward pass and return what the library's model returns."""
-        with self._turn(), torch.inference_mode(), recording(recorder), self._in_words(recorder, len(ids)):
-            return self.model(torch.tensor([ids], device=self.device), **arguments)
+    def _pass(
+        self,
+        ids: Sequence[int],
+        recorder: Listener,
+        *,
+        gradients: bool = False,
+        rows: Sequence[Sequence[int]] | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Run one forward pass, of these ids or of several rows, and return what the library's model returns."""
+        batch = [ids] if rows is None else rows
+        grad = torch.enable_grad() if gradients else torch.inference_mode()
+        with self._turn(), grad, recording(recorder), self._in_words(recorder, len(ids)):
+            return self.model(torch.tensor([list(row) for row in batch], device=self.device), **arguments)
 
     def run_unrecorded(self, ids: Sequence[int]) -> None:
         """Run one forward pass over these token ids and store nothing of it."""
         self.run(ids, Listener())
 
-    def logits(self, ids: Sequence[int], *, eager: bool = False) -> Tensor:
-        """Return the next-token logits after each token.
+    def logits(self, ids: Sequence[int], *, eager: bool = False, editor: Editor | None = None) -> Tensor:
+        """Return the next-token logits after each token, as `all_logits` does, without the marks."""
+        return self.all_logits(ids, eager=eager, editor=editor)[0]
+
+    def all_logits(
+        self, ids: Sequence[int], *, eager: bool = False, editor: Editor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the next-token logits after each token, and the tokens' marks.
 
         Args:
             ids: the prompt's n token ids.
             eager: attend by the model's own eager function instead of the configured one.
+            editor: what is changed as it runs.
 
         Returns:
-            Logits [n, vocabulary].
+            Logits [n, vocabulary]; one number [n] for each token's last hidden state, None where none was seen.
 
         Raises:
             InspectorError: the model has no language-model head.
         """
-        found = self._pass(ids, EagerListener() if eager else Listener(), use_cache=False)
+        listener = EagerListener() if eager else Listener()
+        listener.editor = editor
+        found = self._pass(ids, listener, use_cache=False)
         logits = next_token_logits(self.model, found)
         if logits is None:
             raise no_head(self.name)
-        return logits[0]
+        return logits[0], None if listener.marks is None else listener.marks[0]
 
     def continuation(
         self,
@@ -180,6 +339,7 @@ class ForwardPasses:
         eager: bool = False,
         past_the_end: bool = False,
         on_layer: OnLayer | None = None,
+        editor: Editor | None = None,
     ) -> list[int]:
         """Let the model go on, greedily and with its key/value cache, until it ends its text.
 
@@ -189,6 +349,7 @@ class ForwardPasses:
             eager: attend by the model's own eager function.
             past_the_end: go on after an end-of-sequence token too.
             on_layer: called as on_layer(done, total) after each layer; what it raises ends the run.
+            editor: what is changed as it runs, at the prompt and at each step.
 
         Returns:
             The new token ids: `count` of them, or fewer, up to and with the first end-of-sequence token.
@@ -200,6 +361,7 @@ class ForwardPasses:
             raise no_head(self.name)
         ends = frozenset() if past_the_end else sizes.end_tokens(self.model)
         recorder = (EagerListener if eager else Listener)(on_layer=on_layer)
+        recorder.editor = editor
         with self._turn(), recording(recorder), self._in_words(recorder, len(ids)):
             return greedy(self.model, ids, count, ends=ends)
 
@@ -221,7 +383,8 @@ class ForwardPasses:
             The vectors [d_model] of that token.
         """
         recorder = ResidualStreamRecorder(self._attention[layer.name], layer, position)
-        recorder.found.outcome = self.run(ids, recorder).value
+        outcome = self.run(ids, recorder)
+        recorder.found.outcome, recorder.found.marks = outcome.value, outcome.marks
         return recorder.found
 
     def residuals(self, ids: Sequence[int], *, first: int = 0, positions: Sequence[int] | None = None) -> list[Tensor]:

@@ -4,6 +4,7 @@ adapted by PEFT    base + scale·B·A of each active adapter; for other kinds of
 unit vector, which are its matrix's columns
 packed             unpacked by the tensor's own `dequantize`, by the library's reader of bitsandbytes, or likewise
 by unit vectors
+somebody's own     a module in a projection's place that is not the library's: by unit vectors too
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from inspector.model.peft_modules import acting_adapters, acting_module, innermo
 from inspector.text import first_sentence
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+LIBRARIES = (
+    "torch", "transformers", "transformers_modules", "peft", "accelerate", "functools", "bitsandbytes", "torchao",
+    "optimum",
+)  # fmt: skip
 BITSANDBYTES = ("Int8Params", "Params4bit")
 
 
@@ -74,7 +79,7 @@ def needs_writing_out(module: nn.Module) -> bool:
         module: any.
     """
     acting, _ = acting_module(module)
-    return hasattr(acting, "base_layer") or is_packed(acting)
+    return hasattr(acting, "base_layer") or is_packed(acting) or is_own_product(acting)
 
 
 def own_matrix(module: nn.Module, dtype: torch.dtype) -> Tensor:
@@ -94,6 +99,74 @@ def own_matrix(module: nn.Module, dtype: torch.dtype) -> Tensor:
         return unpacked_matrix(module, dtype)
     weight: Tensor = module.get_parameter("weight")
     return weight.detach()
+
+
+def is_own_product(module: nn.Module) -> bool:
+    """Return whether somebody's own module stands where the library has a product: a LoRA by hand, a changed Linear.
+
+    Args:
+        module: any.
+    """
+    if isinstance(module, nn.Linear):
+        return is_somebodys(type(module).forward) or is_somebodys(vars(module).get("forward"))
+    if not is_somebodys(type(module)) or "weight" in module._parameters or hasattr(module, "peft_config"):
+        return False
+    # One with blocks or a config of its own is a model's part, not a product.
+    parts = [part for part in module.modules() if part is not module]
+    return any(isinstance(part, nn.Linear) for part in parts) and not any(
+        isinstance(part, nn.ModuleList | nn.LayerNorm) or hasattr(part, "config") for part in [module, *parts]
+    )
+
+
+def is_somebodys(code: Any) -> bool:
+    """Return whether a class or function is neither torch's nor a library's, nor code that came with a checkpoint.
+
+    Args:
+        code: the class or function.
+    """
+    return str(getattr(code, "__module__", None) or "torch").partition(".")[0] not in LIBRARIES
+
+
+def computed_parameters(module: nn.Module) -> list[str]:
+    """Name the weights and biases that a module computes from others: torch's pruning and parametrizations.
+
+    Args:
+        module: any.
+    """
+    known = {*module._parameters, *module._buffers}
+    masked = [name for name in ("weight", "bias") if f"{name}_orig" in known and f"{name}_mask" in known]
+    made: Any = getattr(module, "parametrizations", None)
+    return masked if made is None else [*masked, *made.keys()]
+
+
+def matrix_of_products(module: nn.Module, dtype: torch.dtype) -> Tensor:
+    """Write out the matrix of somebody's own module.
+
+    Args:
+        module: takes vectors and returns their products.
+        dtype: what the model computes in.
+
+    Returns:
+        The matrix [d_out, d_in].
+    """
+    return _columns(module, dtype)
+
+
+def added_to_products(module: nn.Module, dtype: torch.dtype) -> Tensor | None:
+    """Return what somebody's own module makes of a zero vector: its bias.
+
+    Args:
+        module: any.
+        dtype: what the model computes in.
+
+    Returns:
+        The bias [d_out], zeros where it has none; None: it does not turn vectors into vectors.
+    """
+    try:
+        found = _through(module, torch.zeros(1, _inputs(module), dtype=dtype, device=_device(module)))
+    except InspectorError:
+        return None
+    return found[0] if isinstance(found, Tensor) and found.ndim == 2 else None
 
 
 def is_packed(module: nn.Module) -> bool:
@@ -186,7 +259,8 @@ def _through(module: nn.Module, x: Tensor) -> Tensor:
 def _inputs(module: nn.Module) -> int:
     """Return how wide the vectors are that a module takes."""
     base: Any = innermost(module)
-    width = getattr(base, "in_features", None) or getattr(base, "nx", None)
+    first: Any = next((part for part in base.modules() if isinstance(part, nn.Linear)), base)
+    width = getattr(base, "in_features", None) or getattr(base, "nx", None) or getattr(first, "in_features", None)
     if not isinstance(width, int):
         raise InspectorError(
             f"A {type(base).__name__} that an adapter changes is no product with a matrix, so it cannot be written out "

@@ -27,7 +27,7 @@ def memory_budget() -> int:
         InspectorError: the environment names no amount.
     """
     asked = os.environ.get(MEMORY_VARIABLE, "").strip()
-    return memory_bytes(asked, MEMORY_VARIABLE) if asked else _memory() // 2
+    return memory_bytes(asked, MEMORY_VARIABLE) if asked else machine_memory() // 2
 
 
 def set_memory_budget(gigabytes: float | str, name: str = "The memory limit") -> None:
@@ -63,7 +63,7 @@ def memory_bytes(gigabytes: float | str, name: str) -> int:
     return int(asked)
 
 
-def _memory() -> int:
+def machine_memory() -> int:
     """Return the bytes of the machine's memory, or of the container's where it is given less."""
     found = [int(psutil.virtual_memory().total)]
     for path in CONTAINER:

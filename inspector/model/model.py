@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import html
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal, overload
 
@@ -19,6 +19,9 @@ from transformers import PreTrainedModel
 
 import reimpl
 from inspector.capture import recorded_layers
+from inspector.capture.batch import BatchRecorder
+from inspector.capture.editor import Editor
+from inspector.capture.edits import Edit
 from inspector.capture.recorder import Recorder
 from inspector.capture.records import Layer, LayerInfo, OnLayer
 from inspector.capture.residual_update import ResidualUpdateRecorder
@@ -27,9 +30,12 @@ from inspector.errors import InspectorError, NoModel
 from inspector.loading.packed_weights import packed_in
 from inspector.loading.source import Source
 from inspector.model import sizes
+from inspector.model.batches import ROWS, Group, batch_rows, equal_lengths, listed_prompts
 from inspector.model.chat import Messages, is_chat, templated
 from inspector.model.config_reading import read_as_library
-from inspector.model.cost import FREE, HALVES, Cost, Speed, measure_speed, refuse_run, run_cost
+from inspector.model.cost import FREE, HALVES, Cost, Speed, measure_speed, memory_limit, refuse_run, run_cost
+from inspector.model.edit_checks import listed_edits
+from inspector.model.edited_runs import EditedRuns
 from inspector.model.forward import ForwardPasses
 from inspector.model.matching import pair
 from inspector.model.options import (
@@ -40,12 +46,13 @@ from inspector.model.options import (
     stored_precision,
     token_count,
 )
+from inspector.model.outcome import Outcome
 from inspector.model.sizes import ModelSizes
 from inspector.model.tokenizer_file import tokenizer_remark
 from inspector.model.weights_in_memory import find_weights
 from inspector.trace.tokens import Tokens, tokenize
 from inspector.trace.trace import Trace
-from inspector.trace.trace_model import HeadParameters
+from inspector.trace.trace_model import Ending, HeadParameters
 from reimpl.low_rank import beyond_low_rank, read_settings
 
 
@@ -138,9 +145,9 @@ class Model:
     @property
     def packed_or_adapted(self) -> dict[str, str]:
         """The modules of attention that hold no plain matrix, with what they hold in words."""
-        places = tuple(f"{info.name}." for info in self.layers)
-        forms = find_weights(self.model, self.dtype).packed_or_adapted
-        return {name: form for name, form in forms.items() if name.startswith(places)}
+        names = [info.name for info in self.layers]
+        forms = find_weights(self.model, self.dtype, within=names).packed_or_adapted
+        return {name: form for name, form in forms.items() if name.startswith(tuple(f"{each}." for each in names))}
 
     @property
     def weights_remark(self) -> str:
@@ -217,12 +224,33 @@ class Model:
         layers = self.reimplementation
         if not isinstance(layer, int) or not 0 <= layer < len(layers):
             raise InspectorError(f"Layer {layer} does not exist: this model has layers 0 to {len(layers) - 1}.")
-        if self.weights_from == "memory":
-            return layers[layer]
+        if self._from_files is None or layers is not self._from_files[1]:
+            return layers[layer]  # they are those of memory
+        place = layers[layer].place
+        blocks = {
+            self.layers[one].name.rpartition(".")[0] for one in (0, layer)
+        }  # the first says what names begin with
+        with contextlib.suppress(reimpl.CheckpointError):  # some of its tensors stand elsewhere
+            return self._built_now(only=place, within=blocks)[0]
         try:
-            return self._built_now(only=layers[layer].place)[0]
+            return self._built_now(only=place)[0]
         except reimpl.CheckpointError:  # in memory its tensors have names that no file of it has
             return layers[layer]
+
+    def attention_layers_now(self) -> list[reimpl.CausalSelfAttention]:
+        """Return our own attention of every layer with the weights that the library's model has now.
+
+        One look at all parameters costs less than `attention_now` of each layer.
+
+        Returns:
+            Our layers, in the order of `layers`.
+
+        Raises:
+            InspectorError: the model's family is not reimplemented.
+        """
+        with contextlib.suppress(reimpl.CheckpointError):  # its tensors stand elsewhere than files have them
+            return pair(self._built_now(), self.layers, self.name)
+        return self.reimplementation
 
     def head_parameters(self, layer: int, head: int) -> HeadParameters:
         """Return one head's slices of W_q, W_k, W_v and W_o, as the library's model has them now.
@@ -247,6 +275,23 @@ class Model:
         except reimpl.UnsupportedError as error:
             raise InspectorError(str(error)) from error
 
+    def output_matrices(self, layer: int) -> Tensor:
+        """Return the slices of W_o that a layer's heads own, as the library's model has them now.
+
+        Args:
+            layer: the attention layer, from 0.
+
+        Returns:
+            [h, d_model, d_value].
+
+        Raises:
+            InspectorError: there is no such layer, or the model's family is not reimplemented.
+        """
+        attention = self.attention_now(layer)
+        weight: Tensor = attention.o_proj.weight.detach()  # [d_model, h*d_value]
+        by_head: Tensor = weight.unflatten(1, (attention.spec.heads, -1)).transpose(0, 1)
+        return by_head
+
     @overload
     def trace(self, prompt: str | Sequence[int] | Tensor | Messages, **options: Any) -> Trace: ...
     @overload
@@ -261,6 +306,7 @@ class Model:
         generate: int = 0,
         layers: Iterable[int] | None = None,
         precision: str | torch.dtype | None = None,
+        edits: Iterable[Edit] | Edit = (),
     ) -> Trace | list[Trace]:
         """Run one unpadded prompt once and record it.
 
@@ -278,18 +324,22 @@ class Model:
             layers: store queries, keys and values of these layers only (None: of all).
             precision: store them rounded to "float16" or "bfloat16": half the memory of float32. The model runs in
                 its own dtype; what is drawn is then computed from rounded vectors, and `trace.precision` says so.
+            edits: what is changed of the attention, made by `inspector.lab`'s functions. The trace then says so, and
+                what it fetches later is fetched under the same edits.
 
         Returns:
             The trace; for a list of texts, a list of traces.
 
         Raises:
-            InspectorError: the prompt or an option cannot be taken, or the run would not fit in memory (see `cost`).
+            InspectorError: the prompt or an option cannot be taken, or the run would not fit in memory (see `cost`), or
+                an edit cannot be made in this model.
         """
         if isinstance(prompt, list | tuple) and prompt and isinstance(prompt[0], str):
             if odd := [repr(text)[:40] for text in prompt if not isinstance(text, str)]:
                 raise InspectorError(f"Among the texts of this list is {odd[0]}: give texts alone, or token ids alone.")
             texts = [str(text) for text in prompt]
             options: dict[str, Any] = {"keep": keep, "chat": chat, "layers": layers, "precision": precision}
+            options |= {"edits": listed_edits(edits)}
             return [self.trace(text, on_layer=on_layer, generate=generate, **options) for text in texts]
         keep, generate = known_keep(keep), token_count(generate)
         half = stored_precision(precision, dtype=self.dtype, name=self.name)
@@ -299,20 +349,108 @@ class Model:
         self._refuse_positions(length, generate)
         if length + generate > FREE:
             refuse_run(self.sizes, length, keep=keep, generate=generate, layers=chosen, precision=half)
+        changes = listed_edits(edits)
+        runs = self.edited_runs(changes, n=length) if changes else None
         if generate:
-            written = self.passes.continuation(tokens.ids, generate, on_layer=on_layer)
+            editor = None if runs is None else runs.editor()
+            if runs is not None and any(edit.kind == "mask_off" and edit.when != "new" for edit in runs.edits):
+                raise InspectorError(
+                    "Without its mask a token would see those that are written later, which do not exist yet: leave "
+                    "generate out, or the mask on."
+                )
+            written = self.passes.continuation(tokens.ids, generate, on_layer=on_layer, editor=editor)
             tokens = self.tokenize([*tokens.ids, *written])
         storage = Storage(keep=keep, layers=chosen, dtype=None if half is None else HALVES[half])
         recorder = Recorder(storage, on_layer=on_layer, total=len(self.passes.probed.turning))
+        recorder.editor = None if runs is None else runs.editor()
         found, outcome = self.passes.record(tokens.ids, recorder)
-        if not found:
+        return self._made(
+            tokens, found, outcome, prompt, half, length, edits=() if runs is None else runs.edits, alone=True
+        )
+
+    def traces(
+        self,
+        prompts: Iterable[str | Sequence[int] | Tensor],
+        *,
+        batch: int = ROWS,
+        layers: Iterable[int] | None = None,
+        precision: str | torch.dtype | None = None,
+    ) -> Iterator[Trace]:
+        """Run many prompts, those of equal length as one batch, and yield their traces one after the other.
+
+        Nothing is padded. A few batches' worth of prompts is read ahead to find some of equal length, and no more
+        traces than these are in memory. A batch may change a trace's last bits, since its matrix products add up in
+        another order: docs/batches.md says when.
+
+        Args:
+            prompts: texts, or lists of token ids; a generator is read as it is needed.
+            batch: how many prompts one pass takes at most; 1: each runs alone, as `trace` runs it.
+            layers: store queries, keys and values of these layers only (None: of all).
+            precision: store them rounded, as in `trace`.
+
+        Yields:
+            A trace for each prompt, in their order.
+
+        Raises:
+            InspectorError: a prompt or an option cannot be taken; what came before it has been yielded.
+        """
+        most, chosen = batch_rows(batch), self._chosen(layers)
+        half = stored_precision(precision, dtype=self.dtype, name=self.name)
+        if not all(self.passes.asks_interface(layer) for layer in self.layers):
+            most = 1  # attention in a module's own code is recognised in single prompts
+        tokenized = ((prompt, self.tokenize(prompt)) for prompt in listed_prompts(prompts))
+        waiting: dict[int, Trace] = {}
+        turn = 0
+        for groups in equal_lengths(tokenized, lambda one: len(one[1]), most):
+            for group in groups:
+                for (number, _), trace in zip(group, self._batch_of(group, chosen, half), strict=True):
+                    waiting[number] = trace
+                while turn in waiting:
+                    yield waiting.pop(turn)
+                    turn += 1
+
+    def _batch_of(
+        self, group: Group[tuple[Any, Tokens]], chosen: frozenset[int] | None, half: str | None
+    ) -> Iterator[Trace]:
+        """Run prompts of equal length, in as many batches as memory needs."""
+        n = len(group[0][1][1])
+        refuse_run(self.sizes, n, keep=(), generate=0, layers=chosen, precision=half)
+        peak, limit = run_cost(self.sizes, n, layers=chosen, precision=half).peak_bytes, memory_limit(self.device)
+        rows = len(group) if limit is None else max(1, min(len(group), limit // peak))
+        storage = Storage(layers=chosen, dtype=None if half is None else HALVES[half])
+        for start in range(0, len(group), rows):
+            part = [one for _, one in group[start : start + rows]]
+            if len(part) == 1:
+                yield self.trace(part[0][0], layers=chosen, precision=half)
+                continue
+            recorder = BatchRecorder(len(part), storage)
+            for (prompt, tokens), made in zip(
+                part, self.passes.record_batch([tokens.ids for _, tokens in part], recorder), strict=True
+            ):
+                yield self._made(tokens, *made, prompt, half, n, edits=(), alone=False)
+
+    def _made(
+        self,
+        tokens: Tokens,
+        layers: list[Layer],
+        outcome: Outcome,
+        prompt: Any,
+        half: str | None,
+        length: int,
+        *,
+        edits: tuple[Edit, ...],
+        alone: bool,
+    ) -> Trace:
+        """Make the trace of a pass; one that ran in a batch is another run's to rounding only."""
+        if not layers:
             raise self.passes.nothing_to_record()
-        recorded_layers.refuse_unusable(found, len(tokens), self.name)
+        recorded_layers.refuse_unusable(layers, len(tokens), self.name)
         return Trace(
             tokens=tokens,
-            layers=found,
+            layers=layers,
             last_logits=outcome.logits,
             outcome=outcome.value,
+            token_marks=outcome.marks,
             model=self,
             model_name=self.name,
             prompt=prompt if isinstance(prompt, str) else None,
@@ -320,7 +458,8 @@ class Model:
             source=self.provenance,
             precision=half,
             dtype=dtype_name(self.dtype),
-            threads=torch.get_num_threads(),
+            threads=torch.get_num_threads() if alone else None,
+            edits=edits,
         )
 
     def cost(
@@ -393,46 +532,101 @@ class Model:
         """
         return self.passes.mark(self.layers[layer].name)
 
-    def again(self, ids: Sequence[int], what: str, layers: Iterable[int]) -> tuple[list[Layer], Tensor | None]:
+    def again(
+        self,
+        ids: Sequence[int],
+        what: str,
+        layers: Iterable[int],
+        *,
+        edits: Sequence[Edit] = (),
+        prompt: int | None = None,
+    ) -> tuple[list[Layer], Ending]:
         """Run the same tokens once more, for one thing that their trace did not store.
 
         Args:
             ids: the trace's token ids.
             what: "input", "output", "residual" or "update" (of the residual).
             layers: the numbers of the layers that it is wanted of.
+            edits: what was changed as the trace was made.
+            prompt: how many of the tokens were its prompt; None: all.
 
         Returns:
-            All layers, with nothing stored but `what`; and what the pass ends in, such as the logits [1, vocabulary]
-            after the last token. Where nothing of the kind is known (None), the layers have their vectors: by one or
-            the other it can be seen whether the model is still the same.
+            All layers, with nothing stored but `what`; and what the pass ends in. Where nothing of the kind is known,
+            the layers have their vectors: by one or the other it can be seen whether the model is still the same.
         """
         kind = ResidualUpdateRecorder if what == "update" else Recorder
         recorder = kind(
             Storage(keep=frozenset({what}), layers=frozenset(layers), vectors=not self.passes.probed.outcome)
         )
+        n = len(ids) if prompt is None else prompt
+        recorder.editor = self.edited_runs(edits, n=n).editor() if edits else None
         found, outcome = self.passes.record(ids, recorder)
-        return found, outcome.value
+        return found, Ending(outcome.value, outcome.marks)
 
-    def logits(self, ids: Sequence[int], *, eager: bool = False) -> Tensor:
+    def logits(
+        self, ids: Sequence[int], *, eager: bool = False, edits: Sequence[Edit] = (), prompt: int | None = None
+    ) -> Tensor:
         """Return the next-token logits after each token.
 
         Args:
             ids: n token ids.
             eager: attend by the model's own eager function instead of the configured one.
+            edits: what is changed of the attention, made by `inspector.lab`'s functions.
+            prompt: how many of the tokens are the prompt; None: all.
 
         Returns:
             Logits [n, vocabulary].
         """
-        return self.passes.logits(ids, eager=eager)
+        return self.passes.logits(ids, eager=eager, editor=self._editor(edits, len(ids) if prompt is None else prompt))
+
+    def logits_again(
+        self, ids: Sequence[int], *, edits: Sequence[Edit] = (), prompt: int | None = None
+    ) -> tuple[Tensor, Ending]:
+        """Return the next-token logits after each token of a trace, and what the pass ended in.
+
+        Args:
+            ids: the trace's n token ids.
+            edits: what was changed as the trace was made.
+            prompt: how many of the tokens were its prompt; None: all.
+
+        Returns:
+            Logits [n, vocabulary]; by the ending it can be seen whether the model is still the same.
+        """
+        editor = self._editor(edits, len(ids) if prompt is None else prompt)
+        found, marks = self.passes.all_logits(ids, editor=editor)
+        return found, Ending(found[-1:], marks)
+
+    def _editor(self, edits: Sequence[Edit], n: int) -> Editor | None:
+        return self.edited_runs(edits, n=n).editor() if edits else None
+
+    def edited_runs(self, edits: Iterable[Edit] | Edit, *, n: int) -> EditedRuns:
+        """Let edits meet this model and a prompt.
+
+        Args:
+            edits: what is changed of the attention, made by `inspector.lab`'s functions.
+            n: how many tokens the prompt has.
+
+        Returns:
+            What makes an Editor for each run, of the edits, their baseline and their control.
+
+        Raises:
+            InspectorError: an edit cannot be made in this model, or for a prompt of this length.
+        """
+        return EditedRuns(self.passes, self.layers, edits, n=n)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _built_now(self, only: str | None = None) -> list[reimpl.CausalSelfAttention]:
-        """Build our layers (or the one at this place) of the library's parameters as they are now, without a copy."""
+    def _built_now(
+        self, only: str | None = None, within: Collection[str] | None = None
+    ) -> list[reimpl.CausalSelfAttention]:
+        """Build our layers (or the one at this place) of the library's parameters as they are now, without a copy.
+
+        With `within`, only the parameters of these modules are looked at.
+        """
         read = read_as_library(self.model, None)
         return reimpl.build_layers(
             read.config,
-            find_weights(self.model, self.dtype).tensors,
+            find_weights(self.model, self.dtype, within=within).tensors,
             dtype=self.dtype,
             device=self.device,
             only=only,
@@ -479,6 +673,22 @@ def _in_words() -> Iterator[None]:
         yield
     except reimpl.CheckpointError as error:
         raise InspectorError(str(error)) from error
+
+
+def refuse_no_model(model: Any, asked: str) -> None:
+    """Refuse what is no loaded model.
+
+    Args:
+        model: what a function was given as one.
+        asked: the function's name.
+
+    Raises:
+        InspectorError: it is another thing.
+    """
+    if not isinstance(model, Model):
+        raise InspectorError(
+            f"{asked} needs a loaded model and was given {type(model).__name__}: pass what inspector.load returns."
+        )
 
 
 def model_of(trace: Trace, needed_for: str) -> Model:

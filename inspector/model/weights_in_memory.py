@@ -5,7 +5,7 @@ Names are those that the plain model's tensors have, so that the same layers can
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inspector.model.matrices import adapted_bias, adapted_matrix, holds_tensors, is_packed, unpacked_matrix
+from inspector.model.matrices import (
+    adapted_bias,
+    adapted_matrix,
+    added_to_products,
+    computed_parameters,
+    holds_tensors,
+    is_own_product,
+    is_packed,
+    is_somebodys,
+    matrix_of_products,
+    unpacked_matrix,
+)
 from inspector.model.peft_modules import acting_adapters, acting_module, adapts_bias, innermost, is_low_rank
 
 
@@ -48,27 +59,49 @@ class WeightsInMemory:
     packed_or_adapted: Mapping[str, str]
 
 
-def find_weights(model: nn.Module, dtype: torch.dtype) -> WeightsInMemory:
+def find_weights(model: nn.Module, dtype: torch.dtype, *, within: Collection[str] | None = None) -> WeightsInMemory:
     """Find the weights that a model holds now.
 
     Args:
         model: the library's model, with or without adapters, packed or not.
         dtype: what it computes in.
+        within: the names of the modules whose weights are wanted, with all that is in them; None: of the whole model.
 
     Returns:
         The weights; none is written out before it is asked for.
     """
     makers: dict[str, Callable[[], Tensor]] = {}
     forms: dict[str, str] = {}
-    _collect(model, "", dtype, makers, forms)
+    _collect(model, "", dtype, makers, forms, None if within is None else _with_ancestors(within))
     return WeightsInMemory(TensorsInMemory(makers), forms)
 
 
+def _with_ancestors(names: Collection[str]) -> dict[str, bool]:
+    """Return which modules lead to those of these names (False) and which are meant (True)."""
+    parts = [name.split(".") for name in names]
+    leading = {".".join(each[:length]): False for each in parts for length in range(len(each))}
+    return {**leading, **dict.fromkeys(names, True)}
+
+
 def _collect(
-    module: nn.Module, name: str, dtype: torch.dtype, makers: dict[str, Callable[[], Tensor]], forms: dict[str, str]
+    module: nn.Module,
+    name: str,
+    dtype: torch.dtype,
+    makers: dict[str, Callable[[], Tensor]],
+    forms: dict[str, str],
+    wanted: Mapping[str, bool] | None,
+    *,
+    within_librarys: bool = False,
 ) -> None:
-    """Note what makes the tensors of a module and of all within it."""
-    if form := _form(module):
+    """Note what makes the tensors of a module and of all within it that is wanted; None: everything.
+
+    Somebody's own module counts as a product where it stands in one of the library's alone.
+    """
+    module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper has its module's tensors
+    added = added_to_products(module, dtype) if within_librarys and is_own_product(module) else None
+    if wanted is not None and wanted.get(name):
+        wanted = None
+    if form := _form(module) if added is None else f"what its {type(module).__name__} does to unit vectors":
         forms[name] = form
     module, _ = acting_module(module)
     within = f"{name}." if name else ""
@@ -80,16 +113,36 @@ def _collect(
         makers[f"{within}weight"] = partial(unpacked_matrix, module, dtype)
         if isinstance(bias := getattr(module, "bias", None), Tensor):
             makers[f"{within}bias"] = bias.detach
+    elif added is not None:
+        makers[f"{within}weight"] = partial(matrix_of_products, module, dtype)
+        if bool(added.any()):
+            makers[f"{within}bias"] = added.clone
     else:
+        computed = computed_parameters(module)
+        parts = (
+            {"parametrizations", *(f"{key}_{end}" for key in computed for end in ("orig", "mask"))} if computed else ()
+        )
+        for key in computed:
+            makers[within + key] = partial(_live, module, key)
         for key, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-            if key not in module._non_persistent_buffers_set:
+            if key not in module._non_persistent_buffers_set and key not in parts and within + key not in makers:
                 makers[within + key] = tensor.detach
-        for child, part in module.named_children():
-            _collect(part, within + child, dtype, makers, forms)
+        for child, part in module._modules.items():  # not named_children: one module may serve several layers
+            if part is not None and child not in parts and (wanted is None or within + child in wanted):
+                _collect(
+                    part, within + child, dtype, makers, forms, wanted, within_librarys=not is_somebodys(type(module))
+                )
+
+
+def _live(module: nn.Module, name: str) -> Tensor:
+    found: Tensor = getattr(module, name)
+    return found.detach().clone() if found.is_inference() else found.detach()  # pruning computes it as the model runs
 
 
 def _form(module: Any) -> str:
     """Say what a module holds instead of a plain matrix; empty where it holds one."""
+    if computed_parameters(module):
+        return "matrices that are computed from others (pruning or a parametrization)"
     acting, form = acting_module(module)
     if hasattr(acting, "base_layer"):
         inner = _form(acting.base_layer)

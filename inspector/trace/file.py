@@ -9,12 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from inspector.capture.edits import Edit
+from inspector.capture.edits_on_paper import edits_from_data
 from inspector.capture.records import Layer, LayerInfo
 from inspector.errors import InspectorError
 from inspector.files import duplicate_keys, written_whole
@@ -23,6 +25,9 @@ from inspector.trace.tokens import Tokens, readable
 from reimpl.spec import MaskRule
 
 FORMAT = "attention-inspector trace 1"  # a new field with a meaning raises the number: unknown fields are refused
+# A file that says which features its reader needs, so that one that knows less refuses it. Files that need none stay 1.
+WITH_FEATURES = "attention-inspector trace 2"
+FEATURES = ("edits",)
 
 
 class TraceContents(TypedDict):
@@ -37,21 +42,25 @@ class TraceContents(TypedDict):
     prompt_length: int | None
     precision: str | None
     dtype: str | None
+    edits: tuple[Edit, ...]
+    token_marks: NotRequired[Tensor | None]
 
 
-def write_trace(path: Path, *, facts: Mapping[str, Any], layers: Sequence[Layer], last_logits: Tensor | None) -> None:
+def write_trace(
+    path: Path, *, facts: Mapping[str, Any], layers: Sequence[Layer], ends: Mapping[str, Tensor | None]
+) -> None:
     """Write a trace's tensors and facts to one safetensors file, whole or not at all.
 
     Args:
         path: the file to write; its folder must exist.
         facts: what a file needs beside the tensors, as `Trace.facts` gives it; numbers, strings and lists.
         layers: what is stored of each attention layer.
-        last_logits: [1, vocabulary], what follows the last token; None where the model has no such head.
+        ends: what the pass ended in: "last_logits" [1, vocabulary] and "token_marks" [n], where they are known.
 
     Raises:
         InspectorError: the file could not be written.
     """
-    tensors: dict[str, Tensor] = {} if last_logits is None else {"last_logits": last_logits}
+    tensors: dict[str, Tensor] = {name: tensor for name, tensor in ends.items() if tensor is not None}
     rules: list[dict[str, Any]] = []
     for layer in layers:
         place = f"layers.{layer.info.index}."
@@ -63,6 +72,8 @@ def write_trace(path: Path, *, facts: Mapping[str, Any], layers: Sequence[Layer]
     # token by token in memory, as most models leave them, are put back so, and give the very same weights.
     token_first = sorted(name for name, tensor in tensors.items() if _token_first(tensor))
     facts = {**facts, "masks": rules, "token_first": token_first, "format": FORMAT}
+    if needed := [feature for feature in FEATURES if feature in facts]:
+        facts |= {"format": WITH_FEATURES, "features": needed}
     whole = {}
     for name, tensor in tensors.items():
         tensor = tensor.detach().transpose(0, 1) if name in token_first else tensor.detach()
@@ -86,8 +97,7 @@ def read_trace(path: Path) -> TraceContents:
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["trace"])
-            if facts["format"] != FORMAT:
-                raise InspectorError(f'{path} is in the format "{facts["format"]}"; this version reads "{FORMAT}".')
+            _refuse_format(path, facts)
             if twice := duplicate_keys(path):
                 raise ValueError(f"its header has {few(twice)} twice")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
@@ -102,6 +112,18 @@ def read_trace(path: Path) -> TraceContents:
         raise InspectorError(
             f"{path} is no trace file, or a damaged one ({error}); give a file that trace.save wrote."
         ) from None
+
+
+def _refuse_format(path: Path, facts: Mapping[str, Any]) -> None:
+    if facts["format"] not in (FORMAT, WITH_FEATURES):
+        raise InspectorError(
+            f'{path} is in the format "{facts["format"]}"; this version reads "{FORMAT}" and "{WITH_FEATURES}".'
+        )
+    needed = facts["features"] if facts["format"] == WITH_FEATURES else []
+    if unknown := sorted(set(needed) - set(FEATURES)):
+        raise InspectorError(f"{path} needs a reader that knows {few(unknown)}: open it with a newer version.")
+    if ("edits" in facts) != ("edits" in needed):
+        raise ValueError("it does not say rightly whether it holds edits")
 
 
 def _token_first(tensor: Tensor) -> bool:
@@ -135,6 +157,7 @@ def _contents(facts: dict[str, Any], tensors: dict[str, Tensor]) -> TraceContent
                 output=tensors.get(place + "output"),
                 residual=tensors.get(place + "residual"),
                 update=tensors.get(place + "update"),
+                edited_context=tensors.get(place + "edited_context"),
                 unexplained=facts["unexplained"][len(layers)],
             )
         )
@@ -145,10 +168,12 @@ def _contents(facts: dict[str, Any], tensors: dict[str, Tensor]) -> TraceContent
         tokens=tokens,
         layers=layers,
         last_logits=tensors.get("last_logits"),
+        token_marks=tensors.get("token_marks"),
         source=source,
         model_name=facts["model"],
         prompt=facts["prompt"],
         prompt_length=facts["prompt_length"],
         precision=facts["precision"],
         dtype=facts["dtype"],
+        edits=edits_from_data(facts["edits"]) if "edits" in facts else (),
     )

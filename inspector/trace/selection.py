@@ -58,6 +58,11 @@ class Selection:
         """Return the values, [g or 1, s, d_value]."""
         return self.read(self.layer.value[self.groups, self.columns])
 
+    def edited_context(self) -> Tensor | None:
+        """Return what edits made of these context vectors, [h or 1, t, d_value]; None where nothing edited them."""
+        edited = self.layer.edited_context
+        return None if edited is None else self.read(edited[self.heads, self.rows])
+
     def read(self, stored: Tensor) -> Tensor:
         """Return stored vectors as numbers to compute with: in the model's dtype, also where they are rounded."""
         return stored if self.dtype is None else stored.to(self.dtype)

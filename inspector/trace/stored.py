@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inspector.capture.edits import Edit
+from inspector.capture.edits_on_paper import edits_to_data
 from inspector.capture.records import Layer, LayerInfo
 from inspector.errors import InspectorError
 from inspector.text import few
@@ -34,6 +36,8 @@ class StoredTrace:
         source: model type, revision, dtype, device, versions of the libraries.
         precision: the dtype that queries, keys and values are rounded to; None: they are as the model made them.
         dtype: the one in which the model made them; None: it is not known.
+        edits: what was changed of the attention as the model ran, with positions counted from the first token.
+        token_marks: one number [n] for each token's last hidden state; None: none were made.
 
     Raises:
         InspectorError: the vectors are rounded and `dtype` does not say what they were before.
@@ -51,6 +55,8 @@ class StoredTrace:
         source: dict[str, Any] | None = None,
         precision: str | None = None,
         dtype: str | None = None,
+        edits: tuple[Edit, ...] = (),
+        token_marks: Tensor | None = None,
     ) -> None:
         if precision is not None and dtype not in WHOLE:
             raise InspectorError(
@@ -60,7 +66,8 @@ class StoredTrace:
         self.tokens, self.stored, self.last_logits = tokens, layers, last_logits
         self.model_name, self.prompt, self.source = model_name, prompt, source or {}
         self.prompt_length = len(tokens) if prompt_length is None else prompt_length
-        self.precision, self.dtype = precision, dtype
+        self.precision, self.dtype, self.edits = precision, dtype, edits
+        self.token_marks = token_marks
         self._logits: Tensor | None = None  # of all tokens, [n, vocabulary], once they were asked for
 
     @property
@@ -104,6 +111,14 @@ class StoredTrace:
         named = few([f"{readable(character)} (U+{ord(character):04X})" for character in self.lost])
         return f"No token holds {named}: the tokenizer left this out or put something else in its place."
 
+    def edits_in_words(self) -> str:
+        """Say what was changed of the attention as the model ran.
+
+        Returns:
+            One sentence; empty where nothing was.
+        """
+        return f"Made under edits: {'; '.join(map(str, self.edits))}." if self.edits else ""
+
     @property
     def nbytes(self) -> int:
         """Bytes of all stored tensors."""
@@ -128,6 +143,7 @@ class StoredTrace:
             "tokens": asdict(self.tokens),
             "layers": [asdict(layer.info) for layer in self.stored],
             "unexplained": [layer.unexplained for layer in self.stored],
+            **({"edits": edits_to_data(self.edits)} if self.edits else {}),
         }
 
     def save(self, path: str | Path) -> Path:
@@ -143,18 +159,20 @@ class StoredTrace:
             InspectorError: the file could not be written.
         """
         path = file_path(path)
-        write_trace(path, facts=self.facts(), layers=self.stored, last_logits=self.last_logits)
+        ends = {"last_logits": self.last_logits, "token_marks": self.token_marks}
+        write_trace(path, facts=self.facts(), layers=self.stored, ends=ends)
         return path
 
     def __repr__(self) -> str:
         name = " ".join(self.model_name.split())[:100] or "a model"
         heads = f", {self.stored[0].info.heads} heads" if self.stored else ""
         rounded = f" in {self.precision}" if self.precision else ""
+        edited = f", under {len(self.edits)} edit{'' if len(self.edits) == 1 else 's'}" if self.edits else ""
         part = len(self.stored_layers)
         some = "" if part == len(self.stored) else f", vectors of {part} of them"
         return (
             f"Trace of {self.n} token{'' if self.n == 1 else 's'} through {name}: {len(self.stored)} layers{heads}, "
-            f"{self.nbytes / 2**20:.1f} MB stored{rounded}{some}"
+            f"{self.nbytes / 2**20:.1f} MB stored{rounded}{some}{edited}"
         )
 
 

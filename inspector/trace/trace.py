@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,10 @@ from reimpl.attention import context_vectors, scaled_scores
 from reimpl.blockwise import Strip, strips
 from reimpl.spec import MaskRule
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+ATTENTIONS_BYTES = 4 * 10**9  # of weights of all heads that are handed out at once
 STRIP_BYTES = 8 * 2**20  # of float32 weights computed at once: what caches hold, the fastest at 8192 tokens
 
 
@@ -222,7 +227,7 @@ class Trace(ModelTrace):
     # -- what attention makes of values ---------------------------------------------------------------------------
 
     def context(self, layer: int, head: int | None = None, *, queries: Rows | None = None) -> Tensor:
-        """Return context vectors: each query token's sum of weighted values.
+        """Return context vectors: each query token's sum of weighted values, or what an edit made of it.
 
         Args:
             layer: which attention call, from 0.
@@ -236,6 +241,8 @@ class Trace(ModelTrace):
             InspectorError: as `weights`.
         """
         chosen = self._select(layer, head, queries)
+        if (edited := chosen.edited_context()) is not None:
+            return edited if head is None else edited[0]
         value, parts = chosen.value(), []
         for rows, keys in self.strips(layer, head) if queries is None else self._some_rows(chosen):
             weights = self.weights(layer, head, queries=rows, keys=keys)
@@ -262,12 +269,72 @@ class Trace(ModelTrace):
                 since it made this trace.
             NoModel: the trace was opened from a file, without its model.
         """
-        heads, model = self._select(layer, head).layer.info.heads, self._model("a head's share of the output")
+        model = self._model("a head's share of the output")
         context = self.context(layer, head, queries=queries)
         self._refuse_other_weights(layer, "a head's share of the output")
         if head is not None:
             return context @ model.head_parameters(layer, head).W_o.to(context).T
-        return torch.stack([context[one] @ model.head_parameters(layer, one).W_o.to(context).T for one in range(heads)])
+        return context @ model.output_matrices(layer).to(context).transpose(1, 2)  # [h, t, d_model]
+
+    # -- for other libraries --------------------------------------------------------------------------------------
+
+    def attentions(self) -> tuple[Tensor, ...]:
+        """Return all weights as transformers hands them out under `output_attentions`, such as for BertViz.
+
+        Returns:
+            For each layer [1, h, n, n].
+
+        Raises:
+            InspectorError: as `weights`, or all layers together would take more than ATTENTIONS_BYTES.
+        """
+        self._refuse_pairs(sum(info.heads for info in self.layers) * self.n**2, 4, "The weights of all heads")
+        return tuple(self.weights(info.index)[None] for info in self.layers)
+
+    def to_pandas(self, layer: int | None = None, head: int | None = None) -> pd.DataFrame:
+        """Return attention weights in tidy form, a row for each (query, key) pair that the mask allows.
+
+        Args:
+            layer: which attention call, from 0; None: all of them.
+            head: which query head, from 0; None: all of them.
+
+        Returns:
+            A frame with the columns model, prompt, layer, head, query, key (positions from 0), query_token, key_token
+            and weight (float32).
+
+        Raises:
+            InspectorError: as `weights`, or these rows would take more than ATTENTIONS_BYTES.
+        """
+        import numpy as np
+        import pandas as pd
+
+        chosen = [info.index for info in self.layers] if layer is None else [layer]
+        cells = {one: range(self._select(one).layer.info.heads) if head is None else [head] for one in chosen}
+        self._refuse_pairs(sum(len(heads) for heads in cells.values()) * self.n * (self.n + 1) // 2, 24, "This table")
+        parts: dict[str, list[Any]] = {name: [] for name in ("layer", "head", "query", "key", "weight")}
+        for one, heads in cells.items():
+            for each in heads:
+                allowed = self.allowed(one, each).cpu().numpy()
+                query, key = np.nonzero(allowed)
+                found = (np.full(len(query), one), np.full(len(query), each), query, key)
+                weight = self.weights(one, each).detach().float().cpu().numpy()[allowed]
+                for name, values in zip(parts, (*(part.astype(np.int32) for part in found), weight), strict=True):
+                    parts[name].append(values)
+        columns = {name: np.concatenate(values) for name, values in parts.items()}
+        labels = np.asarray(self.tokens.labels, dtype=object)
+        weight = columns.pop("weight")
+        same = {"model": self.model_name, "prompt": self.prompt if self.prompt is not None else ""}
+        tokens = {f"{name}_token": pd.Categorical(labels[columns[name]]) for name in ("query", "key")}
+        whole = {name: pd.Categorical.from_codes(np.zeros(len(weight), np.int8), [text]) for name, text in same.items()}
+        return pd.DataFrame({**whole, **columns, **tokens, "weight": weight})
+
+    def _refuse_pairs(self, pairs: int, bytes_each: int, what: str) -> None:
+        """Refuse what would take more than ATTENTIONS_BYTES."""
+        if pairs * bytes_each > ATTENTIONS_BYTES:
+            raise InspectorError(
+                f"{what} of {self.n} tokens would take {pairs * bytes_each / 1e9:.1f} GB, and "
+                f"{ATTENTIONS_BYTES / 1e9:g} GB are allowed: ask for one layer or head, weights(layer, head) or "
+                "to_pandas(layer, head)."
+            )
 
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(repr(self))}</p>{self.tokens._repr_html_()}"
@@ -296,7 +363,9 @@ class Trace(ModelTrace):
         stored = chosen.layer
         if stored.before is None:
             self._stored(stored.info.index, "input")
-        return before_rotation(stored, lambda: self._fetch("input", "what comes before rotation"))
+        index = stored.info.index
+        replaced = any(edit.stage == "vectors" and index in (edit.layers or ()) for edit in self.edits)
+        return before_rotation(stored, lambda: self._fetch("input", "what comes before rotation"), replaced=replaced)
 
 
 def open_trace(path: str | Path, model: TraceModel | None = None) -> Trace:

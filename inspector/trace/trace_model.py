@@ -13,6 +13,7 @@ from typing import Any, Protocol, Unpack, runtime_checkable
 import torch
 from torch import Tensor
 
+from inspector.capture.edits import Edit
 from inspector.capture.records import Layer
 from inspector.capture.rerun import run_again, vectors_again
 from inspector.errors import InspectorError, NoModel
@@ -40,23 +41,40 @@ class HeadParameters:
     W_o: Tensor
 
 
+@dataclass(frozen=True)
+class Ending:
+    """What a pass ended in, by which it is seen whether a model is still the same.
+
+    value: the logits [1, vocabulary] after the last token, or what a model without a language-model head has in their
+    place. marks: one number [n] for each token's last hidden state. None: nothing of the kind is known.
+    """
+
+    value: Tensor | None
+    marks: Tensor | None = None
+
+
 @runtime_checkable
 class TraceModel(Protocol):
     """What a trace asks of the model that made it: to run the prompt again, and a head's matrices."""
 
     tokenizer: Any
 
-    def again(self, ids: Sequence[int], what: str, layers: Iterable[int]) -> tuple[list[Layer], Tensor | None]:
-        """Run the tokens once more, storing `what` of these layers; return them and what the pass ends in."""
+    def again(
+        self, ids: Sequence[int], what: str, layers: Iterable[int], *, edits: Sequence[Edit], prompt: int
+    ) -> tuple[list[Layer], Ending]:
+        """Run the tokens once more under the same edits, storing `what` of these layers; return also the ending."""
 
     def mark(self, layer: int) -> Hashable:
         """Return what changes with any edit of a layer's attention weights."""
 
-    def logits(self, ids: Sequence[int]) -> Tensor:
-        """Return the next-token logits after each token, [n, vocabulary]."""
+    def logits_again(self, ids: Sequence[int], *, edits: Sequence[Edit], prompt: int) -> tuple[Tensor, Ending]:
+        """Return the next-token logits after each token, [n, vocabulary], and what the pass ended in."""
 
     def head_parameters(self, layer: int, head: int) -> HeadParameters:
         """Return one head's learned matrices."""
+
+    def output_matrices(self, layer: int) -> Tensor:
+        """Return W_o by head, [h, d_model, d_value]."""
 
 
 class ModelTrace(StoredTrace):
@@ -81,14 +99,14 @@ class ModelTrace(StoredTrace):
         """
         super().__init__(**stored)
         self.model, self._threads = model, threads
-        self._outcome = self.last_logits if outcome is None else outcome
+        self._ending = Ending(self.last_logits if outcome is None else outcome, self.token_marks)
         self._marks: dict[int, Hashable] = {}  # of each layer's weights, when the model was last seen to be the same
         self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all stored tensors."""
-        beside = self._outcome if self.last_logits is None else None
+        """Bytes of all stored vectors and logits."""
+        beside = self._ending.value if self.last_logits is None else None
         return super().nbytes + (0 if beside is None else beside.nbytes)
 
     # -- the residual stream --------------------------------------------------------------------------------------
@@ -248,8 +266,8 @@ class ModelTrace(StoredTrace):
             raise InspectorError(f"count={shown(count)} is not a number of tokens: give a whole number from 1 on.")
         if self.last_logits is None:
             raise InspectorError(
-                f"{self.model_name} has no language-model head, so it predicts no next token: trace a causal language "
-                "model for these."
+                f"{self.model_name} has no language-model head that predicts the next token: trace a causal language "
+                "model for that."
             )
         return self.last_logits
 
@@ -297,21 +315,23 @@ class ModelTrace(StoredTrace):
     def _again(self, what: str, needed_for: str) -> list[Layer]:
         """Run the tokens once more through the same model, storing `what` of every layer whose vectors are stored."""
         wanted = [layer.info.index for layer in self.stored if layer.has_vectors]
-        layers, outcome = self._model(needed_for).again(self.tokens.ids, what, wanted)
-        self.refuse_changed(outcome, layers)
+        layers, ending = self._model(needed_for).again(
+            self.tokens.ids, what, wanted, edits=self.edits, prompt=self.prompt_length
+        )
+        self.refuse_changed(ending, layers)
         return layers
 
     # -- whether the model is still the same ----------------------------------------------------------------------
 
-    def refuse_changed(self, outcome: Tensor | None, layers: Sequence[Layer] = (), *, exact: bool = True) -> None:
+    def refuse_changed(self, ending: Ending, layers: Sequence[Layer] = (), *, exact: bool = True) -> None:
         """Refuse what a repeated pass gave if the model is no longer the one that made this trace.
 
-        The pass must end in the trace's own last logits, or in what the model has in their place: to the last bit on
-        the CPU and with the number of threads that made them, or else, where sums may be taken in another order, to
-        some roundings a layer.
+        The pass must end in the trace's own last logits, or in what the model has in their place, and in the same
+        hidden state of each token: to the last bit on the CPU and with the number of threads that made them, or else,
+        where sums may be taken in another order, to some roundings a layer.
 
         Args:
-            outcome: what the pass ended in, such as the logits [1, vocabulary] after the last token.
+            ending: what the pass ended in.
             layers: of the pass; their vectors are compared where nothing is known of what passes end in.
             exact: False: the pass computed the logits in another way, such as those of all tokens at once.
 
@@ -319,15 +339,18 @@ class ModelTrace(StoredTrace):
             InspectorError: the model is another, or was edited, hooked or put in another dtype.
         """
         what = "results" if self.last_logits is None else "logits after the last token"
-        pairs = [(what, self._outcome, outcome)]
-        if self._outcome is None and outcome is None:
+        before, now = self._ending, ending
+        pairs = [(what, before.value, now.value)]
+        if before.value is None and now.value is None:
             pairs = [
                 (f"queries in layer {new.info.index}", layer.query, new.query.to(layer.query.dtype))
                 for layer, new in zip(self.stored, layers, strict=bool(layers))
                 if layer.has_vectors and new.has_vectors
             ]
-        for what, before, now in pairs:
-            if why := self._difference(before, now, exact=exact):
+        if before.marks is not None and now.marks is not None:
+            pairs.append(("hidden states after the last block", before.marks, now.marks))
+        for what, old, new_one in pairs:
+            if why := self._difference(old, new_one, exact=exact):
                 raise InspectorError(
                     f"{self.model_name} is no longer the model that made this trace: run again, its {what} {why}; "
                     "trace the prompt again."
@@ -363,8 +386,10 @@ class ModelTrace(StoredTrace):
                 self._marks = {info.index: model.mark(info.index) for info in self.layers}
 
     def _all_logits(self) -> Tensor:
-        found = self._model("the logits of all tokens").logits(self.tokens.ids)
-        self.refuse_changed(found[-1:], exact=False)
+        found, ending = self._model("the logits of all tokens").logits_again(
+            self.tokens.ids, edits=self.edits, prompt=self.prompt_length
+        )
+        self.refuse_changed(ending, exact=False)
         return found
 
     def _model(self, needed_for: str) -> TraceModel:
@@ -387,20 +412,26 @@ def fill(stored: Sequence[Layer], what: str, layers: Sequence[Layer]) -> None:
         setattr(layer, what, getattr(new, what))
 
 
-def before_rotation(layer: Layer, fetch_call: Callable[[], None]) -> tuple[Tensor, Tensor]:
+def before_rotation(layer: Layer, fetch_call: Callable[[], None], *, replaced: bool = False) -> tuple[Tensor, Tensor]:
     """Return a layer's query [h, t, d] and key [g, s, d] before rotation, and store them.
 
     Args:
         layer: the stored layer.
         fetch_call: runs the prompt once more for the layer's call, where the trace was opened from a file.
+        replaced: an edit has changed them after rotation.
 
     Returns:
         Query and key, in the model's dtype.
 
     Raises:
-        InspectorError: the layer's module cannot be run again, or has been changed since.
+        InspectorError: the layer's module cannot be run again, or has been changed since, or they were replaced.
     """
     if layer.before is None:
+        if replaced:
+            raise InspectorError(
+                f"Queries or keys of {layer.info.name} were edited after rotation, so they have no form before it; "
+                "trace the prompt without that edit."
+            )
         if layer.call is None:
             fetch_call()
         if layer.call is None:
