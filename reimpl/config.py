@@ -132,20 +132,21 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 
-def without(config: Mapping[str, Any], ignored: Collection[str]) -> dict[str, Any]:
-    """Leave fields out of a config, and out of what it says of RoPE.
+def without(config: Mapping[str, Any], by_class: ClassReading) -> dict[str, Any]:
+    """Leave out of a config, and out of what it says of RoPE, the fields that the library's class does not read there.
 
     Args:
         config: config.json as a dict, the language model's part of it.
-        ignored: the names of the fields.
+        by_class: how the class reads it.
 
     Returns:
         The config without them.
     """
-    kept = {name: value for name, value in config.items() if name not in ignored}
+    nowhere = {*by_class.ignored, *by_class.of_rope_alone}
+    kept = {name: value for name, value in config.items() if name not in nowhere}
     for name in ("rope_parameters", "rope_scaling"):
         if isinstance(kept.get(name), Mapping):
-            kept[name] = _numbers_without(kept[name], ignored)
+            kept[name] = _numbers_without(kept[name], by_class.ignored)
     return kept
 
 

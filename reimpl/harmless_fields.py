@@ -13,10 +13,12 @@ class ClassReading:
 
     Attributes:
         ignored: fields that the class's code never reads: whatever a file says there, attention is the same.
+        of_rope_alone: fields that it reads among RoPE's numbers alone: in the config itself they say nothing.
         defaults: what the class takes for fields that a file leaves out: saying the same changes nothing.
     """
 
     ignored: Collection[str] = ()
+    of_rope_alone: Collection[str] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -14,13 +14,18 @@ from reimpl.spec import NormSpec
 
 
 class Norm(nn.Module):
-    """Normalise x [..., heads, d], or [..., heads·d] where the norm is over the whole; in float32 at least.
+    """Normalise x [..., heads, d], or [..., heads·d] where the norm is over the whole.
+
+    RMS and L2 norms are computed in float32 whatever the dtype (float64 too), as the library does; `precision` float64
+    is for the exact value.
 
     Args:
         norm: which norm.
         d: head width.
         heads: how many heads x has.
     """
+
+    precision = torch.float32
 
     def __init__(self, norm: NormSpec, d: int, heads: int) -> None:
         super().__init__()
@@ -41,14 +46,16 @@ class Norm(nn.Module):
         return self._layer(x) if self.norm.kind == "layer" else self._rms_or_l2(x)
 
     def _rms_or_l2(self, x: Tensor) -> Tensor:
-        wide = x if x.dtype == torch.float64 else x.float()
+        wide = x.to(self.precision)
         squares = wide.pow(2)
         size = squares.sum(-1, keepdim=True) if self.norm.kind == "l2" else squares.mean(-1, keepdim=True)
         wide = wide * torch.rsqrt(size + self.norm.eps)
         if self.weight is None:
             return wide.to(x.dtype)
         if self.norm.plus_one or self.norm.wide:
-            factor = self.weight.to(wide.dtype)
+            # As the library: Gemma's factor is made float32, OLMo's stays as wide as it is.
+            widest = wide.dtype if self.norm.plus_one else torch.promote_types(wide.dtype, self.weight.dtype)
+            factor = self.weight.to(widest)
             return (wide * (1.0 + factor if self.norm.plus_one else factor)).to(x.dtype)
         rounded: Tensor = self.weight * wide.to(x.dtype)
         return rounded
@@ -63,6 +70,17 @@ class Norm(nn.Module):
         if self.bias is not None:
             x = x + self.bias
         return x
+
+
+def exact_norms(module: nn.Module) -> None:
+    """Let all norms of a module compute in float64, where what they are given is so.
+
+    Args:
+        module: changed in place.
+    """
+    for part in module.modules():
+        if isinstance(part, Norm):
+            part.precision = torch.float64
 
 
 def make_norm(norm: NormSpec | None, d: int, heads: int) -> Norm | None:

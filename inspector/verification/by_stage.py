@@ -16,6 +16,7 @@ from inspector.verification.compare import STAGES, Check, compare_stage, distanc
 from inspector.verification.report import RoundingError
 from inspector.verification.tolerances import stage_tolerances
 from reimpl.attention import AttentionTrace, CausalSelfAttention, ExternalInputs, attention_weights
+from reimpl.norm import exact_norms
 from reimpl.rope import rotate
 
 
@@ -51,9 +52,7 @@ def each_from_reference(
     return stages
 
 
-def compare_stages(
-    info: LayerInfo, x: Tensor, found: Mapping[str, Tensor], reference: AttentionTrace, *, chained: bool = False
-) -> list[Check]:
+def compare_stages(info: LayerInfo, x: Tensor, found: Mapping[str, Tensor], reference: AttentionTrace) -> list[Check]:
     """Compare a layer's stages with the library's.
 
     Args:
@@ -61,12 +60,11 @@ def compare_stages(
         x: the attention input [n, d_model].
         found: the stages to be judged, by name; not all need be there.
         reference: the library's stages.
-        chained: each stage was computed from the one before, so that errors add up.
 
     Returns:
         A check for each stage found, in the order of computation.
     """
-    allowed = stage_tolerances(reference, info, d_model=x.shape[-1], chained=chained)
+    allowed = stage_tolerances(reference, info, d_model=x.shape[-1], chained=False)
     checks = []
     for stage in STAGES:
         if stage in found:
@@ -135,13 +133,15 @@ def in_float64(layer: CausalSelfAttention) -> CausalSelfAttention:
         layer: any; it stays as it is.
 
     Returns:
-        The layer, its parameters, angles and softmax in float64.
+        The layer, its parameters, norms, angles and softmax in float64.
     """
     kind = type(layer)
-    if kind is CausalSelfAttention:
-        return _Exact.like(layer).double()
-    made: type[CausalSelfAttention] = type(kind.__name__, (kind, _Exact), {})  # its steps before the exact ones
-    return made.like(layer).double()
+    made: type[CausalSelfAttention] = _Exact
+    if kind is not CausalSelfAttention:
+        made = type(kind.__name__, (kind, _Exact), {})  # its steps before the exact ones
+    exact = made.like(layer).double()
+    exact_norms(exact)
+    return exact
 
 
 class _Exact(CausalSelfAttention):

@@ -16,7 +16,7 @@ import transformers
 
 from inspector.reports import Report
 from inspector.verification.compare import STAGE_NAMES, STAGES, Check
-from inspector.verification.splice import SplicedResult
+from inspector.verification.spliced_run import SplicedResult
 from inspector.verification.tolerances import FLOAT64_RATIO
 
 
@@ -54,12 +54,13 @@ class VerificationReport(Report):
     """What `inspector.verify` found.
 
     `verdict` is one of:
-        "equal"         all that was run held: stages, and spliced and controls where asked for; `ok` is True here alone
-        "different"     a stage, or the spliced model, differs by more than its tolerance, or the model itself is not
-                        as its config says (`models_doing`)
-        "less exact"    every stage held, but off float64 by more than twice what the library is
-        "not proven"    every stage held, but a planted mistake was not caught, or none would change a number here
-        "not compared"  there was nothing to compare
+
+    - "equal": all that was run passed: stages, spliced and controls where asked for; `ok` is True here alone
+    - "different": a stage, or the spliced model, differs by more than its tolerance, or the model itself is not
+      as its config says (`models_doing`)
+    - "less exact": every stage passed, but off float64 by more than twice what the library is
+    - "not proven": every stage passed, but a planted mistake was not caught, or none would change a number here
+    - "not compared": there was nothing to compare
     """
 
     kind: ClassVar[str] = "verification"
@@ -70,13 +71,11 @@ class VerificationReport(Report):
     n: int
     dtype: str
     device: str
-    judged: str
     checks: tuple[Check, ...]
     rounding: tuple[RoundingError, ...]
     spliced: SplicedResult | None
     control_results: tuple[ControlResult, ...]
     first_difference: Check | None
-    likely_causes: tuple[str, ...]
     seconds: float
     remarks: tuple[str, ...] = ()  # what was not computed by the reimplementation itself, or not run
     weights_from: str = "files"  # or "memory": what the model holds, as it is now
@@ -84,7 +83,7 @@ class VerificationReport(Report):
 
     @property
     def stages_ok(self) -> bool:
-        """Whether every stage of every layer held."""
+        """Whether every stage of every layer passed."""
         return bool(self.checks) and all(check.ok for check in self.checks)
 
     @property
@@ -110,8 +109,18 @@ class VerificationReport(Report):
 
     @property
     def ok(self) -> bool:
-        """Whether every check held and every mistake that applies was caught."""
+        """Whether every check passed and every mistake that applies was caught."""
         return self.verdict == "equal"
+
+    @property
+    def elements(self) -> int:
+        """How many numbers were compared stage by stage."""
+        return sum(check.elements for check in self.checks)
+
+    @property
+    def differing(self) -> int:
+        """How many of them differ at all."""
+        return sum(check.differing for check in self.checks)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -130,7 +139,7 @@ class VerificationReport(Report):
 
     @property
     def by_stage(self) -> pd.DataFrame:
-        """One row per stage: the worst layer, all layers' differing elements, whether all held."""
+        """One row per stage: the worst layer, all layers' differing elements, whether all passed."""
         rows = []
         for stage in STAGES:
             checks = [check for check in self.checks if check.stage == stage]
@@ -159,7 +168,7 @@ class VerificationReport(Report):
             check = self.first_difference
             where = f"layer {check.layer}, {STAGE_NAMES[check.stage]}"
             size = "in shape or finiteness" if math.isinf(check.max_abs) else f"by up to {check.max_abs:.3g}"
-            return f"{self.judged.capitalize()} differs first at {where}, {size} ({check.reason})."
+            return f"The reimplementation differs first at {where}, {size} ({check.reason})."
         largest = max((check.max_abs for check in self.checks), default=math.nan)
         amount = "bit for bit" if all(check.differing == 0 for check in self.checks) else "to rounding"
         text = f"Reproduced {amount} at every stage of all {layers} layers, largest difference {largest:.3g}"
@@ -176,7 +185,9 @@ class VerificationReport(Report):
             )
         if not all(row.ok for row in self.rounding):
             return f"{text}; but its rounding error against float64 is more than twice the library's."
-        return text + (f"; {self.planted} mistakes planted, {self.caught} caught." if self.control_results else ".")
+        text += f"; {self.planted} mistakes planted, {self.caught} caught" if self.control_results else ""
+        unwritten = self.spliced is not None and not self.spliced.tokens_compared
+        return text + ("; no text was written, so steps with a key/value cache were not compared" * unwritten + ".")
 
     def _record(self) -> dict[str, Any]:
         return {**asdict(self), "planted": self.planted, "caught": self.caught, "versions": versions()}
@@ -189,27 +200,32 @@ class VerificationReport(Report):
 
     def __str__(self) -> str:
         head = f"{self.model}: {self.n} token{'s' * (self.n != 1)}, {self.dtype} on {self.device}. {self.note}"
-        lines = [head, "", f"  {'stage':<20}{'largest difference':>20}{'differing':>22}{'tolerance':>11}  held"]
+        lines = [head, "", f"  {'stage':<20}{'largest difference':>20}{'differing':>22}{'tolerance':>11}  passed"]
         for row in self.by_stage.to_dict("records"):
             differing = f"{row['differing']} of {row['elements']}"
             size = f"{row['max_abs']:.3g} (layer {row['worst_layer']})"
-            held = "yes" if row["ok"] else "NO"
+            passed = "yes" if row["ok"] else "NO"
             name = STAGE_NAMES[str(row["stage"])]
-            lines.append(f"  {name:<20}{size:>20}{differing:>22}{row['tolerance']:>11.1e}  {held}")
+            lines.append(f"  {name:<20}{size:>20}{differing:>22}{row['tolerance']:>11.1e}  {passed}")
         lines += ["", *self.remarks, *self._spliced_lines(), *self._rounding_lines(), *self._control_lines()]
         lines.append(self.summary())
-        lines += [f"Likely cause: {cause}." for cause in self.likely_causes]
         return "\n".join(lines)
 
     def _spliced_lines(self) -> list[str]:
         s = self.spliced
         if s is None:
             return []
+        if s.tokens_compared:
+            written = (
+                f"written greedily with the KV cache: {s.tokens_equal} of {s.tokens_compared} tokens are the library's "
+                f"own choices ({s.tokens_equal_sdpa} those of its SDPA pass)."
+            )
+        else:
+            written = "nothing was written, so steps with the KV cache were not compared."
         return [
             f"Spliced into the library's model: logits differ in {s.logits_differing} of {s.logits_elements} elements, "
             f"by at most {s.logits_max_abs:.3g} (the library's SDPA and eager passes: {s.sdpa_max_abs:.3g});",
-            f"  greedy generation with the KV cache: {s.tokens_equal} of {s.tokens_compared} tokens equal "
-            f"({s.tokens_equal_sdpa} to the library's SDPA generation)." + self._spliced_reason(s),
+            f"  {written}{self._spliced_reason(s)}",
         ]
 
     @staticmethod

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from inspector.capture.records import OnLayer
+from inspector.errors import InspectorError
 from inspector.model.model import Model
 from inspector.trace.trace import Trace
 from inspector.verification.by_stage import (
@@ -26,10 +27,9 @@ from inspector.verification.by_stage import (
     rounding_errors,
     worst_of_each_stage,
 )
-from inspector.verification.compare import STAGE_NAMES, Check, judge_twins
+from inspector.verification.causes_in_model import models_doing
+from inspector.verification.compare import Check, judge_twins
 from inspector.verification.controls import control_steps, run_controls
-from inspector.verification.frequencies_of_model import own_frequencies, turned_by_own
-from inspector.verification.own_attention import OwnAttention, verify_own_attention
 from inspector.verification.prepare import (
     Prompt,
     Steps,
@@ -43,7 +43,8 @@ from inspector.verification.prepare import (
 from inspector.verification.reference import attention_input, library_stages
 from inspector.verification.report import ControlResult, RoundingError, VerificationReport
 from inspector.verification.shared_inputs import external_inputs
-from inspector.verification.splice import SplicedResult, Unspliceable, compare_spliced
+from inspector.verification.splice import Unspliceable
+from inspector.verification.spliced_run import Splice, SplicedResult, compare_spliced
 from inspector.verification.written_out import verifiable
 from reimpl.attention import CausalSelfAttention
 
@@ -52,24 +53,23 @@ def verify(
     model: Model,
     prompt: Prompt,
     *,
-    attention: OwnAttention | None = None,
+    attention: object = None,
     checkpoint: str | Path | None = None,
     controls: bool = True,
     spliced: bool = True,
+    quick: bool = False,
     on_layer: OnLayer | None = None,
 ) -> VerificationReport:
-    """Compare the reimplementation (or `attention`) with the library's own numbers, for this model and prompt.
+    """Compare the reimplementation with the library's own numbers, for this model and prompt.
 
     Args:
         model: a model as `inspector.load` returns it.
         prompt: a text, token ids (a list, or an integer tensor [n] or [1, n]), or a trace.
-        attention: judge this function instead: (attention input [n, d_model], layer) -> mapping with any of the stages
-            query_pre, key_pre, query, key, value [heads, n, d], weights [heads, n, n], context [heads, n, d], output
-            [n, d_model]. The report names the first stage that differs and, where a planted mistake gives the same
-            numbers, the likely cause.
+        attention: refused: your own attention is judged by `inspector.judge`.
         checkpoint: reimplement from this folder's config.json and safetensors instead of the model's own.
         controls: also run the planted mistakes.
         spliced: also run the reimplementation inside the library's model.
+        quick: let it write nothing there, which takes most of the time; the report says so.
         on_layer: called as on_layer(done, total) after each layer, then after the spliced run and each control; what
             it raises ends the verification.
 
@@ -78,11 +78,12 @@ def verify(
 
     Raises:
         InspectorError: the model's family is not reimplemented, the checkpoint cannot be read, the prompt cannot be
-            taken, or the verification would not fit in memory.
+            taken, the verification would not fit in memory, or `attention` was given.
     """
     if attention is not None:
-        return verify_own_attention(
-            model, prompt, attention, checkpoint=checkpoint, controls=controls, on_layer=on_layer
+        raise InspectorError(
+            "verify compares the reimplementation alone: to judge your own attention, call "
+            "inspector.judge(model, attention, prompt)."
         )
     started = time.perf_counter()
     refuse_no_model(model)
@@ -95,20 +96,19 @@ def verify(
     checks, rounding = _stage_by_stage(trace, ours, kinds, steps)
     first = first_difference(checks)
     # Another checkpoint's config says nothing of this model's frequencies.
-    frequencies, cause = _models_doing(model, trace, ours, kinds, first) if checkpoint is None else ([], "")
+    frequencies, cause = models_doing(model, trace, ours, kinds, first) if checkpoint is None else ([], "")
     remarks += frequencies
-    in_place, refusals = _in_place(model, trace, ours, steps) if spliced else (None, [])
+    splice, in_place, refusals = _in_place(model, trace, ours, steps, quick=quick) if spliced else (None, None, [])
     right = ours if checkpoint is None else model.reimplementation
-    planted = _controls(model, right, steps, splice_too=in_place is not None) if controls else ()
+    noise = 0.0 if in_place is None else in_place.sdpa_max_abs
+    planted = _controls(model, right, steps, splice=splice, noise=noise) if controls else ()
     return VerificationReport(
         **header(held, trace, checkpoint),
-        judged="the reimplementation",
         checks=tuple(checks),
         rounding=tuple(worst_of_each_stage(rounding)),
         spliced=in_place,
         control_results=tuple(planted),
         first_difference=first,
-        likely_causes=(),
         seconds=time.perf_counter() - started,
         remarks=(*remarks, *refusals),
         models_doing=cause,
@@ -144,53 +144,24 @@ def _kinds(model: Model, ours: Sequence[CausalSelfAttention], checkpoint: str | 
     return [(layer.spec, index) if written[index] else layer.spec for index, layer in enumerate(ours)]
 
 
-def _models_doing(
-    model: Model, trace: Trace, ours: Sequence[CausalSelfAttention], kinds: Sequence[Hashable], first: Check | None
-) -> tuple[list[str], str]:
-    """Say where the model's own RoPE frequencies are not its config's, and whether that explains what differs.
-
-    It does where nothing differs, or where with them every stage of every layer holds.
-    """
-    found = own_frequencies(model.model, ours, trace.n)
-    if first is not None and found:
-        layers = [turned_by_own(layer, found, trace.n) for layer in ours]
-        if first_difference(_compared(trace, layers, kinds)) is not None:
-            return [f"{each.sentence}." for each in found if each.cause], ""
-        where = f"{STAGE_NAMES[first.stage]} at layer {first.layer} by up to {first.max_abs:.3g}"
-        cause = f"{found[0].sentence}; this moves {where}, and with it every stage of every layer is reproduced."
-        return [f"{each.sentence}." for each in found], cause
-    rounded = [f"{each.sentence}." for each in found if each.cause]  # others may belong to a part that is not ours
-    return rounded, f"{rounded[0][:-1]}; on this prompt that moves no stage by more than rounding." if rounded else ""
-
-
-def _compared(trace: Trace, ours: Sequence[CausalSelfAttention], kinds: Sequence[Hashable]) -> list[Check]:
-    """Compare every layer at every stage."""
-    checks: list[Check] = []
-    for index, layer in enumerate(trace.stored):
-        reference, x = library_stages(layer, ours[index].spec.kv_heads), attention_input(layer)
-        with torch.inference_mode():
-            found = each_from_reference(ours[index], x, reference, external_inputs(ours[index], trace, index))
-        checks += compare_stages(layer.info, x, found, reference)
-    return judge_twins(checks, kinds)
-
-
 def _in_place(
-    model: Model, trace: Trace, ours: list[CausalSelfAttention], steps: Steps
-) -> tuple[SplicedResult | None, list[str]]:
+    model: Model, trace: Trace, ours: list[CausalSelfAttention], steps: Steps, *, quick: bool
+) -> tuple[Splice | None, SplicedResult | None, list[str]]:
     """Run the reimplementation inside the library's model, or say why it cannot be."""
-    found, refusals = None, []
+    splice, found, refusals = None, None, []
     try:
-        found = compare_spliced(model, trace.tokens.ids, ours)
+        splice, most = Splice(model, ours), {"generated": 0} if quick else {}
+        found = compare_spliced(model, trace.tokens.ids, ours, splice=splice, **most)
     except Unspliceable as reason:
         refusals = [f"Not run inside the library's model: {reason}."]
     steps.step()
-    return found, refusals
+    return splice, found, refusals
 
 
 def _controls(
-    model: Model, right: Sequence[CausalSelfAttention], steps: Steps, *, splice_too: bool
+    model: Model, right: Sequence[CausalSelfAttention], steps: Steps, *, splice: Splice | None, noise: float
 ) -> Iterator[ControlResult]:
     """Run the planted mistakes, a step each."""
-    for result in run_controls(model, right, splice_too=splice_too):
+    for result in run_controls(model, right, splice=splice, noise=noise):
         yield result
         steps.step()

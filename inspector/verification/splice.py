@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,42 +18,9 @@ from transformers import Cache, PreTrainedModel
 
 from inspector.capture.eval_mode import evaluating, forward_compiled
 from inspector.errors import InspectorError
-from inspector.model.forward import greedy
 from inspector.model.model import Model
 from inspector.model.outcome import has_language_model_head
-from inspector.verification.compare import distance
-from inspector.verification.tolerances import logit_tolerance
-from inspector.verification.written_out import with_plain_matrices
 from reimpl.attention import Cached, CausalSelfAttention
-
-GENERATED = 40  # tokens compared after the prompt
-
-
-@dataclass(frozen=True)
-class SplicedResult:
-    """What the spliced model did, compared with the library's.
-
-    logits_max_abs, logits_differing: against the library's pass through its own eager attention.
-    sdpa_max_abs: the same library's SDPA pass against its eager pass, its own rounding noise, for scale.
-    tokens: greedy continuation by the spliced model; tokens_equal: how many, from the first, equal the library's
-    through its eager attention; tokens_equal_sdpa: through its SDPA attention, for scale (in half precision two forms
-    of one attention may choose differently where two tokens are nearly as probable).
-    calls: how often our attention ran, so that a splice that never ran cannot pass.
-    """
-
-    ok: bool
-    logits_max_abs: float
-    logits_differing: int
-    logits_elements: int
-    logits_tolerance: float
-    sdpa_max_abs: float
-    tokens: tuple[int, ...]
-    tokens_equal: int
-    tokens_equal_sdpa: int
-    tokens_compared: int
-    calls: int
-    text: str
-    reason: str
 
 
 class Unspliceable(InspectorError):
@@ -125,6 +91,7 @@ def spliced_model(
     twin = copy.deepcopy(model, shared)
     for part in filter(forward_compiled, twin.modules()):  # a copied function would still run the original's layers
         del part.forward
+    _unwrap_compiled(twin)
     for name, attention in ours.items():
         theirs = twin.get_submodule(name)
         place, _, last = name.rpartition(".")
@@ -135,10 +102,26 @@ def spliced_model(
     return twin.eval()
 
 
-def _returned(model: Model, names: Collection[str]) -> dict[str, int | None]:
-    """Count the Nones after the output that each attention module returns; None where it returns the output alone.
+def _unwrap_compiled(model: torch.nn.Module) -> None:
+    """Put the modules themselves in the place of torch.compile's wrappers, which cannot be copied."""
+    for module in [*model.modules()]:
+        for name, part in module._modules.items():
+            if part is not None and "_orig_mod" in part._modules:
+                module._modules[name] = part._modules["_orig_mod"]
 
-    Raises Unspliceable where it returns more than its output: others go on with what only the library's computes.
+
+def returned_beside(model: Model, names: Collection[str]) -> dict[str, int | None]:
+    """Count the Nones after the output that each attention module returns.
+
+    Args:
+        model: the model that is verified.
+        names: the attention modules' names.
+
+    Returns:
+        For each name the count; None where the module returns its output alone.
+
+    Raises:
+        Unspliceable: one returns more than its output, and others go on with what only the library's computes.
     """
     found: dict[str, int | None] = {}
 
@@ -160,88 +143,19 @@ def _returned(model: Model, names: Collection[str]) -> dict[str, int | None]:
     return found
 
 
-def _refuse(ours: Collection[CausalSelfAttention], model: Model) -> None:
-    """Raise Unspliceable where ours cannot take the place of this model's attention."""
+def refuse_unspliceable(ours: Collection[CausalSelfAttention], model: Model) -> None:
+    """Refuse a model in which ours cannot take the place of its attention.
+
+    Args:
+        ours: our layers.
+        model: the model that is verified.
+
+    Raises:
+        Unspliceable: for the reason it says.
+    """
     if any(layer.spec.mask.given for layer in ours):
         raise Unspliceable("the model chooses keys itself, inside the modules that ours would replace")
     if any(layer.spec.shares is not None for layer in ours):
         raise Unspliceable("layers use each other's keys and values")
     if not has_language_model_head(model.model):
-        raise Unspliceable("the model has no language-model head to compare by")
-
-
-def compare_spliced(
-    model: Model, ids: tuple[int, ...], attention: list[CausalSelfAttention], *, generated: int = GENERATED
-) -> SplicedResult:
-    """Run the prompt and a greedy continuation through the spliced model and through the library's.
-
-    Args:
-        model: the model that is verified.
-        ids: the prompt's token ids.
-        attention: our layers, one for each of the model's.
-        generated: how many tokens to compare after the prompt.
-
-    Returns:
-        How far logits and tokens are apart.
-
-    Raises:
-        Unspliceable: ours cannot take the place of this model's attention.
-    """
-    _refuse(attention, model)
-    model = with_plain_matrices(model)
-    names = [info.name for info in model.layers]
-    if len(set(names)) < len(names):
-        raise Unspliceable("its attention modules run several times in one pass")
-    by_name = dict(zip(names, attention, strict=True))
-    twin = spliced_model(model.model, by_name, _returned(model, by_name))
-    with torch.inference_mode():
-        spliced = twin(torch.tensor([ids], device=model.device), use_cache=False).logits[0]
-    eager, sdpa = model.logits(ids, eager=True), model.logits(ids)
-    difference, noise = distance(spliced, eager), distance(sdpa, eager)
-    tolerance = logit_tolerance(eager, noise=noise, layers=len(names))
-    room = generated if model.positions is None else max(0, min(generated, model.positions - len(ids)))
-    ours = greedy(twin, ids, room)
-    theirs = model.passes.continuation(ids, room, eager=True, past_the_end=True)
-    equal = _equal_from_start(ours, theirs)
-    equal_sdpa = _equal_from_start(ours, model.passes.continuation(ids, room, past_the_end=True))
-    apart = _apart(model, [*ids, *ours[:equal]], ours[equal], theirs[equal]) if equal < room else 0.0
-    calls = sum(module.calls for module in twin.modules() if isinstance(module, SplicedAttention))
-    due = len(names) * (1 + room)
-    ok, reason = True, "ours in every layer, library elsewhere; the library's own two forms differ by its noise"
-    if calls != due:
-        ok, reason = False, f"our attention ran {calls} times where {due} were due"
-    elif not difference <= tolerance:  # also where it is no number
-        ok, reason = False, "logits differ by more than rounding"
-    elif equal < room and apart <= tolerance:
-        reason = (
-            f"generated token {equal + 1} differs where the library's logits of the two are {apart:.3g} apart, less "
-            f"than rounding moves them ({tolerance:.3g})"
-        )
-    elif equal < room:
-        ok, reason = False, f"generated token {equal + 1} differs"
-    return SplicedResult(
-        ok=ok,
-        logits_max_abs=difference,
-        logits_differing=int((spliced != eager).sum()),
-        logits_elements=spliced.numel(),
-        logits_tolerance=tolerance,
-        sdpa_max_abs=noise,
-        tokens=tuple(ours),
-        tokens_equal=equal,
-        tokens_equal_sdpa=equal_sdpa,
-        tokens_compared=room,
-        calls=calls,
-        text=model.tokenizer.decode(ours),
-        reason=reason,
-    )
-
-
-def _apart(model: Model, ids: list[int], ours: int, theirs: int) -> float:
-    """Return how far apart the library's own logits of two candidates for the next token are."""
-    logits = model.logits(ids, eager=True)[-1]
-    return float((logits[theirs] - logits[ours]).abs())
-
-
-def _equal_from_start(a: list[int], b: list[int]) -> int:
-    """Count the tokens that are equal, from the first on."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), len(a))
+        raise Unspliceable("the model has no language-model head that predicts the next token, to compare by")

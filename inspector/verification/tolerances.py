@@ -25,6 +25,11 @@ FLOAT64_RATIO = 2.0
 # Of the logits of the spliced model: twice what the library's own two forms of attention differ by; where it has but
 # one form, so many roundings of the largest logit for each layer.
 NOISE_RATIO, ROUNDINGS_A_LAYER = 2, 4
+# Two forms of one attention that are further apart than this many roots of the dtype's unit, of the largest logit, are
+# not one attention: a mistake moves logits by as much as they are large, rounding by a thousandth of that in float32.
+NOISE_MOST = 2.0
+# In float64 the eager form still takes its softmax in float32: so many of that unit, of the largest logit.
+SOFTMAX_ROUNDINGS = 32
 
 
 def sum_rounding(dtype: torch.dtype, products: int) -> float:
@@ -117,3 +122,16 @@ def logit_tolerance(eager: Tensor, *, noise: float, layers: int) -> float:
     """
     unit = torch.finfo(eager.dtype).eps
     return max(NOISE_RATIO * noise, ROUNDINGS_A_LAYER * unit * float(eager.abs().max()) * layers)
+
+
+def is_noise(noise: float, eager: Tensor) -> bool:
+    """Say whether two forms of the library's attention differ by rounding alone.
+
+    Args:
+        noise: the largest difference of their logits.
+        eager: the logits [n, vocabulary] of one of them.
+    """
+    most = NOISE_MOST * math.sqrt(torch.finfo(eager.dtype).eps)
+    if eager.dtype == torch.float64:
+        most = max(most, SOFTMAX_ROUNDINGS * torch.finfo(torch.float32).eps)
+    return noise <= most * float(eager.abs().max())

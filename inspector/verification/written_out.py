@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from inspector.errors import InspectorError
-from inspector.model.matrices import needs_writing_out, off_its_matrix
+from inspector.model.matrices import is_own_product, needs_writing_out, off_its_matrix
 from inspector.model.model import Model
 from inspector.model.weights_in_memory import find_weights
 from inspector.trace.trace import Trace
@@ -73,14 +73,20 @@ def verifiable(model: Model, prompt: Any) -> tuple[Model, Any, list[str]]:
         if needs_writing_out(module):
             matrix, bias = tensors[f"{name}.weight"].to(model.dtype), tensors.get(f"{name}.bias")
             off = off_its_matrix(module, matrix, None if bias is None else bias.to(model.dtype))
-            if off > ORDER * sum_rounding(model.dtype, matrix.shape[1]) and off > largest:
+            more_than_order = off > ORDER * sum_rounding(model.dtype, matrix.shape[1])
+            if more_than_order and is_own_product(module):
+                raise InspectorError(
+                    f"{name} is a {type(module).__name__} that does more than multiply by a matrix ({off:.1%} off on "
+                    "random inputs), so no reimplementation can stand for it: verify the model without it."
+                )
+            if more_than_order and off > largest:
                 largest, kind = off, type(module).__name__
     if not kind:
         return model, prompt, []
     if largest > EIGHT_BITS:
         raise InspectorError(
             f"The products of this model's {kind} are off by {largest:.1%} from those with its own matrices, more than "
-            "rounding to 8 bits explains: verify a copy that is not packed."
+            "rounding to 8 bits explains: verify a copy whose attention multiplies by plain matrices."
         )
     if isinstance(prompt, Trace):
         prompt = list(prompt.tokens.ids) if prompt.prompt is None else prompt.prompt

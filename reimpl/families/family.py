@@ -184,7 +184,7 @@ class Family:
             CheckpointError: a field is missing or has an impossible value, or no layer attends.
             UnsupportedError: names any field that is not understood.
         """
-        specs, fields = self._read(without(config, by_class.ignored))
+        specs, fields = self._read(without(config, by_class))
         fields.refuse_unread(self.harmless, by_class)
         return specs
 
