@@ -10,15 +10,44 @@ import argparse
 import io
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 
 from inspector import __version__
-from inspector.cli import app, capture, common, coverage, models, verify
+from inspector.cli import (
+    app,
+    atlas,
+    capture,
+    common,
+    coverage,
+    experiment,
+    get_default,
+    heads,
+    info,
+    judge,
+    models,
+    reference,
+    verify,
+    why,
+)
 from inspector.errors import InspectorError
 from inspector.text import first_sentence
 
-COMMANDS = (app, verify, capture, models, coverage)  # in the order that --help shows
+# In the order that --help shows.
+COMMANDS = (
+    app,
+    verify,
+    judge,
+    reference,
+    experiment,
+    why,
+    heads,
+    atlas,
+    capture,
+    models,
+    get_default,
+    coverage,
+    info,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # whatever it is, it is not exit 1: no difference was found
         if options.debug:
             common.show_progress("")
+            import traceback
+
             traceback.print_exc()
             return 2
         if isinstance(error, InspectorError):
@@ -73,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
-        name = command.__name__.rpartition(".")[2]
+        name = command.__name__.rpartition(".")[2].replace("_", "-")
         own = commands.add_parser(name, parents=[shared], help=command.HELP)
         command.add_arguments(own)
         own.set_defaults(run=command.run)

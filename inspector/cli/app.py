@@ -30,6 +30,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GB",
         help="memory that models and traces may keep, and that runs may take on top (half of the machine's)",
     )
+    parser.add_argument(
+        "--judge",
+        action="append",
+        metavar="ATTENTION",
+        help="let Verify run your own attention, file.py:function or package.module:function (repeatable)",
+    )
+
+    parser.add_argument(
+        "--atlas",
+        action="append",
+        metavar="FOLDER",
+        help="show an atlas, a folder that the command atlas has written, on the page Atlas (repeatable)",
+    )
+
+    parser.add_argument(
+        "--heads",
+        action="append",
+        metavar="FILE",
+        help="show what the command heads found (a file that its --json wrote) on cards of the page Atlas (repeatable)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,4 +71,7 @@ def run(options: argparse.Namespace) -> int:
         most_tokens=options.most_tokens,
         most_written=options.most_written,
         memory_gb=options.memory_gb,
+        judge=options.judge,
+        atlas=options.atlas,
+        heads=options.heads,
     )

@@ -15,15 +15,21 @@ from inspector.trace.prompt_file import MOST_BYTES, read_prompt
 
 if TYPE_CHECKING:
     from inspector.model.model import Model
+    from inspector.reports import Report
 
 PROMPT = "Houston, we have a problem"
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a model, its precision and place, and the prompt."""
-    parser.add_argument("model", help="packaged name (smollm2-135m-instruct), hub id, folder or .gguf file")
+    add_loading_arguments(parser)
     parser.add_argument("--prompt", default=None, help=f'text to run ("{PROMPT}")')
     parser.add_argument("--prompt-file", metavar="FILE", help='read the text from a UTF-8 file ("-": standard input)')
+
+
+def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a model, its precision and place."""
+    parser.add_argument("model", help="packaged name (smollm2-135m-instruct), hub id, folder or .gguf file")
     parser.add_argument("--memory-gb", metavar="GB", help="memory a run may take at its peak (half of the machine's)")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16, float16, float64 or auto")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, mps or auto")
@@ -125,6 +131,14 @@ def write_json(record: Mapping[str, Any], place: str) -> None:
         print(json.dumps(whole, indent=1))  # ASCII, which is JSON in every terminal's encoding
     else:
         write_text(Path(place), json.dumps(whole, indent=1, ensure_ascii=False))
+
+
+def show_report(report: Report, place: str | None) -> None:
+    """Print a report, and write it as JSON where --json says so; to standard output, that alone."""
+    if place != "-":
+        print(report)
+    if place is not None:
+        write_json(json.loads(report.to_json()), place)
 
 
 def show_progress(message: str) -> None:

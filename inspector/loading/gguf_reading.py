@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from inspector.errors import InspectorError
+from inspector.loading.gguf_words import MODEL, PRE
 from inspector.text import Progress, few, first_sentence
 
 PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
@@ -125,7 +126,12 @@ def metadata(gguf: Path, model: Any) -> tuple[dict[str, Any], dict[str, Any], li
     from transformers import modeling_gguf_pytorch_utils as library
 
     reader = package.GGUFReader(str(gguf))
-    keys = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("tokenizer.")}
+    short = (PRE, MODEL)  # a tokenizer's other fields are long lists, which the library reads
+    keys = {
+        name: field.contents()
+        for name, field in reader.fields.items()
+        if name in short or not name.startswith("tokenizer.")
+    }
     processor = library.TENSOR_PROCESSORS.get(keys["general.architecture"], library.TensorProcessor)
     places = library.get_gguf_hf_weights_map(model, processor(config=model.config.to_dict()))
     factors = {tensor.name: tensor.data for tensor in reader.tensors if tensor.name in FACTORS}

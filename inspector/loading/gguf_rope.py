@@ -81,6 +81,7 @@ def _scaled(full: dict[str, Any], said: Mapping[str, Any], tensors: Mapping[str,
     if kind == "yarn" and (tensors or factor <= 1.0):
         raise cannot_do("rope.scaling.type", "yarn", config)
     if tensors:
+        _refuse_odd_factors(tensors, full, config)
         if kind == "linear" and "rope_freqs.weight" in tensors:
             tensors = {"rope_freqs.weight": tensors["rope_freqs.weight"] * factor}
         return {**plain, **_by_factors(plain, said, tensors, config, original)}
@@ -91,6 +92,23 @@ def _scaled(full: dict[str, Any], said: Mapping[str, Any], tensors: Mapping[str,
     if kind == "none" or (kind == "longrope" and full.get("rope_type") == "longrope"):
         return full
     raise cannot_do("rope.scaling.type", kind, config)
+
+
+def _refuse_odd_factors(tensors: Mapping[str, Any], full: Mapping[str, Any], config: Any) -> None:
+    """Refuse factors that are not one positive number for each rotary frequency, or of which a list is missing."""
+    widths = {head_width(config), getattr(config, "global_head_dim", None) or head_width(config)}
+    planes = sorted(int(width * full.get("partial_rotary_factor", 1.0)) // 2 for width in widths)
+    for name, values in tensors.items():
+        factors = [float(value) for value in values.reshape(-1)]
+        if len(factors) not in planes or not all(0 < factor < math.inf for factor in factors):
+            raise InspectorError(
+                f"The file's {name} holds {len(factors)} numbers from {min(factors, default=0):g} on, and each of a "
+                f"head's {' or '.join(map(str, planes))} frequencies is divided by one positive number: convert the "
+                "model again."
+            )
+    lists = {f"rope_factors_{name}.weight" for name in ("short", "long")}
+    if len(lists & tensors.keys()) == 1:
+        raise cannot_do("rope_factors", f"{min(lists & tensors.keys())} alone", config)
 
 
 def _yarn(said: Mapping[str, Any], factor: float, original: int) -> dict[str, Any]:

@@ -14,18 +14,22 @@ def cached_models() -> Iterator[tuple[str, Path, int, str]]:
     Yields:
         Each one's id, folder, bytes on the disk and commit.
     """
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    try:
-        repos = scan_cache_dir().repos
-    except CacheNotFound:
+    if not any(hub_cache_folder()[0].glob("models--*")):  # nor would the client, whose import takes longer
         return
-    for repo in sorted(repos, key=lambda r: r.repo_id):
+    from huggingface_hub import scan_cache_dir
+
+    for repo in sorted(scan_cache_dir().repos, key=lambda r: r.repo_id):
         for version in repo.revisions:
             files = {f.file_name for f in version.files}
             if repo.repo_type == "model" and "config.json" in files and files & {SINGLE, INDEX}:
                 yield repo.repo_id, version.snapshot_path, version.size_on_disk, version.commit_hash
+
+
+def hub_cache_folder() -> tuple[Path, bool]:
+    """Return the hub client's cache folder, and whether the environment forbids asking a hub."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE), bool(constants.HF_HUB_OFFLINE)
 
 
 def cached_folder(name: str, revision: str | None) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inspector.errors import InspectorError
-from inspector.loading.source import PACKAGED
+from inspector.loading.source import PACKAGED, WAY_OUT
 from inspector.text import first_sentence
 
 
@@ -43,13 +43,13 @@ def hub_refusal(error: BaseException, name: str, revision: str | None, *, downlo
         text = f"'{name}' is gated: accept its terms on the model page {page}, then pass token= or set HF_TOKEN"
     elif isinstance(cause, errors.RepositoryNotFoundError):
         taken = "" if "/" in name else f" ('{name}' is no folder here and not the packaged '{PACKAGED}')"
-        text = f"'{name}' is not on {hub}{taken}: check the spelling, or pass token= for a private model"
+        text = f"'{name}' is not on {hub}{taken}: check the spelling, pass token= for a private model, or {WAY_OUT}"
     elif isinstance(cause, errors.RevisionNotFoundError):
         text = f"'{name}' has no revision '{revision}' on {hub}: give an existing branch, tag or commit hash"
     elif isinstance(cause, errors.OfflineModeIsEnabled):
         text = (
             f"'{name}' is not in the cache {constants.HF_HUB_CACHE} and HF_HUB_OFFLINE forbids asking {hub}: "
-            "unset it, or give a folder"
+            f"unset it, give a folder, or {WAY_OUT}"
         )
     elif status in (401, 403):
         text = f"{hub} refused '{name}' with status {status}: check the token in token= or HF_TOKEN"
@@ -58,7 +58,7 @@ def hub_refusal(error: BaseException, name: str, revision: str | None, *, downlo
         text = f"'{name}' could not be written to {place}: free space there, or set HF_HOME to another folder"
     else:
         why = f"answered {status}" if status else f"did not answer ({first_sentence(cause)})"
-        text = f"{hub} {why} about '{name}', which is not in the cache: check the network, or give a folder"
+        text = f"{hub} {why} about '{name}', which is not in the cache: check the network, give a folder, or {WAY_OUT}"
         if downloading:
             why = why if status else f"broke off ({first_sentence(cause)})"
             text = f"{hub} {why} while '{name}' was downloading: load it again; files already complete are kept"

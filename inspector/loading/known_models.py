@@ -17,7 +17,8 @@ def models_known() -> list[dict[str, Any]]:
 
     Returns:
         For each model its name, kind ("packaged", "converted" or "hub"), folder, bytes on the disk, and state, which
-        starts with "damaged" where a converted model is not whole.
+        starts with "damaged" where a converted model is not whole, and with "unused" where another version of this
+        program wrote it.
     """
     known: list[dict[str, Any]] = []
 
@@ -30,8 +31,16 @@ def models_known() -> list[dict[str, Any]]:
     for manifest in sorted((cache_dir() / "models").glob(f"[!.]*/{gguf_conversion.MANIFEST}")):
         folder = manifest.parent
         size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-        state = gguf_conversion.damage(folder)
-        add(folder.name, "converted", folder, size, f"damaged: {state}" if state else "ready")
+        add(folder.name, "converted", folder, size, _state(gguf_conversion.damage(folder)))
     for name, folder, size, commit in cached_models():
         add(name, "hub", folder, size, f"revision {commit}")
     return known
+
+
+def _state(damage: str | None) -> str:
+    """Say what a converted folder is good for."""
+    if damage is None:
+        return "ready"
+    if damage.startswith(gguf_conversion.OTHER_FORMAT):
+        return f"unused: {damage}; delete the folder to free its space"
+    return f"damaged: {damage}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from inspector.errors import InspectorError
 from inspector.files import cache_dir
 from inspector.loading import gguf_conversion
@@ -13,7 +11,7 @@ from inspector.loading.folder_checks import refuse_unreadable
 from inspector.loading.gguf_reading import parts_of
 from inspector.loading.mistaken_names import refuse_folder_above, refuse_mistaken_name, refuse_part_of_model
 from inspector.loading.packaged import packaged_source
-from inspector.loading.source import PACKAGED, Source, refuse_missing, written_as_path
+from inspector.loading.source import PACKAGED, WAY_OUT, Source, path_of, refuse_missing, written_as_path
 from inspector.text import Progress, no_progress
 
 
@@ -47,9 +45,9 @@ def find_model(
     name = str(name).strip()
     if not name:
         raise InspectorError(
-            f"The model name is empty: give a hub id (owner/name), a folder, a .gguf file or '{PACKAGED}'."
+            f"The model name is empty: give a hub id (owner/name), a folder, a .gguf file, or {WAY_OUT}."
         )
-    path = Path(name).expanduser()
+    path = path_of(name)
     local = name == PACKAGED or path.exists() or written_as_path(name)
     if local and revision is not None:
         raise InspectorError(

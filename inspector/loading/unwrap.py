@@ -30,8 +30,10 @@ def unwrapped(given: Any, tokenizer: Any) -> tuple[Any, Any]:
         inside, tokenizer = given.model, getattr(given, "tokenizer", None) if tokenizer is None else tokenizer
     while isinstance(inside, nn.Module) and not isinstance(inside, PreTrainedModel):
         wrapper: Any = inside
-        # torch.compile's OptimizedModule, DataParallel and DistributedDataParallel; any other module is none of ours.
-        inner: Any = getattr(wrapper, "_orig_mod", None) or getattr(wrapper, "module", None)
+        # torch.compile's OptimizedModule, DataParallel and DistributedDataParallel, trl's models with a value head;
+        # any other module is none of ours.
+        names = ("_orig_mod", "module", "pretrained_model")
+        inner: Any = next((found for name in names if (found := getattr(wrapper, name, None)) is not None), None)
         if hasattr(wrapper, "peft_config"):
             refuse_outside_modules(wrapper.peft_config)
             inner = wrapper.get_base_model() if hasattr(wrapper, "get_base_model") else getattr(wrapper, "model", None)
