@@ -38,7 +38,7 @@ def show(edition: int) -> None:
             "From a file", ":material/description:", edition, "Numbers from a file, and no model to compare them with."
         )
         return
-    request = on_screen()
+    request = shown_request()
     report = results.finished_report(request) or results.compared(request)
     if report is None and results.compares_in_background(request):
         _pending(request, edition)
@@ -46,7 +46,7 @@ def show(edition: int) -> None:
         _draw(report, edition)
 
 
-def on_screen() -> state.Request:
+def shown_request() -> state.Request:
     """Return the request whose numbers are on screen: an earlier one where the present one failed."""
     shown = shown_now() if state.problem() is not None else None
     return state.request() if shown is None else shown.request
@@ -68,13 +68,13 @@ def _draw(report: VerificationReport | None, edition: int) -> None:
         text = "Compare every stage of every layer with the library's own numbers for this prompt on the page Verify."
         _popover("Not verified", ":material/help:", edition, text)
         return
-    differing = int(report.table["differing"].sum())
+    differing = report.differing
     if not report.ok:
         _popover("Differs", ":material/error:", edition, plain(report.summary()))
         return
     words = "Verified, 0 differ" if not differing else f"Verified, {differing:,} differ by rounding"
-    checked = "" if len(report.controls) else f" {_STAGES_ALONE}"
-    numbers = f"{count(int(report.table['elements'].sum()), 'number')} compared, {differing:,} differ. "
+    checked = "" if report.control_results else f" {_STAGES_ALONE}"
+    numbers = f"{count(report.elements, 'number')} compared, {differing:,} differ. "
     _popover(words, ":material/verified:", edition, numbers + plain(report.summary()) + checked)
 
 

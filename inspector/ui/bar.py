@@ -12,7 +12,7 @@ from inspector.trace import prompt_file
 from inspector.ui import badge, downloads, links, state, uploads
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.markdown import plain, short
-from inspector.ui.pages import PAGES, file_of
+from inspector.ui.pages import ATLAS, PAGES, file_of
 from inspector.ui.progress import shown_now
 from inspector.ui.server import traces
 from inspector.ui.server.settings import MOST_CHARACTERS, ModelChoice, limits, model_choice
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _MODEL, _PROMPT = "model_field", "prompt_field"
 _GENERATE, _CHAT = "generate_field", "chat_field"
-_FILLED = "prompt_field_filled_with"
+_FILLED, _TIMES = "prompt_field_filled_with", "prompt_field_times"
 _FILE, _FILE_PROBLEM = "trace_file", "trace_file_problem"
 _TEXT, _TEXT_PROBLEM = "text_file", "text_file_problem"
 _EDITION = "bar_edition"  # part of the popovers' keys: another one closes them
@@ -68,28 +68,37 @@ def show(here: str) -> Places:
     return Places(verdict, share if share.open else None, export if export.open else None)
 
 
-def fill(places: Places) -> None:
+def fill(places: Places, page: str) -> None:
     """Draw the badge, Share and Export of what is on screen, once the page has run.
 
     Args:
         places: as `show` returned them.
+        page: the title of the page on screen.
     """
     try:
-        _fill(places)
+        _fill(places, page)
     except InspectorError:  # such as a memory limit that is no number: the page has said it
         return
 
 
-def _fill(places: Places) -> None:
+def _fill(places: Places, page: str) -> None:
     """Draw what stands on the bar of what is on screen."""
     with places.badge:
         badge.show(st.session_state[_EDITION])
     if places.share is None and places.export is None:
         return
+    if page == ATLAS:
+        if places.share is not None:
+            with places.share:
+                links.atlas_panel()
+        if places.export is not None:
+            with places.export:
+                st.caption("The page has a button for each of its tables: CSV and JSON.")
+        return
     shown = shown_now()
-    if shown is not None and shown.request != (state.uploaded() or badge.on_screen()):
+    if shown is not None and shown.request != (state.uploaded() or badge.shown_request()):
         shown = None  # another prompt was asked for on a page that runs none
-    for place, draw in ((places.share, links.panel), (places.export, downloads.panel)):
+    for place, draw in ((places.share, links.panel), (places.export, lambda now: downloads.panel(now, page))):
         if place is None:
             continue
         with place:
@@ -122,24 +131,23 @@ def _close() -> None:
 
 def _prompt(asked: state.Request) -> None:
     """Draw what the prompt may come from: a text, an example, a file, a saved trace."""
-    if st.session_state.get(_FILLED) != asked or _PROMPT not in st.session_state:  # a link or a button asked for it
-        st.session_state[_PROMPT], st.session_state[_GENERATE] = asked.prompt, asked.generate
-        st.session_state[_CHAT], st.session_state[_FILLED] = asked.chat, asked
+    if st.session_state.get(_FILLED) != asked:
+        st.session_state[_FILLED], st.session_state[_TIMES] = asked, st.session_state.get(_TIMES, 0) + 1
     written = limits().written
     with st.form("prompt_form", border=False):
         st.text_area(
-            "Prompt", key=_PROMPT, height=110, placeholder=EXAMPLES[0].prompt, max_chars=MOST_CHARACTERS,
-            help="The text that the model reads. Ctrl+Enter runs it.",
+            "Prompt", asked.prompt, key=_field(_PROMPT), height=110, placeholder=EXAMPLES[0].prompt,
+            max_chars=MOST_CHARACTERS, help="The text that the model reads. Ctrl+Enter runs it.",
         )  # fmt: skip
         with st.container(horizontal=True, vertical_alignment="bottom"):
             if written:  # a server for many may leave writing out
                 st.number_input(
-                    "Write n more tokens", 0, written, key=_GENERATE, width=190,
+                    "Write n more tokens", 0, written, min(asked.generate, written), key=_field(_GENERATE), width=190,
                     help="The model writes this many tokens, the most probable each time, or fewer where it ends its "
                     "text; prompt and continuation are then run as one text and looked at together.",
                 )  # fmt: skip
             st.toggle(
-                "Chat template", key=_CHAT,
+                "Chat template", asked.chat, key=_field(_CHAT),
                 help="Put the prompt into the form in which the model was trained to answer: a user's turn.",
             )  # fmt: skip
             st.space("stretch")
@@ -153,12 +161,21 @@ def _prompt(asked: state.Request) -> None:
     st.caption("Everything runs where this app was started. Prompts are not stored and not sent anywhere else.")
 
 
+def _field(name: str) -> str:
+    """Return a field's key: another one for each request, so that the field begins with what is asked for.
+
+    What a script writes into a field that the browser has not drawn yet, in a popover that is closed, is lost with the
+    next run.
+    """
+    return f"{name}_{st.session_state[_TIMES]}"
+
+
 def _take_prompt() -> None:
     """Ask for the typed prompt."""
     state.ask(
-        prompt=st.session_state[_PROMPT] or "",
-        generate=int(st.session_state.get(_GENERATE) or 0),
-        chat=bool(st.session_state.get(_CHAT)),
+        prompt=st.session_state[_field(_PROMPT)] or "",
+        generate=int(st.session_state.get(_field(_GENERATE)) or 0),
+        chat=bool(st.session_state.get(_field(_CHAT))),
     )
     _close()
 
@@ -175,7 +192,7 @@ def ask_for(prompt: str) -> None:
     Args:
         prompt: the text.
     """
-    st.session_state[_PROMPT], st.session_state[_GENERATE], st.session_state[_CHAT] = prompt, 0, False
+    st.session_state.pop(_FILLED, None)  # also where it is on screen already: what was typed meanwhile goes
     state.ask(prompt=prompt, generate=0, chat=False)
     _close()
 

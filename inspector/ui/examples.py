@@ -14,12 +14,16 @@ class Example:
         prompt: the prompt's text.
         see: what to look for; stands above the picture while this prompt is shown.
         where: (layer, head) that shows it best in the packaged model (a test measures each).
+        gone: a layer and heads of it without which the packaged model expects something else (a test measures it).
+        beside: another prompt to compare it with; empty: none.
     """
 
     title: str
     prompt: str
     see: str
     where: tuple[int, int]
+    gone: tuple[int, tuple[int, ...]] | None = None
+    beside: str = ""
 
 
 EXAMPLES = (
@@ -29,12 +33,15 @@ EXAMPLES = (
         "many heads give most of their attention to the first token, the attention sink: a strong left edge. "
         "Others look one token back: a line below the diagonal.",
         where=(16, 0),
+        gone=(1, (3, 4, 5)),  # KL 1.8 bits, against 0.04 of three random heads
+        beside="Houston, you have a problem",
     ),
     Example(
         "The cat … because it was tired",
         "The cat sat on the mat because it was tired.",
         "the rows of “it” and “tired” look back at “cat”: who is tired?",
         where=(13, 8),
+        beside="The dog sat on the mat because it was tired.",
     ),
     Example(
         "A phrase said twice (induction)",

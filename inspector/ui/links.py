@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from inspector.ui.progress import Current
 
 MOST = 4096  # characters of a percent-encoded prompt: longer links break in mail and chat programs
-_MODEL, _PROMPT, _GENERATE, _CHAT = "model", "prompt", "generate", "chat"
-_NOTE, _READER, _OFFERED, _FORGET = "link_note", "tab_reader", "offered_by_link", "forget_choice"
+_MODEL, _PROMPT, _GENERATE, _CHAT, _OTHER = "model", "prompt", "generate", "chat", "other"
+_NOTE, _READER, _OFFERED = "link_note", "tab_reader", "offered_by_link"
+_FORGET, _BRING = "forget_choice", "bring_choice"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 _HERE = files("inspector.ui.components")
@@ -58,6 +59,14 @@ class Note:
     sentence: str
 
 
+@dataclass(frozen=True)
+class Offer:
+    """A prompt that came in a link, and what is to be chosen in it: nothing of either counts before a click."""
+
+    request: state.Request
+    selection: Mapping[str, str]
+
+
 # -- opening the app -------------------------------------------------------------------------------------
 
 
@@ -74,7 +83,7 @@ def arrive() -> bool:
     note: Note | None = st.session_state.get(_NOTE)
     if note is not None and note.request == state.request():
         st.warning(plain(note.sentence), icon=":material/link_off:")
-    offered: state.Request | None = st.session_state.get(_OFFERED)
+    offered: Offer | None = st.session_state.get(_OFFERED)
     if offered is not None:
         _offer(offered)
     return True
@@ -88,7 +97,11 @@ def remember(selection: Mapping[str, Any] | None, page: str) -> None:
         page: the page on screen.
     """
     asked = state.request()
+    if st.session_state.pop(_BRING, False):
+        selection = state.selected()
     said = {_MODEL: asked.model, _PROMPT: asked.prompt, _GENERATE: asked.generate, _CHAT: asked.chat}
+    if (other := state.other_prompt()) is not None:
+        said[_OTHER] = other
     tell_tab(said, selection, page=page, forget=bool(st.session_state.pop(_FORGET, False)), key="tab")
 
 
@@ -96,6 +109,11 @@ def forget_choice() -> None:
     """Have the tab begin with the next prompt's own head: an example was chosen, which has one."""
     st.session_state[_FORGET] = True
     state.forget_place()
+
+
+def bring_choice() -> None:
+    """Have the tab take what was chosen here, for the prompt that was asked for with it."""
+    st.session_state[_BRING] = True
 
 
 def request_in(said: object) -> state.Request | None:
@@ -137,8 +155,8 @@ def linkable(model: str) -> bool:
     Returns:
         True where it is in this server's choice of models, and is a name, not a place.
     """
-    named = bool(_NAME.fullmatch(model)) and not model.endswith(".gguf")
-    return named and model in model_choice().models and not Path(model).exists()
+    named = bool(_NAME.fullmatch(model)) and not model.endswith(".gguf") and model in model_choice().models
+    return named and not Path(model).exists()
 
 
 def _take(answer: object) -> None:
@@ -150,10 +168,10 @@ def _take(answer: object) -> None:
     before = request_in(said.get("request"))
     if before is not None:
         state.ask(model=before.model, prompt=before.prompt, generate=before.generate, chat=before.chat)
+        state.take_other_prompt(said["request"].get(_OTHER))
     else:
         state.ask()
     state.select_said(said.get("selection"))
-    state.select_said(link)
     model, note = link.get(_MODEL), ""
     if isinstance(model, str) and not linkable(model):
         note = (
@@ -166,31 +184,40 @@ def _take(answer: object) -> None:
         link.pop(_PROMPT)
     asked = request_in({**link, _MODEL: model} if model else {k: v for k, v in link.items() if k != _MODEL})
     if asked is not None and (address or {}).get(_PROMPT):
-        if said.get("own") is True or asked.prompt == state.request().prompt:
-            _run(asked)
+        offer = Offer(asked, link)
+        same = asked.prompt == state.request().prompt and not link.get(_OTHER)
+        if said.get("own") is True or same:
+            _run(offer)
         else:
-            st.session_state[_OFFERED] = asked
-    elif model:
-        state.ask(model=model)
+            st.session_state[_OFFERED] = offer
+    else:
+        state.select_said(link)
+        if model:
+            state.ask(model=model)
     if note:
         st.session_state[_NOTE] = Note(state.request(), note.strip())
 
 
-def _offer(offered: state.Request) -> None:
+def _offer(offered: Offer) -> None:
     """Show a prompt that came in a link, and run it after one click: the visitor did not choose it."""
+    asked = offered.request
     with st.container(border=True):
-        written = f", and lets it write {offered.generate} tokens" if offered.generate else ""
-        st.markdown(f"**This link brings a prompt** for {plain(offered.model)}{written}:")
-        st.text(short(offered.prompt, 600))
+        written = f", and lets it write {asked.generate} tokens" if asked.generate else ""
+        st.markdown(f"**This link brings a prompt** for {plain(asked.model)}{written}:")
+        st.text(short(asked.prompt, 600))
         with st.container(horizontal=True):
             st.button("Run it", type="primary", key="run_link", on_click=_run, args=(offered,))
             st.button("Leave it", key="leave_link", on_click=_leave)
 
 
-def _run(asked: state.Request) -> None:
-    """Run a link's prompt."""
+def _run(offered: Offer) -> None:
+    """Run a link's prompt, and choose what the link says; the tab hears of it with the next run."""
     _leave()
+    asked = offered.request
     state.ask(model=asked.model, prompt=asked.prompt, generate=asked.generate, chat=asked.chat)
+    state.select_said(offered.selection)
+    state.take_other_prompt(offered.selection.get(_OTHER))
+    st.session_state[_BRING] = True
 
 
 def _leave() -> None:
@@ -222,8 +249,17 @@ def panel(shown: Current) -> None:
             said[_GENERATE] = str(request.generate)
         if request.chat:
             said[_CHAT] = "1"
+        other = state.other_prompt()
+        if other and fits(request.prompt + other):
+            said[_OTHER] = other
     _mount(data={"said": said}, key="link")
     st.caption(" ".join(_what_it_opens(request, with_prompt=can and wanted)))
+
+
+def atlas_panel() -> None:
+    """Draw the link to what the page Atlas shows."""
+    _mount(data={"said": {}}, key="link")
+    st.caption("It contains no prompt, and opens the same head and statistics wherever the same atlas is served.")
 
 
 def _what_it_opens(request: state.Request, *, with_prompt: bool) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from inspector.ui.screens.labs.table import PAGES as LEARN_PAGES
 
-EXPLORE, LEARN, VERIFY = "Explore", "Learn", "Verify"
+EXPLORE, LEARN, VERIFY, ATLAS = "Explore", "Learn", "Verify", "Atlas"
 # Part of the app -> file, path in the address and title of each page; the first one is where the app opens. Paths are
 # those of earlier releases where a link may have them.
 PAGES = {
@@ -15,9 +15,13 @@ PAGES = {
         ("vectors.py", "vectors", "Vectors"),
         ("pair.py", "pair", "Pair"),
         ("bertviz.py", "bertviz", "Lines"),
+        ("change.py", "change", "Change"),
+        ("compare.py", "compare", "Compare"),
+        ("why.py", "why", "Why"),
     ),
     LEARN: tuple((page.file, page.name, page.title) for page in LEARN_PAGES),
     VERIFY: (("verification.py", "verification", "Verify"),),
+    ATLAS: (("atlas.py", "atlas", "Atlas"),),
 }
 
 _HERE = Path(__file__).resolve().parent / "screens"

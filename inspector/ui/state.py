@@ -14,26 +14,33 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from inspector.analysis.head_scores import MEASURES
+from inspector.analysis.score_definitions import EVERY
+from inspector.errors import InspectorError
 from inspector.learn.stations import STATIONS
+from inspector.ui.edits import read_edits
 from inspector.ui.examples import EXAMPLES
-from inspector.ui.server.settings import model_choice
+from inspector.ui.server.settings import MOST_CHARACTERS, model_choice
+from inspector.views.head_question import SCALES, SHOWS, SINKS, UNITS
 
 if TYPE_CHECKING:
     from inspector.capture.records import LayerInfo
 
-SHOWS = {
-    "weights": "Attention weights",
-    "scaled_scores": "Scaled scores",
-    "weighted_values": "Weight × value length",
-}
-SCALES = {"linear": "Linear", "sqrt": "Square root", "log": "Logarithm"}
-SINKS = {"with": "First token shown", "without": "First token hidden"}
-UNITS = {"tokens": "Tokens", "words": "Whole words"}
 VIEWS = {"head": "Head view", "model": "Model view", "neuron": "Neuron view"}  # BertViz's
+STATISTICS = {
+    **{measure.name: measure.title for measure in EVERY.values() if measure.name != "narrow"},
+    "distance variance": "Spread of distances (variance)",
+    "largest weight": "Largest weight of all rows",
+}  # of an atlas
 ORDERS = {"layers": "All, by layer and head", **{measure.name: measure.title for measure in MEASURES}}
+SPLITS = {"compared": "Compared with another", "alone": "By itself"}
 
 _REQUEST, _SELECTION, _PROBLEM = "request", "selection", "problem"
 _UPLOADED, _AGREED = "uploaded_trace", "agreed_request"
+_REFUSED, _BEFORE, _OTHER = "edits_refused", "edits_before", "other_prompt"
+TEXTS = ("token", "against")  # fields of the selection that are any short text, of one prompt
+WORDS = (*TEXTS, "atlas")  # and those of any
+MOST_TEXT = 100
+MOST_BEFORE = 50  # lists of edits that can be gone back to
 NUMBER = re.compile(r"[0-9]{1,7}")  # in an address; whether there is such a layer or token is judged where it is used
 
 
@@ -77,6 +84,14 @@ class Selection:
         order: a measure of head_scores by which the heads are sorted, or "layers".
         view: which of BertViz's.
         station: how far the Walkthrough has come.
+        edits: what is changed of the attention, on paper (ui/edits.py); empty: the page Change begins with its own.
+        token: the next token whose logit Change looks at; empty: the most probable one.
+        against: the token whose logit is subtracted; empty: the mean of all.
+        split: whether Why splits the logit against that, or by itself.
+        cut: whether Why cuts each token off in turn.
+        atlas: the atlas on the page Atlas, by the name that the server gives it; empty: the first.
+        by: the statistic that colours the atlas's grid.
+        beside: the other statistic of its scatter.
     """
 
     layer: int
@@ -90,6 +105,14 @@ class Selection:
     order: str = "layers"
     view: str = "head"
     station: str = "tokens"
+    edits: str = ""
+    token: str = ""
+    against: str = ""
+    split: str = "compared"
+    cut: str = "no"
+    atlas: str = ""
+    by: str = "first"
+    beside: str = "entropy"
 
 
 @dataclass(frozen=True)
@@ -208,6 +231,10 @@ CHOICES: dict[str, dict[str, str]] = {
     "order": ORDERS,
     "view": VIEWS,
     "station": STATIONS,
+    "split": SPLITS,
+    "cut": {"no": "No", "yes": "Yes"},
+    "by": STATISTICS,
+    "beside": STATISTICS,
 }
 
 
@@ -232,6 +259,7 @@ def selection(layers: Sequence[LayerInfo], tokens: int, default: Callable[[], tu
     for name, options in CHOICES.items():
         if chosen.get(name) in options:
             fitted = replace(fitted, **{name: chosen[name]})
+    fitted = replace(fitted, **{name: chosen.get(name, "") for name in ("edits", *WORDS)})
     for name in ("query", "key"):
         if 0 <= chosen.get(name, -1) < tokens:
             fitted = replace(fitted, **{name: chosen[name]})
@@ -257,16 +285,22 @@ def select_said(said: object) -> None:
     if not isinstance(said, Mapping):
         return
     found: dict[str, int | str] = {}
+    texts: dict[str, str] = {}
     for name in (field.name for field in fields(Selection)):
         value = said.get(name)
         if name in CHOICES:
             if isinstance(value, str) and value in CHOICES[name]:
                 found[name] = value
+        elif name in ("edits", *WORDS):
+            if isinstance(value, str) or (isinstance(value, int) and name in WORDS):  # a token "7" came as a number
+                texts[name] = str(value)
         elif isinstance(value, int) and not isinstance(value, bool) and -1 <= value < 10**7:
             found[name] = value
         elif isinstance(value, str):
             found[name] = int(value) if NUMBER.fullmatch(value) else -1  # falls back to the default
-    select(**found)
+    select(**found, **{name: text for name, text in texts.items() if name in WORDS and len(text) <= MOST_TEXT})
+    if "edits" in texts:
+        _take_edits(texts["edits"])
 
 
 def begin_with(layer: int, head: int) -> None:
@@ -281,11 +315,86 @@ def begin_with(layer: int, head: int) -> None:
 
 
 def forget_place() -> None:
-    """Forget which head and tokens were chosen; how they are shown stays."""
+    """Forget which head and tokens were chosen, and what was changed of them; how they are shown stays."""
+    for name in (_BEFORE, _REFUSED):
+        st.session_state.pop(name, None)
     chosen = st.session_state.get(_SELECTION, {})
     st.session_state[_SELECTION] = {
-        name: value for name, value in chosen.items() if name not in ("layer", "head", "query", "key")
+        name: value for name, value in chosen.items() if name not in ("layer", "head", "query", "key", "edits", *TEXTS)
     }
+
+
+# -- the other prompt of Compare -------------------------------------------------------------------------
+
+
+def other_prompt() -> str | None:
+    """Return the prompt that the visitor compares with; None where none was given yet for this one."""
+    said: tuple[Request, str] | None = st.session_state.get(_OTHER)
+    return said[1] if said is not None and said[0] == request() else None
+
+
+def take_other_prompt(text: object) -> None:
+    """Remember what the present prompt is compared with.
+
+    Args:
+        text: the other prompt; it may be anything, and what is no text or too long is left out.
+    """
+    if isinstance(text, str) and len(text) <= MOST_CHARACTERS:
+        st.session_state[_OTHER] = (request(), text.encode("utf-8", "replace").decode("utf-8"))
+
+
+# -- the edits -------------------------------------------------------------------------------------------
+
+
+def change_edits(paper: str) -> None:
+    """Take another list of edits; the one before can be gone back to. What is refused changes nothing, and is said.
+
+    Args:
+        paper: the edits on paper; they may come from anywhere.
+    """
+    before = st.session_state.get(_SELECTION, {}).get("edits", "")
+    if paper != before and _take_edits(paper):
+        st.session_state[_BEFORE] = [*st.session_state.get(_BEFORE, []), before][-MOST_BEFORE:]
+
+
+def _take_edits(paper: str) -> bool:
+    """Take a list of edits if it can be read; say why where not."""
+    try:
+        read_edits(paper)
+    except InspectorError as refused:
+        refuse_edits(str(refused))
+        return False
+    st.session_state.pop(_REFUSED, None)
+    select(edits=paper)
+    return True
+
+
+def refuse_edits(sentence: str) -> None:
+    """Remember why a list of edits was not taken.
+
+    Args:
+        sentence: why.
+    """
+    st.session_state[_REFUSED] = sentence
+
+
+def refused_edits() -> str:
+    """Return why the last list of edits was not taken; empty where it was."""
+    return str(st.session_state.get(_REFUSED, ""))
+
+
+def can_undo_edits() -> bool:
+    """Return whether there is a list of edits to go back to."""
+    return bool(st.session_state.get(_BEFORE))
+
+
+def undo_edits() -> None:
+    """Go back to the list of edits before the present one."""
+    st.session_state.pop(_REFUSED, None)
+    before = list(st.session_state.get(_BEFORE, []))
+    if before:
+        select(edits=before.pop())
+        st.session_state[_BEFORE] = before
 
 
 def selected() -> dict[str, Any]:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError, safe_open
 
 import inspector
 from inspector.errors import InspectorError
 from inspector.loading.weight_checks import all_finite
 from inspector.model.cost import HALVES
-from reimpl.spec import MaskRule
+from inspector.trace.file import FORMAT, WITH_FEATURES
+from inspector.ui.upload_facts import refuse_header, wrong_facts
 
 if TYPE_CHECKING:
     from inspector import Trace
@@ -38,12 +43,15 @@ def read(content: bytes, name: str) -> Trace:
     Raises:
         InspectorError: where it is no trace that can be shown, or cannot be read now.
     """
+    refuse_header(content, name)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "uploaded.safetensors"
         try:
             path.write_bytes(content)
-            trace = inspector.open_trace(path)
-            wrong = _wrong(trace, f"“{name}”")
+            wrong = _facts_wrong(path)
+            if not wrong:
+                trace = inspector.open_trace(path)
+                wrong = _wrong(trace, f"“{name}”")
         except InspectorError as error:
             raise InspectorError(str(error).replace(str(path), f"“{name}”")) from None
         except OSError as error:
@@ -56,6 +64,15 @@ def read(content: bytes, name: str) -> Trace:
     if wrong:
         raise InspectorError(f"“{name}” is not a trace that this app can show ({wrong}); save the trace again.")
     return trace
+
+
+def _facts_wrong(path: Path) -> str:
+    """Say what is wrong with what the file says of itself; empty: nothing, or `open_trace` will say it."""
+    with suppress(SafetensorError, ValueError, KeyError, TypeError), safe_open(path, framework="pt") as file:
+        facts = json.loads((file.metadata() or {})["trace"])
+        if facts["format"] in (FORMAT, WITH_FEATURES):
+            return wrong_facts(facts)
+    return ""
 
 
 def _wrong(trace: Trace, name: str) -> str:
@@ -79,6 +96,11 @@ def _wrong(trace: Trace, name: str) -> str:
             f"{name} contains {len(trace.stored_layers)} of {len(trace.stored)} layers, and this app shows whole "
             "traces: open it in Python, or capture the prompt again without --layers."
         )
+    logits = trace.last_logits
+    if logits is not None and (logits.ndim != 2 or len(logits) != 1 or not logits.is_floating_point()):
+        return f"its logits are {logits.dtype} {tuple(logits.shape)}"
+    if logits is not None and bool(logits.isnan().any()):
+        return "its logits contain NaN"
     if trace.precision is not None and trace.precision not in HALVES:
         return "it does not say how its vectors were rounded"
     for index, stored in enumerate(trace.stored):
@@ -105,10 +127,38 @@ def _layer_wrong(trace: Trace, index: int, stored: Layer) -> str:
         return f"its vectors are {shapes}, not {expected}"
     if broken := [name for name, tensor in vectors.items() if not all_finite(tensor)]:
         return f"its {broken[0]} vectors contain infinite numbers or NaN"
+    if wrong := _others_wrong(stored, n):
+        return wrong
     if not stored.unexplained:
         last = slice(n - 1, n)  # one row tells whether mask, sinks and biases fit; all of them could take minutes
         row, allowed = trace.weights(index, queries=last), trace.allowed(index, queries=last)
-        square = isinstance(stored.mask, MaskRule) or tuple(stored.mask.shape[-2:]) == (n, n)
-        if tuple(row.shape) != (info.heads, 1, n) or tuple(allowed.shape) != (info.heads, 1, n) or not square:
+        if tuple(row.shape) != (info.heads, 1, n) or tuple(allowed.shape) != (info.heads, 1, n):
             return "its mask or its sinks do not fit its vectors"
+    return ""
+
+
+def _others_wrong(stored: Layer, n: int) -> str:
+    """Say what does not fit of what a layer stores beside queries, keys and values; empty: nothing was found."""
+    info = stored.info
+    heads = (1, info.heads)
+    shapes: dict[str, list[tuple[int, ...]]] = {
+        "mask": [(n, n), (info.heads, n, n)],
+        "sinks": [(info.heads,), (info.heads, n)],
+        "bias": [(h, t, n) for h in heads for t in (1, n)],
+        "edited_context": [(info.heads, n, info.d_value)],
+    }
+    found = dict(stored.tensors())
+    found |= dict(zip(("query_pre", "key_pre"), stored.before or (), strict=False))
+    shapes |= {"query_pre": [(info.heads, n, info.d_head)], "key_pre": [(info.kv_heads, n, info.d_head)]}
+    for name, tensor in found.items():
+        if name in ("query", "key", "value"):
+            continue  # they are known to fit
+        shape = tuple(tensor.shape)
+        fits = shape in shapes[name] if name in shapes else len(shape) == 2 and shape[0] == n
+        if not fits or tensor.is_floating_point() == (name == "mask"):
+            return f"its {name} is {tensor.dtype} {shape}"
+        if name == "mask" and (tensor.dtype != torch.bool or not bool(tensor.any(-1).all())):
+            return "its mask is no table of yes and no with a key for each query"
+        if not all_finite(tensor):
+            return f"its {name} contains infinite numbers or NaN"
     return ""

@@ -4,6 +4,7 @@ In a notebook a view or a figure shows itself. matplotlib is imported when the f
 """
 
 from inspector.views.bertviz import View, head_view, model_view, neuron_view
+from inspector.views.explorer import explore, explore_page
 from inspector.views.figure_forms import Figure
 from inspector.views.figures import grid_figure, head_figure
 from inspector.views.tables import HeadVectors, frame, vectors
@@ -12,6 +13,8 @@ __all__ = [
     "Figure",
     "HeadVectors",
     "View",
+    "explore",
+    "explore_page",
     "frame",
     "grid_figure",
     "head_figure",

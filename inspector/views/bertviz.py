@@ -28,6 +28,7 @@ from torch import Tensor
 
 from inspector.errors import InspectorError
 from inspector.files import written_whole
+from inspector.views.notebook_frame import framed
 
 if TYPE_CHECKING:
     from inspector.capture.records import LayerInfo
@@ -43,9 +44,10 @@ KNOWN = "1.4.1"  # the BertViz whose scripts the replacements below were written
 
 _HERE = Path(__file__).resolve().parent
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
-# In BertViz's scripts: where the numbers come from, and which keys a query token may look at.
+# In BertViz's scripts: where the numbers come from, which keys a query token may look at, and its colours.
 _MARKER = ("const params = PYTHON_PARAMS;", "const params = window.bertviz_params;")
 _EARLIER = ("i <= index", "config.attention[config.filter].allowed[index][i]")
+_COLOURS = ("return PALETTE[config.mode][name]", "return window.bertviz_colours[name] ?? PALETTE[config.mode][name]")
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,19 @@ class View:
         return path
 
     def _repr_html_(self) -> str:
-        """Return the page in a frame that can run scripts and reach nothing around it."""
-        return (
-            f'<iframe sandbox="allow-scripts" title="{html.escape(self.title)}" srcdoc="{html.escape(self.html)}" '
-            f'style="width: 100%; height: {self.height}px; border: 0"></iframe>'
-        )
+        """Return the page in a frame."""
+        return framed(self.html, title=self.title, height=self.height)
 
 
 def head_view(
-    trace: Trace, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None, *, dark: bool = False
+    trace: Trace,
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    *,
+    chosen: int | None = None,
+    dark: bool = False,
 ) -> View:
-    """Draw one layer's heads in colours between two columns of tokens, one layer at a time.
+    """Draw one layer's heads as lines between two columns of tokens, one layer at a time.
 
     A line's strength is its attention weight divided by the number of heads shown.
 
@@ -90,6 +94,7 @@ def head_view(
         trace: whose weights are drawn.
         layers: which layers a reader can choose from; None: all.
         heads: which heads of each layer; None: all.
+        chosen: the head whose lines are orange; those of the others are blue.
         dark: draw light on dark.
 
     Returns:
@@ -108,6 +113,8 @@ def head_view(
         "layer": layers[0],
         "heads": None,
         "include_layers": layers,
+        "chosen": heads.index(chosen) if chosen in heads else -1,
+        "count": len(heads),
     }
     return _page(
         trace,
@@ -122,7 +129,12 @@ def head_view(
 
 
 def model_view(
-    trace: Trace, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None, *, dark: bool = False
+    trace: Trace,
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    *,
+    chosen: tuple[int, int] | None = None,
+    dark: bool = False,
 ) -> View:
     """Draw small pictures of many heads, a row per layer, a column per head; a click enlarges one.
 
@@ -130,6 +142,7 @@ def model_view(
         trace: whose weights are drawn.
         layers: which layers; None: all.
         heads: which heads of each layer; None: all.
+        chosen: the (layer, head) whose lines are orange; those of the others are blue.
         dark: draw light on dark.
 
     Returns:
@@ -144,12 +157,14 @@ def model_view(
     # BertViz fits as many columns into its width as the model has heads: neither one giant nor a hundred slivers.
     columns = max(len(heads), min(trace.layers[layers[0]].heads, 12))
     box = 7 * 12 / columns
+    at = None if chosen is None or chosen[0] not in layers or chosen[1] not in heads else chosen
     params = {
         "attention": [_attention(trace, layers, heads, most=10)],
         "default_filter": "0",
         "include_layers": layers,
         "include_heads": heads,
         "total_heads": columns,
+        "chosen_at": None if at is None else [layers.index(at[0]), heads.index(at[1])],
     }
     small, detail = len(layers) * (trace.n * box + 10) + 38, trace.n * 18 + 55
     return _page(
@@ -387,7 +402,7 @@ def _notices() -> str:
     """Say whose work the page holds; licences ask for it."""
     return (
         "<!-- This page holds BertViz (https://github.com/jessevig/bertviz, Apache License 2.0, "
-        "https://www.apache.org/licenses/LICENSE-2.0; two expressions replaced) and D3:\n"
+        "https://www.apache.org/licenses/LICENSE-2.0; three expressions replaced) and D3:\n"
         f"{_text('vendor/d3.LICENSE')}-->"
     )
 
@@ -404,7 +419,7 @@ def _script(name: str) -> str:
     if found is None or not found.submodule_search_locations:
         raise InspectorError(f"BertViz is not installed: pip install bertviz=={KNOWN}")
     script = (Path(next(iter(found.submodule_search_locations))) / name).read_text(encoding="utf-8")
-    replacements = [_EARLIER] if name.startswith("neuron") else [_MARKER]
+    replacements = [_EARLIER, _COLOURS] if name.startswith("neuron") else [_MARKER]
     for theirs, ours in replacements:
         if theirs not in script:
             raise InspectorError(

@@ -11,9 +11,12 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Literal
 
-Name = Literal["grid", "heatmap", "strips"]
+Name = Literal["grid", "heatmap", "strips", "explore"]
 
 JS = files("inspector.views") / "js"
+
+# The same numbers as a table, which the script fills when it is opened.
+_TABLE = """<details class="numbers"><summary>Table</summary><div role="region" tabindex="0"></div></details>"""
 
 # What a canvas's script looks for in its root.
 SKELETONS: dict[Name, str] = {
@@ -24,27 +27,31 @@ SKELETONS: dict[Name, str] = {
   <p class="readout" aria-live="polite" data-testid="head-readout"></p>
 </div>
 """,
-    "heatmap": """
+    "heatmap": f"""
 <div class="map">
   <canvas tabindex="0" role="application" aria-roledescription="map of numbers" data-testid="map"></canvas>
   <div class="tip" data-testid="tip" hidden></div>
   <p class="readout" aria-live="polite" data-testid="readout"></p>
   <div class="legend" data-testid="legend"></div>
   <div class="strip" data-testid="strip" hidden></div>
+  {_TABLE}
 </div>
 """,
-    "strips": """
+    "strips": f"""
 <div class="columns">
   <canvas tabindex="0" role="application" aria-roledescription="picture of numbers"></canvas>
   <div class="tip" hidden></div>
   <p class="readout" aria-live="polite"></p>
+  {_TABLE}
 </div>
 """,
 }
+SKELETONS["explore"] = (JS / "explore.html").read_text(encoding="utf-8").replace("MAP", SKELETONS["heatmap"])
 _STYLES: dict[Name, tuple[str, ...]] = {
     "grid": ("grid.css",),
-    "heatmap": ("heatmap.css",),
-    "strips": ("heatmap.css", "strips.css"),
+    "heatmap": ("heatmap.css", "table.css"),
+    "strips": ("heatmap.css", "strips.css", "table.css"),
+    "explore": ("heatmap.css", "explore.css"),
 }
 
 _IMPORT = re.compile(r'^import \{([\w,\s]+)\} from "(?:\./|\.\./\.\./views/js/)(\w+)\.js";\n', re.MULTILINE)
@@ -108,6 +115,8 @@ def _linked(module: Traversable, done: dict[str, str], above: tuple[Traversable,
 
     def linked(found: re.Match[str]) -> str:
         names, other = " ".join(found[1].split()).rstrip(","), found[2]
+        if " as " in names:
+            raise RuntimeError(f"{module.name} cannot be joined: it gives an import another name ({names}).")
         if other not in done:
             body = _linked(JS / f"{other}.js", done, (*above, module))
             exported = ", ".join(_EXPORT.findall(body))

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from inspector.analysis.head_scores import MEASURES, ROLES, role_summaries
-from inspector.analysis.maps import Picture
+from inspector.analysis.head_scores import COUNTS_FROM, MEASURES, ROLES, role_summaries
+from inspector.analysis.maps import EXACT_UP_TO, MOST_SCALED, Picture
+from inspector.analysis.thumbnails import weights_known
 from inspector.views import map_headers
-from inspector.views.header_types import ExploreHeader, ExploreMeasure, HeadAnswer, MapHeader
-from inspector.views.payload import encode
+from inspector.views.header_types import ExploreHeader, ExploreMeasure, HeadAnswer, HeadAsked, MapHeader
+from inspector.views.payload import SCALE_NOTES, WEIGHT, encode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,22 +71,30 @@ def prompt_message(
         "notes": [_note(trace, layer.index) for layer in layers],
         "side": pictures.pixels.shape[-1],
         "pool": pictures.pool,
-        "sampled": pictures.said(),
+        "sampled": without_first.said(),
         "measures": _measures(scores, trace),
         "next": [[[label, round(share, 6)] for label, _, share in row] for row in following],
         "next_from": trace.n - len(following),
         "selected": list(selected),
         "map": None if weights is None else _template(trace),
+        "legends": {scale: WEIGHT + note for scale, note in SCALE_NOTES.items()},
+        "known": [weights_known(trace, layer.index) for layer in layers],
+        "pooled": trace.n > EXACT_UP_TO,
+        "words": len(trace.tokens.words),
+        "counts_from": COUNTS_FROM,
+        "most_scaled": MOST_SCALED,
     }
     return encode(cast(dict[str, Any], header), numbers)
 
 
-def head_message(name: str, asked: str, header: MapHeader, numbers: npt.NDArray[np.float32], *, turn: int = 0) -> bytes:
+def head_message(
+    name: str, asked: HeadAsked, header: MapHeader, numbers: npt.NDArray[np.float32], *, turn: int = 0
+) -> bytes:
     """Return the message of one head's exact numbers.
 
     Args:
         name: the `id` of the prompt's message.
-        asked: what was asked for, as it was asked.
+        asked: what was asked for.
         header: of the head's map.
         numbers: its numbers, [rows, columns], NaN where masked.
         turn: of the question; the same bytes would not be sent again.
@@ -112,14 +121,16 @@ def _measures(scores: pd.DataFrame, trace: Trace) -> list[ExploreMeasure]:
         note = ""
         if found is not None:
             heads = "" if not found.count else f"{found.count} head{'s' * (found.count > 1)} · "
-            unknown = "no token repeats" if len(scores) else "no weights are known"
-            note = f"{heads}best {found.best:.2f}" if shown else unknown
+            needs = "needs a repeat" if measure.repeats else "needs more tokens"
+            unknown = needs if len(scores) else "no weights are known"
+            note = f"{heads}best score {found.best:.2f}" if shown else unknown
         measures.append(
             {
                 "name": measure.name,
                 "title": measure.title,
                 "meaning": measure.meaning,
                 "role": measure.role,
+                "repeats": measure.repeats,
                 "note": note,
                 "best": place[found.head] if found is not None and shown else -1,
                 "ascending": not measure.largest,
@@ -137,8 +148,8 @@ def _heads(trace: Trace) -> list[tuple[Any, int]]:
 def _note(trace: Trace, layer: int) -> str:
     """Say what is particular about a layer; empty where nothing is."""
     stored, info = trace.stored[layer], trace.layers[layer]
-    if stored.unexplained:
-        return f"its weights cannot be shown: {stored.unexplained}"
+    if not weights_known(trace, layer):
+        return f"its weights cannot be shown: {stored.unexplained or 'the trace has no vectors of this layer'}"
     said = [f"looks back {info.window:,} tokens at most"] if info.window else []
     if info.sinks:
         said.append("has an attention sink of its own: rows add up to less than 1")
@@ -156,7 +167,7 @@ def _all_weights(trace: Trace) -> npt.NDArray[np.float16] | None:
     lower = np.tril_indices(n)
     parts = []
     for layer in trace.layers:
-        if trace.stored[layer.index].unexplained or not trace.stored[layer.index].has_vectors:
+        if not weights_known(trace, layer.index):
             parts.append(np.full((layer.heads, len(lower[0])), np.nan, np.float16))
             continue
         allowed = trace.allowed(layer.index).expand(layer.heads, n, n)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from inspector.errors import InspectorError
 from inspector.files import written_whole
+from inspector.views.notebook_frame import framed
 
 if TYPE_CHECKING:
     from inspector.views.static_files import Drawing
@@ -97,8 +97,5 @@ class Figure:
         return path
 
     def _repr_html_(self) -> str:
-        """Return the page in a frame that can run scripts and reach nothing around it."""
-        return (
-            f'<iframe sandbox="allow-scripts" title="{html.escape(self.title)}" srcdoc="{html.escape(self.html)}" '
-            f'style="width: 100%; height: {self.height}px; border: 0"></iframe>'
-        )
+        """Return the page in a frame."""
+        return framed(self.html, title=self.title, height=self.height)

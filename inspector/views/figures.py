@@ -11,7 +11,7 @@ for anything. All numbers are the trace's own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from inspector.analysis import maps
 from inspector.analysis.thumbnails import Thumbnails, draw_thumbnails
@@ -123,6 +123,7 @@ def grid_figure(
     scale: Scale = "sqrt",
     dark: bool = False,
     selected: tuple[int, int] = (0, 0),
+    without_first: bool = False,
     verification: str = "",
     pictures: Thumbnails | None = None,
     width: float | None = None,
@@ -140,8 +141,9 @@ def grid_figure(
         scale: how colours spread over weights: "linear", "sqrt" or "log".
         dark: draw light on dark.
         selected: (layer, head) that the HTML page shows in full at first.
+        without_first: leave out the first token's column and scale up the rest of each row to the row's sum.
         verification: a report's `summary()`, to stand beneath.
-        pictures: `thumbnails.draw_thumbnails(trace)`, if it is at hand already.
+        pictures: `thumbnails.draw_thumbnails(trace, without_first=...)`, if it is at hand already.
         width: of the static figure, in inches; None: as wide as it needs.
         font_size: of the static figure's texts, in points; None: 9, or in `ax` what matplotlib is set to.
         ax: axes of matplotlib's, into which the small pictures are drawn at once, without title or legend.
@@ -155,16 +157,18 @@ def grid_figure(
     """
     _refuse("weights", scale, width, font_size, colorbar and ax is None)
     title = f"Attention weights of all {sum(layer.heads for layer in trace.layers)} heads"
-    captions = Captions(trace, title, verification=verification, note="" if pictures is None else pictures.said())
+    notes = [WITHOUT_FIRST if without_first else "", "" if pictures is None else pictures.said()]
+    captions = Captions(trace, title, verification=verification, note="; ".join(filter(None, notes)))
 
     def small() -> Thumbnails:
         for layer in trace.stored if pictures is None else ():
             if layer.unexplained:
                 trace.weights(layer.info.index, queries=slice(0, 1))  # says why this cannot be drawn
-        return draw_thumbnails(trace) if pictures is None else pictures
+        return draw_thumbnails(trace, without_first=without_first) if pictures is None else pictures
 
     def page() -> str:
-        return pages.grid_page(trace, small(), captions, scale=scale, selected=selected, dark=dark)
+        look: dict[str, Any] = {"scale": scale, "selected": selected, "without_first": without_first, "dark": dark}
+        return pages.grid_page(trace, small(), captions, **look)
 
     def draw() -> Drawing:
         from inspector.views import static_grid

@@ -107,15 +107,16 @@ class StripsHeader(TypedDict):
 class ExploreMeasure(TypedDict):
     """One measure of the heads: what it is called as an order and, where it is a role, as a chip.
 
-    role: empty where it is no share of attention. note: below the role's name. best: the place of the head with the
-    largest score among all heads; -1 where the prompt cannot show it. scores: one for each head, None where its weights
-    are not known.
+    role: empty where it is no share of attention. repeats: whether only a repeated token shows it. note: below the
+    role's name. best: the place of the head with the largest score among all heads; -1 where the prompt cannot show it.
+    scores: one for each head, None where its weights are not known.
     """
 
     name: str
     title: str
     meaning: str
     role: str
+    repeats: bool
     note: str
     best: int
     ascending: bool
@@ -125,10 +126,14 @@ class ExploreMeasure(TypedDict):
 class ExploreHeader(TypedDict):
     """What explore.js is told of a prompt: all that stands on the screen without asking the server again.
 
-    id: names the prompt and its numbers. join: from this token on the model wrote the text itself. side, pool: of the
-    small pictures, as in GridHeader. sampled: from how many query tokens they are drawn, in words. next: for tokens
-    from `next_from` on, the most probable next ones, each a label and a probability. map: the header of a head's map,
-    where all heads' weights follow the small pictures, as float16 and without the upper triangle; else None.
+    id: names the prompt and its numbers. join: from this token on the model wrote the text itself. side, pool: of
+    the small pictures, as in GridHeader. sampled: from how many query tokens those without the first token are
+    drawn, in words. next: for tokens from `next_from` on, the most probable next ones, each a label and a
+    probability. map: the header of a head's map, where all heads' weights follow the small pictures, as float16 and
+    without the upper triangle; else None. legends: what such a map's colours are, by scale. known: whether a
+    layer's weights can be shown; where not, its note says why. pooled: whether a map's cell stands for several
+    tokens. words: how many words the tokens make. counts_from: the least score with which a head has a role.
+    most_scaled: the largest factor by which a row without the first token is scaled up.
     """
 
     id: str
@@ -145,17 +150,33 @@ class ExploreHeader(TypedDict):
     next_from: int
     selected: list[int]
     map: MapHeader | None
+    legends: dict[str, str]
+    known: list[bool]
+    pooled: bool
+    words: int
+    counts_from: float
+    most_scaled: float
+
+
+class HeadAsked(TypedDict):
+    """What a question for one head asks for; its whole is read by views/head_question.py."""
+
+    layer: int
+    head: int
+    show: str
+    scale: str
+    sink: str
+    unit: str
 
 
 class HeadAnswer(TypedDict):
     """What explore.js is told of one head that it asked for: its map, exact and in float32, as in the map's own header.
 
-    asked: what was asked for, in the words of the question. turn: the question's own, so that an answer given twice is
-    sent twice.
+    id: of the prompt's message. turn: the question's own, so that an answer given twice is sent twice.
     """
 
     id: str
-    asked: str
+    asked: HeadAsked
     turn: int
     map: MapHeader
 

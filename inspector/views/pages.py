@@ -34,7 +34,7 @@ def head_page(
     """Return one head's page: the app's canvas with exact readings."""
     found = maps.picture(trace, layer, head, kind=kind, without_first=without_first)
     join = trace.prompt_length if trace.prompt_length < trace.n else None
-    note = ", without the first token" if without_first else ""
+    note = _note(without_first)
     labels = trace.tokens.labels
     header = map_headers.map_header(found, labels, kind=kind, scale=scale, label=captions.title, note=note, join=join)
     return standalone.page(
@@ -54,10 +54,11 @@ def grid_page(
     *,
     scale: Scale,
     selected: tuple[int, int],
+    without_first: bool,
     dark: bool,
 ) -> str:
     """Return the page of all heads: a click shows a head in full, where all heads' numbers find room."""
-    details = _details(trace, scale)
+    details = _details(trace, scale, without_first=without_first)
     hint = "click one, or choose it with the arrow keys and Enter, to see it below"
     if details is None:
         hint = "the prompt is too long for every head's exact numbers in one file: save one head for those"
@@ -74,12 +75,17 @@ def grid_page(
     )
 
 
+def _note(without_first: bool) -> str:
+    """Return what stands behind the legend's name."""
+    return ", without the first token" if without_first else ""
+
+
 def holds_details(trace: Trace) -> bool:
     """Say whether one page has room for all heads' exact numbers."""
     return sum(layer.heads for layer in trace.layers) * trace.n * (trace.n + 1) * 2 <= DETAIL_BYTES
 
 
-def _details(trace: Trace, scale: Scale) -> standalone.Details | None:
+def _details(trace: Trace, scale: Scale, *, without_first: bool) -> standalone.Details | None:
     """Return every head's exact weights, for the page of all heads; None where they would be too many."""
     if not holds_details(trace):
         return None
@@ -89,8 +95,10 @@ def _details(trace: Trace, scale: Scale) -> standalone.Details | None:
     for layer, info in enumerate(trace.layers):
         row = []
         for head in range(info.heads):
-            picture = maps.picture(trace, layer, head, exact_up_to=max(1, trace.n))
-            header = map_headers.map_header(picture, trace.tokens.labels, kind="weights", scale=scale, label="")
+            picture = maps.picture(trace, layer, head, without_first=without_first, exact_up_to=max(1, trace.n))
+            header = map_headers.map_header(
+                picture, trace.tokens.labels, kind="weights", scale=scale, label="", note=_note(without_first)
+            )
             packing, values = data.pack(picture.values)
             start = len(numbers)
             numbers += np.ascontiguousarray(values.astype("<f4")).tobytes()

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 WEIGHT, WEIGHTED = "weight", "weight × value length"
-SCALE_NOTES = {"linear": "", "sqrt": " (square root)", "log": " (log)"}
+SCALE_NOTES = {"linear": "", "sqrt": " (square-root scale)", "log": " (log scale)"}
 MASKED_NOTE = "masked: cannot look there"
 MASKED_READING = "masked: this query token cannot look at this key token"
 HINT = "Hover, or use the arrow keys, for exact values; click to lock."

@@ -32,4 +32,6 @@ def line(trace: Trace) -> str:
     parts += [str(said[name]) for name in ("dtype", "device") if said.get(name)]
     if said.get("revision"):
         parts.append(f"revision {str(said['revision'])[:12]}")
+    if trace.edits:
+        parts.append(trace.edits_in_words().rstrip("."))
     return " · ".join(parts)

@@ -57,12 +57,13 @@ class RampNorm(Normalize):
 
 @dataclass(frozen=True)
 class Ramp:
-    """A ramp's name, its colours, and the numbers that a legend writes beneath it."""
+    """A ramp's name, its colours, the numbers that a legend writes beneath it, and what it says of masked cells."""
 
     name: str
     norm: RampNorm
     cmap: Colormap
     ticks: list[tuple[float, str]]
+    masked: str = data.MASKED_NOTE
 
 
 def ramp(theme: Theme, kind: Kind, scale: Scale, *, largest: float = 1.0) -> Ramp:

@@ -13,7 +13,6 @@ from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 
 from inspector.views import fonts
-from inspector.views import payload as data
 from inspector.views.captions import Captions
 from inspector.views.colours import Theme
 from inspector.views.ramps import Ramp
@@ -79,11 +78,12 @@ class Sheet:
         self._axes.append((axes, x, y, width, height))
         return axes
 
-    def above(self, captions: Captions, lines: Sequence[str], legend: Ramp) -> float:
+    def above(self, captions: Captions, lines: Sequence[str], legend: Ramp | None) -> float:
         """Write title and lines at the top; return where what follows can begin."""
         widths = [fonts.width(captions.title, 18 * self.unit, bold=True)]
         widths += [fonts.width(line, self.size) for line in lines]
-        self.needs(max(*widths, self._legend_width(legend)) + 2 * self.margin)
+        widths += [] if legend is None else [self._legend_width(legend)]
+        self.needs(max(widths) + 2 * self.margin)
         room = self.width - 2 * self.margin + 1
         y = self.margin + 8 * self.unit
         for line in fonts.wrapped(captions.title, room, 18 * self.unit, bold=True):
@@ -96,9 +96,9 @@ class Sheet:
                 y += 18 * self.unit
         return y - 6 * self.unit
 
-    def below(self, y: float, captions: Captions, legend: Ramp) -> None:
-        """Draw the legend at y and the small print beneath it, and close the sheet under it."""
-        y = self._legend(y, legend) + 26 * self.unit
+    def below(self, y: float, captions: Captions, legend: Ramp | None) -> None:
+        """Draw the legend (None: there is none) at y and the small print beneath it, and close the sheet under it."""
+        y = (y if legend is None else self._legend(y, legend)) + 26 * self.unit
         for whole in captions.footer:
             for line in fonts.wrapped(whole, self.width - 2 * self.margin + 1, 10 * self.unit):
                 self.text(self.margin, y, line, self.theme.quiet, units=10)
@@ -119,7 +119,7 @@ class Sheet:
 
     def _legend_width(self, legend: Ramp) -> float:
         """Return how wide name, ramp and the masked cells' sign are in one row."""
-        texts = fonts.width(legend.name, self.size) + fonts.width(data.MASKED_NOTE, self.size)
+        texts = fonts.width(legend.name, self.size) + fonts.width(legend.masked, self.size)
         return texts + (22 + _BAR + 47) * self.unit
 
     def _legend(self, y: float, legend: Ramp) -> float:
@@ -130,12 +130,12 @@ class Sheet:
         if self._legend_width(legend) <= room + 1:
             x = self.margin + fonts.width(legend.name, self.size) + 22 * unit
             self._bar(x, y, _BAR * unit, legend)
-            self._masked(x + (_BAR + 26) * unit, y)
+            self._masked(x + (_BAR + 26) * unit, y, legend.masked)
             return y + 23 * unit
         first, last = (fonts.width(legend.ticks[at][1], 11 * unit) / 2 for at in (0, -1))
         self._bar(self.margin + first, y + 20 * unit, min(_BAR * unit, room - first - last), legend)
-        self._masked(self.margin, y + 62 * unit)
-        return y + 70 * unit
+        self._masked(self.margin, y + 62 * unit, legend.masked)
+        return y + (70 if legend.masked else 48) * unit
 
     def _bar(self, x: float, y: float, width: float, legend: Ramp) -> None:
         """Draw a ramp with its numbers beneath, those left out that would touch others."""
@@ -160,12 +160,14 @@ class Sheet:
         label_ticks(axes.xaxis, [ticks[at][0] for at in shown], [ticks[at][1] for at in shown], size=size)
         axes.tick_params(pad=5 * self.unit)
 
-    def _masked(self, x: float, y: float) -> None:
-        """Draw a masked cell and what it says."""
+    def _masked(self, x: float, y: float, said: str) -> None:
+        """Draw a masked cell and what is said of it; nothing where nothing is."""
+        if not said:
+            return
         axes = self.axes(x, y, 14 * self.unit, _BAR_HEIGHT * self.unit)
         axes.set(facecolor=self.theme.masked, xticks=[], yticks=[])
         middle = y + _BAR_HEIGHT * self.unit / 2
-        self.text(x + 21 * self.unit, middle, data.MASKED_NOTE, self.theme.text)
+        self.text(x + 21 * self.unit, middle, said, self.theme.text)
 
 
 def _touch(ticks: Sequence[tuple[float, str]], halves: Sequence[float], one: int, other: int, width: float) -> bool:

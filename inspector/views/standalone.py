@@ -12,10 +12,16 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from inspector.views import canvases
 
+_ENTRIES = {
+    "heatmap": "saved_head.js",
+    "grid": "saved_grid.js",
+    "strips": "saved_strips.js",
+    "explore": "saved_explore.js",
+}
 _DARK = (
     ":root { color-scheme: dark; --canvas-background: #0f141b; --canvas-raised: #1a212b; "
     "--canvas-text: #e6eaf0; --canvas-border: #333d4a; --canvas-accent: #3584d4; --quiet: #a3adba; }"
@@ -40,7 +46,7 @@ def page(
     title: str,
     facts: Sequence[tuple[str, str]],
     footer: Sequence[str],
-    component: Literal["heatmap", "grid"],
+    component: canvases.Name,
     payload: bytes,
     dark: bool = False,
     details: Details | None = None,
@@ -52,7 +58,7 @@ def page(
         title: what the page shows.
         facts: names and texts that stand above the canvas.
         footer: lines below it.
-        component: the canvas, heatmap or grid.
+        component: the canvas.
         payload: its message.
         dark: always dark; else as the reader's system is set.
         details: of a grid, to show the chosen head's map below it.
@@ -75,14 +81,14 @@ def page(
     stored = {"payload": payload}
     if details is not None:
         stored["details"] = details.numbers
-    script = canvases.joined(canvases.JS / ("saved_head.js" if component == "heatmap" else "saved_grid.js"))
+    script = canvases.joined(canvases.JS / _ENTRIES[component])
     style = base_style(dark=dark)
     skeletons = "".join(f'<template id="{name}-skeleton">{canvases.SKELETONS[name]}</template>\n' for name in used)
     order = sorted(used)  # the grid stands above the map of its chosen head
     places = "\n".join(
         ('<h2 hidden></h2>\n<div id="heatmap" hidden></div>' if details is not None else '<div id="heatmap"></div>')
         if name == "heatmap"
-        else '<div id="grid"></div>'
+        else f'<div id="{name}"></div>'
         for name in order
     )
     data = "\n".join(

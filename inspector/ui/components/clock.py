@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from inspector.ui import shown_pictures
 from inspector.ui.components.mounting import mounted
 from inspector.views import canvases
 
@@ -46,4 +47,5 @@ def rope_clock(planes: pd.DataFrame, *, score: float, query: int, key: int, name
         "names": list(names),
         "most": MOST,
     }
+    shown_pictures.keep(name, shown_pictures.Chart("RoPE's planes of this pair", planes))
     _mount(data=data, key=name)

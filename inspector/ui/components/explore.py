@@ -7,20 +7,10 @@ chosen and brings the exact numbers of single heads. They meet in the browser (v
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.resources import files
 
-import streamlit as st
+from inspector.ui.components.mounting import mounted, mounted_canvas, said_by
 
-from inspector.ui.components.mounting import mounted
-from inspector.views import canvases
-
-_HERE = files("inspector.ui.components")
-_STYLE = "".join(canvases.text(canvases.JS / file) for file in ("heatmap.css", "explore.css"))
-_screen = mounted(
-    "explore",
-    html=canvases.text(_HERE / "explore.html").replace("MAP", canvases.SKELETONS["heatmap"]),
-    css=_STYLE,
-)
+_screen = mounted_canvas("explore")
 _talk = mounted("talk", html="")
 
 
@@ -47,11 +37,11 @@ def talk(
     """
 
     def chosen() -> None:
-        if (said := st.session_state[key].get("selection")) is not None:
+        if (said := said_by(key, "selection")) is not None:
             on_selection(said)
 
     def asked() -> None:
-        if (said := st.session_state[key].get("question")) is not None:
+        if (said := said_by(key, "question")) is not None:
             on_question(said)
 
     _talk(data=answer or b"", key=key, on_selection_change=chosen, on_question_change=asked)

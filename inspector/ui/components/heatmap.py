@@ -6,13 +6,14 @@ canvas, views/js/heatmap.js.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from inspector.analysis.maps import Kind, Picture
-from inspector.ui.components.mounting import mounted_canvas
+from inspector.ui import shown_pictures
+from inspector.ui.components.mounting import mounted_canvas, said_by
 from inspector.views import map_headers
 from inspector.views.header_types import MapHeader
 
@@ -91,6 +92,9 @@ def matrix_map(
     scale: str = "",
     legend: str = "",
     max_height: int = 360,
+    note: str = "",
+    selected: tuple[int, int] | None = None,
+    on_pick: Callable[[int, int], None] | None = None,
 ) -> None:
     """Show any table of numbers, NaN for masked.
 
@@ -107,6 +111,9 @@ def matrix_map(
         scale: of shares from 0 to 1, "linear", "sqrt" or "log"; else colours go around zero.
         legend: what the colours are of.
         max_height: of the map, in pixels.
+        note: for a saved figure: what the numbers are of, where that is more than the text on screen.
+        selected: the row and column that are chosen; None: none.
+        on_pick: called with row and column before the rerun of a click or Enter; None: nothing can be chosen.
     """
     values = np.ascontiguousarray(values, dtype=np.float32)
     header = map_headers.matrix_header(
@@ -122,9 +129,28 @@ def matrix_map(
         legend=legend,
         max_height=max_height,
     )
-    _show(header, values, key)
+    if on_pick is not None:
+        header["picks"], header["hint"] = True, "Hover for exact values; a click or Enter chooses."
+    header["selected"] = None if selected is None else list(selected)
+
+    def picked() -> None:
+        pick = said_by(key, "pick")
+        if on_pick is None or not isinstance(pick, list) or len(pick) != 2:
+            return
+        row, column = pick
+        if all(isinstance(at, int) and 0 <= at < size for at, size in zip(pick, values.shape, strict=True)):
+            on_pick(row, column)
+
+    _show(header, values, key, note, picked)
 
 
-def _show(header: MapHeader, values: npt.NDArray[np.float32], key: str) -> None:
-    """Show a table in which nothing is chosen."""
-    _mount(data=map_headers.map_payload(header, values), key=key, on_pick_change=lambda: None)
+def _show(
+    header: MapHeader,
+    values: npt.NDArray[np.float32],
+    key: str,
+    note: str = "",
+    picked: Callable[[], None] = lambda: None,
+) -> None:
+    """Show a table; what is chosen in it is told."""
+    shown_pictures.keep(key, shown_pictures.Map(header["label"], header, values, note))
+    _mount(data=map_headers.map_payload(header, values), key=key, on_pick_change=picked)

@@ -15,7 +15,7 @@ export default function ({ data, parentElement: root }) {
   const word = root.querySelector("span");
   if (!field || !button || !word) return;
   const fill = () => {
-    const chosen = fragmentOf(remembered().selection ?? {});
+    const chosen = fragmentOf(remembered().selection ?? {}, data.said.prompt !== undefined);
     const fragment = [new URLSearchParams(data.said).toString(), chosen].filter(Boolean).join("&");
     const address = `${location.origin}${location.pathname}#${fragment}`;
     if (field.value !== address) word.textContent = "";

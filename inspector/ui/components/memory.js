@@ -1,6 +1,8 @@
-// What this tab remembers over a reload, as a component of Streamlit: "read" asks it once, "write" tells it.
+// What this tab remembers over a reload, as a component of Streamlit: "read" asks it once, "write" tells it. It is on
+// every page, and marks the links to the page one is on.
 
-import { ANY, arrived, remember, remembered } from "../../views/js/remembered.js";
+import { keepMarked } from "../../views/js/here.js";
+import { ANY, arrived, forgetEdits, remember, remembered } from "../../views/js/remembered.js";
 
 /** @import { Remembered, StreamlitComponent } from "../../views/js/types.js" */
 /** @typedef {{ mode: "read" } | ({ mode: "write", page: string, forget: boolean } & Remembered)} MemoryData */
@@ -16,7 +18,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (!listening) window.addEventListener("hashchange", openLink);
   listening = true;
   if (data.mode === "write") {
+    keepMarked();
     const { request, selection } = data;
+    if (data.forget) forgetEdits();
     if (selection) remember({ request, selection, shown: ANY });
     else remember(data.forget ? { request, shown: "" } : { request });
     return;

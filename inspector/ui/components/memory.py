@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import streamlit as st
-
-from inspector.ui.components.mounting import mounted
+from inspector.ui.components.mounting import mounted, said_by
 
 _memory = mounted("memory", html="")
 
@@ -19,7 +17,7 @@ def ask_tab(on_answer: Callable[[object], None], *, key: str) -> None:
         on_answer: called, before the run that the answer starts, with what the browser sent. It may be anything.
         key: names the component.
     """
-    _memory(data={"mode": "read"}, key=key, on_said_change=lambda: on_answer(st.session_state[key].get("said")))
+    _memory(data={"mode": "read"}, key=key, on_said_change=lambda: on_answer(said_by(key, "said")))
 
 
 def tell_tab(

@@ -49,5 +49,19 @@ def picked_number(key: str) -> int | None:
     Returns:
         The number, or None where something else, or nothing, was sent.
     """
-    pick = st.session_state[key].get("pick")
+    pick = said_by(key, "pick")
     return pick if isinstance(pick, int) else None
+
+
+def said_by(key: str, name: str) -> Any:
+    """Return what a component's browser side said.
+
+    Args:
+        key: names the component.
+        name: of what it said.
+
+    Returns:
+        What was said; None where nothing was, or where the visitor's browser has had this session's state cleared.
+    """
+    found = st.session_state.get(key)
+    return None if found is None else found.get(name)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
+
+from inspector.ui import shown_pictures
 from inspector.ui.components.mounting import mounted
 from inspector.views import canvases
 
@@ -29,4 +32,6 @@ def scale_slider(
         "divisor": divisor,
         "most": 2 * max(divisor, *(number for _, number in marks)),
     }
+    row = pd.DataFrame({"key token": list(labels), "score": list(scores)})
+    shown_pictures.keep(name, shown_pictures.Chart("Scores of one row, before the scale", row))
     _mount(data=data, key=name)

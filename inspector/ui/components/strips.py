@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from inspector.ui import shown_pictures
 from inspector.ui.components.mounting import mounted_canvas, picked_number
 from inspector.views.strips_headers import panel, strips_header, strips_payload
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
+
+    from inspector.views.header_types import StripsHeader
 
 _mount = mounted_canvas("strips")
 
@@ -52,6 +55,7 @@ def aligned(
     notes: Sequence[str] = (),
     marked: int = -1,
     on_pick: Callable[[int], None] | None = None,
+    note: str = "",
 ) -> None:
     """Show panels one below the other, over the same columns.
 
@@ -66,6 +70,7 @@ def aligned(
         notes: a line more in each column's reading.
         marked: the chosen column; -1 for none.
         on_pick: called with a column before the rerun of a click or Enter.
+        note: for a saved figure: what the numbers are of, where that is more than the text on screen.
     """
 
     def picked() -> None:
@@ -91,7 +96,8 @@ def aligned(
         label=label,
         picks=range(len(names)) if on_pick else None,
     )
-    _mount(data=strips_payload(header, values), key=key, on_pick_change=picked)
+    title = label.removesuffix(", a column per token").partition(": ")[0]
+    _show(header, values, key, title, picked, note)
 
 
 def product_strips(frame: pd.DataFrame, *, query: str, key: str, total: str, when: str, name: str) -> None:
@@ -131,16 +137,17 @@ def product_strips(frame: pd.DataFrame, *, query: str, key: str, total: str, whe
         hint="Hover, or use the arrow keys, for exact values.",
         label="Query vector, key vector and their elementwise product, a column per dimension",
     )
-    _mount(data=strips_payload(header, values), key=name)
+    _show(header, values, name, f"Query × key{when}, by dimension")
 
 
 def weight_row(
-    frame: pd.DataFrame, *, chosen: int, scale: str, sink: bool, on_pick: Callable[[int], None], name: str
+    frame: pd.DataFrame, *, query: str, chosen: int, scale: str, sink: bool, on_pick: Callable[[int], None], name: str
 ) -> None:
     """Show one query token's attention weights and scaled scores, a column per key token it may look at.
 
     Args:
         frame: as score_breakdown.row gives it, without masked keys.
+        query: the query token's label.
         chosen: the chosen key's position.
         scale: of the weights' bars: linear, sqrt or log.
         sink: whether a column is added for the attention sink's share.
@@ -175,9 +182,9 @@ def weight_row(
         marked=positions.index(chosen) if chosen in positions else -1,
         series=["attention weight", "scaled score"],
         hint="Hover over a key token for its numbers; click it, or press Enter, to choose it.",
-        label="Attention weights of this query token, a column per key token: arrow keys move, Enter chooses.",
+        label=f"Attention weights of query token {query}, a column per key token; arrow keys move, Enter chooses",
     )
-    _mount(data=strips_payload(header, values), key=name, on_pick_change=picked)
+    _show(header, values, name, f"Attention weights of query token {query}", picked)
 
 
 def plane_bars(frame: pd.DataFrame, name: str) -> None:
@@ -211,7 +218,7 @@ def plane_bars(frame: pd.DataFrame, name: str) -> None:
         hint="Hover, or use the arrow keys, for exact values.",
         label="Share of the score of each plane, from short to long wavelengths, and its content and position",
     )
-    _mount(data=strips_payload(header, values), key=name)
+    _show(header, values, name, "Share of the score by rotation frequency")
 
 
 def rounded(number: float) -> str:
@@ -224,3 +231,16 @@ def rounded(number: float) -> str:
         The text.
     """
     return f"{number:.3g}" if abs(number) < 999.5 else f"{float(f'{number:.3g}'):,.0f}"
+
+
+def _show(
+    header: StripsHeader,
+    values: npt.NDArray[np.float32],
+    key: str,
+    title: str,
+    picked: Callable[[], None] = lambda: None,
+    note: str = "",
+) -> None:
+    """Show panels, `title` for Export; `picked` is called before the rerun of a choice."""
+    shown_pictures.keep(key, shown_pictures.Strips(title, header, values, note))
+    _mount(data=strips_payload(header, values), key=key, on_pick_change=picked)

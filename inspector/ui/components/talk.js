@@ -4,7 +4,7 @@
 import { hub } from "../../views/js/hub.js";
 import { decode } from "../../views/js/payload.js";
 
-/** @import { Chosen, HeadAnswer, StreamlitComponent } from "../../views/js/types.js" */
+/** @import { Chosen, HeadAnswer, HeadQuestion, StreamlitComponent } from "../../views/js/types.js" */
 
 /** @type {WeakMap<ShadowRoot, import("../../views/js/hub.js").Speaker>} */
 const own_of = new WeakMap(); // the speaker of each root: this function runs again for every answer
@@ -19,8 +19,7 @@ export default function ({ data, parentElement, setTriggerValue, setStateValue }
   if (before) speakers.delete(before);
   const own = {
     tell: (/** @type {Chosen} */ selection) => setStateValue("selection", selection),
-    ask: (/** @type {string} */ id, /** @type {string} */ asked) =>
-      setTriggerValue("question", { id, asked, turn: Date.now() % 1e9 }), // the same answer twice is not sent
+    ask: (/** @type {HeadQuestion} */ question) => setTriggerValue("question", question),
   };
   speakers.add(own);
   own_of.set(parentElement, own);

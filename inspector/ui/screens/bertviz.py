@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,12 +19,14 @@ if TYPE_CHECKING:
 
 HOW = {
     "head": "Lines run from each query token on the left to the key tokens it looks at on the right. The "
-    "stronger a line, the larger its attention weight; colours tell heads apart. Hover over a token to see only its "
-    "lines; click a coloured square to hide its head, double-click it to see that head alone.",
+    "stronger a line, the larger its attention weight. Lines of the chosen head are orange, those of other heads blue. "
+    "Hover over a token to see only its lines; click a head's square to hide it, double-click it to see only that "
+    "head.",
     "model": "Each small picture is one head: a row per layer, a column per head, query tokens at its left edge, "
-    "key tokens at its right. The stronger a line, the larger the attention weight. Click a picture to enlarge it.",
+    "key tokens at its right. The stronger a line, the larger the attention weight. The chosen head is orange. Click a "
+    "picture to enlarge it.",
     "neuron": "From left to right as in the formula: the chosen token's query, every key, their product element by "
-    "element, and its sum q·k; blue is above zero, orange below. The stronger the line and the token on the "
+    "element, and its sum q·k; blue is below zero, orange above. The stronger the line and the token on the "
     "right, the larger the attention weight. Hover over a token on the left to choose it.",
 }
 NEIGHBOURS = 2  # layers on both sides of the selected one in the model view
@@ -47,14 +48,6 @@ def show() -> None:
         return
     page_frame(view, key="bertviz")
     st.caption(HOW[chosen.view])
-    st.download_button(
-        "Save this view as one HTML file",
-        data=view.html,
-        file_name=re.sub(r"\W+", "-", view.title.split(",")[0].lower()) + ".html",
-        mime="text/html",
-        on_click="ignore",
-        icon=":material/download:",
-    )
 
 
 def _head(shown: Current, chosen: state.Selection) -> Callable[[], View]:
@@ -71,7 +64,7 @@ def _head(shown: Current, chosen: state.Selection) -> Callable[[], View]:
         width=130,
     )
     heads = _heads(layers[chosen.layer], chosen.head, most_heads("head", shown.trace.n))
-    return lambda: head_view(shown.trace, [chosen.layer], heads)
+    return lambda: head_view(shown.trace, [chosen.layer], heads, chosen=chosen.head)
 
 
 def _model(shown: Current, chosen: state.Selection) -> Callable[[], View]:
@@ -80,7 +73,8 @@ def _model(shown: Current, chosen: state.Selection) -> Callable[[], View]:
     near = [layer.index for layer in layers if abs(layer.index - chosen.layer) <= NEIGHBOURS]
     named = _picked("Layers", len(layers), f"{near[0]} to {near[-1]}") or near
     heads = _heads(layers[chosen.layer], chosen.head, most_heads("model", shown.trace.n) // len(named))
-    return lambda: model_view(shown.trace, named, heads)
+    at = (chosen.layer, chosen.head)
+    return lambda: model_view(shown.trace, named, heads, chosen=at)
 
 
 def _neuron(shown: Current, chosen: state.Selection) -> Callable[[], View]:

@@ -63,6 +63,25 @@ def heading(title: str, sentence: str = "") -> None:
                     st.page_link(file_of(each), label=each, width="content")
 
 
+def lacks_model(current: Current, what: str) -> bool:
+    """Say that a page needs the model itself, where a file is open instead of a prompt.
+
+    Args:
+        current: what is on screen.
+        what: what needs it, as a sentence begins.
+
+    Returns:
+        Whether a file is open.
+    """
+    if current.request.file:
+        st.info(
+            f"{what} needs the model itself, which a trace opened from a file does not bring along: close the file and "
+            "run the prompt.",
+            icon=":material/info:",
+        )
+    return bool(current.request.file)
+
+
 def selection(current: Current) -> state.Selection:
     """Return the selection, fitted to the model on screen.
 

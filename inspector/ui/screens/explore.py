@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from inspector.analysis import maps
+from inspector.errors import InspectorError
 from inspector.ui import state
 from inspector.ui.components.explore import explore_screen, talk
 from inspector.ui.components.heatmap import exact_map
@@ -15,6 +16,7 @@ from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt, current
 from inspector.ui.screens import common
 from inspector.ui.server import explore, pictures, results, traces
+from inspector.views.head_question import HeadQuestion, read_question
 from inspector.views.provenance import model_name
 
 if TYPE_CHECKING:
@@ -85,11 +87,18 @@ def _talk(request: state.Request) -> None:
     Streamlit keeps a part's arguments as long as the page: the request, which finds the trace while that is stored.
     """
     # The last question stays: an answer that meets another run of the page is lost, and the same is not sent twice.
-    asked: explore.Question | None = st.session_state.get(_QUESTION)
-    answer = None if asked is None else attempt(lambda _: explore.answer(request, asked))
+    asked: HeadQuestion | str | None = st.session_state.get(_QUESTION)
+    answer = None
+    if isinstance(asked, HeadQuestion):
+        answer = attempt(lambda _: explore.answer(request, asked))
+    elif asked is not None:
+        st.error(plain(asked), icon=":material/warning:")
 
     def hear(said: object) -> None:
-        st.session_state[_QUESTION] = explore.question(said)
+        try:
+            st.session_state[_QUESTION] = read_question(said)
+        except InspectorError as refused:
+            st.session_state[_QUESTION] = str(refused)
 
     def choose(said: object) -> None:
         if explore.is_of(request, said):  # else it was chosen in a prompt that has gone from the screen

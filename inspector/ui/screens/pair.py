@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from inspector.analysis import rope_planes, score_breakdown
+from inspector.capture.edits import Edit
 from inspector.errors import InspectorError
 from inspector.ui import state
 from inspector.ui.components.strips import plane_bars, product_strips, weight_row
+from inspector.ui.edits import write_edits
 from inspector.ui.markdown import count, plain
+from inspector.ui.pages import file_of
 from inspector.ui.progress import attempt
 from inspector.ui.screens import common
 from inspector.ui.screens.common import label, number, quoted
@@ -36,10 +39,14 @@ def show() -> None:
         return
     shown, chosen = page
     trace, layer, head = shown.trace, chosen.layer, chosen.head
-    st.subheader(f"Layer {layer}, head {head}", anchor=False)
+    st.header(f"Layer {layer}, head {head}", anchor=False)
     query, key, row = common.pair_pickers(trace, chosen)
     seen = row[row["allowed"]]
     st.caption(common.sharing(trace.layers[layer], head))
+    if st.button("What if this edge were cut?", key="cut_pair", help="The query cannot look at the key then."):
+        edit = Edit(kind="cut", layers=(layer,), heads=(head,), queries=(query,), keys=(key,))
+        state.change_edits(write_edits([edit]))
+        st.switch_page(file_of("Change"))
 
     before = _before_rope(trace, layer)
 
@@ -132,11 +139,12 @@ def _softmax(
 ) -> None:
     """Show all keys that the query may look at, with their scores and weights."""
     info = trace.layers[layer]
-    st.markdown(f"#### All keys that query token {quoted(trace, steps.query_position)} may look at")
+    st.markdown(f"### All keys that query token {quoted(trace, steps.query_position)} may look at")
     left, right = st.columns(2, gap="large")
     with left:
         weight_row(
             seen,
+            query=label(trace, steps.query_position),
             chosen=steps.key_position,
             scale=chosen.scale,
             sink=info.sinks,
@@ -164,7 +172,7 @@ def _softmax(
             height=min(380, 37 + 35 * len(table)),
             column_order=["chosen", "key", "score", "scaled score", "weight"],
             column_config={
-                "chosen": st.column_config.TextColumn("", width=26),
+                "chosen": st.column_config.TextColumn("●", width=26),
                 "key": st.column_config.TextColumn("key token"),
                 **numbers,
             },
@@ -173,7 +181,7 @@ def _softmax(
 
 def _frequencies(trace: Trace, layer: int, head: int, steps: score_breakdown.PairSteps) -> None:
     """Split the score by rotation frequency."""
-    st.markdown("#### Score by rotation frequency")
+    st.markdown("### Score by rotation frequency")
 
     def make(report: Progress) -> pd.DataFrame | str:
         report("Reading the vectors before RoPE and how fast each plane turns", None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import altair as alt
+from typing import Any
+
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from inspector.analysis import vectors as head_vectors
+from inspector.ui.components.chart import show_chart
 from inspector.ui.components.heatmap import similarity_map, vector_map
 from inspector.ui.progress import attempt
 from inspector.ui.screens import common
@@ -35,7 +36,7 @@ def show() -> None:
         return
     shown, chosen = page
     trace, layer = shown.trace, shown.trace.layers[chosen.layer]
-    st.subheader(f"Layer {chosen.layer}, head {chosen.head}", anchor=False)
+    st.header(f"Layer {chosen.layer}, head {chosen.head}", anchor=False)
     with st.container(horizontal=True):
         common.head_pickers(trace.layers, chosen)
     st.caption(common.sharing(layer, chosen.head))
@@ -51,7 +52,7 @@ def show() -> None:
         names = [name for name in found if name.startswith(kind)]
         # One colour scale for before and after: turning moves numbers, it does not make them larger.
         limit = max(float(np.abs(found[name]).max(initial=0.0)) for name in names) or 1.0
-        st.markdown(f"#### {kind.capitalize()}: {meaning}")
+        st.markdown(f"### {kind.capitalize()}: {meaning}")
         places = st.columns(2, gap="large")
         for place, name in zip(places, names, strict=False):
             with place:
@@ -66,7 +67,7 @@ def show() -> None:
 
 def _between(found: dict[str, np.ndarray], labels: list[str]) -> None:
     """Show how the tokens' vectors lie to each other: angles, and a plane to look at."""
-    st.markdown("#### Between tokens: which vectors point the same way")
+    st.markdown("### Between tokens: which vectors point the same way")
     if len(labels) > BETWEEN_UP_TO:
         st.caption(f"Drawn for prompts of up to {BETWEEN_UP_TO} tokens; this one has {len(labels):,}.")
         return
@@ -86,29 +87,36 @@ def _between(found: dict[str, np.ndarray], labels: list[str]) -> None:
             "Their first two principal components (a query near a key need not look at it: only the product says "
             f"so). The plane shows {share:.0%} of how they differ."
         )
-        st.altair_chart(_scatter(frame), width="stretch", key="projection")
-        with st.expander("The plane's numbers"):
-            st.dataframe(frame, hide_index=True)
+        spec = _scatter(labelled=len(frame) <= 2 * LABELS_UP_TO)
+        show_chart(spec, frame, title="Queries and keys on one plane", key="projection")
 
 
-def _scatter(frame: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
-    """Draw points in two shapes and colours, each with its token."""
-    base = alt.Chart(frame).encode(
-        x=alt.X("x", title="first component"),
-        y=alt.Y("y", title="second component"),
-        color=alt.Color("vector", scale=alt.Scale(domain=["query", "key"], range=["#3584d4", "#d97a2b"]), title=None),
-        shape=alt.Shape("vector", scale=alt.Scale(domain=["query", "key"], range=["circle", "triangle"]), title=None),
-        tooltip=["vector", "position", "token", alt.Tooltip("x", format=".4f"), alt.Tooltip("y", format=".4f")],
-    )
-    marks = [base.mark_point(filled=True, size=60)]
-    if len(frame) <= 2 * LABELS_UP_TO:
-        marks.append(base.mark_text(align="left", dx=7, fontSize=12).encode(text="token"))
-    return alt.layer(*marks).properties(height=430)
+def _scatter(*, labelled: bool) -> dict[str, Any]:
+    """Say how points are drawn in two shapes and colours, each with its token, in Vega-Lite's words."""
+    look = {"field": "vector", "type": "nominal", "title": None}
+    encoding = {
+        "x": {"field": "x", "type": "quantitative", "title": "first component"},
+        "y": {"field": "y", "type": "quantitative", "title": "second component"},
+        "color": look | {"scale": {"domain": ["query", "key"], "range": ["#3584d4", "#d97a2b"]}},
+        "shape": look | {"scale": {"domain": ["query", "key"], "range": ["circle", "triangle"]}},
+        "tooltip": [
+            {"field": "vector", "type": "nominal"},
+            {"field": "position", "type": "quantitative"},
+            {"field": "token", "type": "nominal"},
+            {"field": "x", "type": "quantitative", "format": ".4f"},
+            {"field": "y", "type": "quantitative", "format": ".4f"},
+        ],
+    }
+    layers: list[dict[str, Any]] = [{"mark": {"type": "point", "filled": True, "size": 60}, "encoding": encoding}]
+    if labelled:
+        words = {"type": "text", "align": "left", "dx": 7, "fontSize": 12}
+        layers.append({"mark": words, "encoding": encoding | {"text": {"field": "token", "type": "nominal"}}})
+    return {"layer": layers, "height": 430}
 
 
 def _numbers(found: dict[str, np.ndarray], labels: list[str]) -> None:
     """Draw the vectors as a table."""
-    st.markdown("#### Numbers: a row per token, a column per dimension")
+    st.markdown("### Numbers: a row per token, a column per dimension")
     names = list(found)
     which = st.segmented_control("Vectors", names, default=names[0], required=True, key="numbers")
     frame = head_vectors.vector_frame(found[which if which in found else names[0]], labels).rename_axis("position")

@@ -10,14 +10,15 @@ import streamlit as st
 from inspector.errors import InspectorError
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import attempt, current
-from inspector.ui.screens import common
+from inspector.ui.screens import common, own_attention
 from inspector.ui.server import results
 from inspector.verification.compare import STAGE_NAMES
 
 if TYPE_CHECKING:
     from inspector import VerificationReport
+    from inspector.ui.progress import Current
     from inspector.ui.state import Request
-    from inspector.verification.splice import SplicedResult
+    from inspector.verification.spliced_run import SplicedResult
 
 _WANTED = "verification_wanted"
 _NUMBERS = {
@@ -54,6 +55,24 @@ def show() -> None:
             icon=":material/info:",
         )
         return
+    _report(shown)
+    own_attention.show(shown)
+    _types()
+
+
+def _types() -> None:
+    """List the model types that can be verified."""
+    with st.expander("Which models can be verified"):
+        types = results.verifiable_types()
+        st.markdown(
+            f"The second implementation has {len(types)} model types: a model is verified where its config.json "
+            "names one of these as model_type. Other decoders' attention is shown too, and called not verified."
+        )
+        st.dataframe(pd.DataFrame({"model type": types}), hide_index=True, height=300, width=360)
+
+
+def _report(shown: Current) -> None:
+    """Draw this prompt's report, or the button that asks for it."""
     report = results.finished_report(shown.request)
     if report is None and st.session_state.get(_WANTED) != shown.request:
         try:
@@ -62,8 +81,8 @@ def show() -> None:
             st.info(plain(str(error)), icon=":material/memory:")
             return
         st.markdown(
-            f"Not verified yet for this prompt of {count(shown.trace.n, 'token')}. It runs the model many times "
-            "over, so it takes longer than looking: about 15 seconds for a small model and a short prompt."
+            f"{_so_far(shown)} It runs the model many times over, so it takes longer than looking: about 15 seconds "
+            "for a small model and a short prompt."
         )
         # Remembered: a button alone is forgotten when anything else is clicked while it runs.
         st.button("Verify this prompt", type="primary", key="verify", on_click=_want, args=(shown.request,))
@@ -78,6 +97,20 @@ def show() -> None:
     if report.spliced is not None:
         _spliced(report.spliced)
     _controls(report.controls)
+
+
+def _so_far(shown: Current) -> str:
+    """Say what has been compared while nobody waited, and what is still to be done."""
+    tokens = f"this prompt of {count(shown.trace.n, 'token')}"
+    stages = results.compared(shown.request)
+    if stages is None:
+        return f"Not verified yet for {tokens}."
+    numbers = count(stages.elements, "number")
+    return (
+        f"For {tokens} every stage of every layer was compared in the background: {numbers}, of which "
+        f"{stages.differing:,} differ. Still to come: the layers swapped into the model, and "
+        "planted mistakes."
+    )
 
 
 def _not_wanted() -> None:
@@ -101,7 +134,7 @@ def _verdict(report: VerificationReport) -> None:
 
 def _stages(report: VerificationReport) -> None:
     """List the comparisons, stage by stage."""
-    st.subheader("Stage by stage", anchor=False)
+    st.header("Stage by stage", anchor=False)
     st.caption(
         "Each stage in the order of computation; of all layers the one with the largest difference. "
         "0 means the same number to the last bit."
@@ -133,7 +166,7 @@ def _stage(stage: str) -> str:
 
 def _spliced(spliced: SplicedResult) -> None:
     """Show the run with the reimplementation inside the library's model."""
-    st.subheader("Swapped into the model", anchor=False)
+    st.header("Swapped into the model", anchor=False)
     st.caption(
         "The reimplementation takes the place of every attention layer of the library's model. Errors that "
         "are small at each layer could add up here."
@@ -146,6 +179,9 @@ def _spliced(spliced: SplicedResult) -> None:
             f"library's own two ways of attending differ by {spliced.sdpa_max_abs:.2g}."
         )
     with tokens:
+        if not spliced.tokens_compared:
+            st.caption("No text was written: the prompt fills the model's positions.")
+            return
         st.metric("Generated tokens that agree", f"{spliced.tokens_equal} of {spliced.tokens_compared}")
         st.caption("Written greedily with the key/value cache on. The text:")
         st.text(spliced.text)
@@ -156,7 +192,7 @@ def _controls(controls: pd.DataFrame) -> None:
     controls = controls.assign(stage=controls["stage"].map(_stage))
     applies = controls[controls["applies"].astype(bool)]
     caught = int(applies["caught"].astype(bool).sum())
-    st.subheader(f"Planted mistakes: {len(applies)} planted, {caught} caught", anchor=False)
+    st.header(f"Planted mistakes: {len(applies)} planted, {caught} caught", anchor=False)
     st.caption(
         "Each is one thing people get wrong in attention. A check that could not tell it from the right way "
         "would prove nothing; the stage is the first at which it shows."

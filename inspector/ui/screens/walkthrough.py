@@ -95,7 +95,7 @@ def _rail(station: str) -> None:
 def _ending(token: str, layer: int, head: int) -> None:
     """Say what was learned, and where to go on."""
     with st.container(border=True, key="ending"):
-        st.subheader("What you have seen", anchor=False)
+        st.header("What you have seen", anchor=False)
         st.markdown(
             f"You followed “{plain(token)}” through layer {layer}, head {head}:\n\n"
             "- Its **query** met every **key** it may look at: scores.\n"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from inspector.analysis import maps
 from inspector.analysis import thumbnails as small_pictures
@@ -14,71 +12,16 @@ from inspector.errors import InspectorError
 from inspector.text import Progress
 from inspector.ui.server import pictures
 from inspector.ui.server.traces import from_trace, is_stored, key_of_trace, trace
-from inspector.ui.state import SCALES, SHOWS, SINKS, UNITS, Request
-from inspector.views.explore_message import head_message, prompt_message
-from inspector.views.map_headers import map_header
+from inspector.ui.state import Request
+from inspector.views.explore_message import prompt_message
+from inspector.views.head_answer import answer_question
 
 if TYPE_CHECKING:
     from inspector import Trace
+    from inspector.views.head_question import HeadQuestion
 
 EXPECTED = 5  # next tokens that are named
 EXPECTED_UP_TO = 256  # tokens of a prompt that is run again to tell what is expected after each of them
-
-_QUESTION = re.compile(r"(\d{1,4})\.(\d{1,4}) (\w+) (\w+) (\w+) (\w+)", re.ASCII)
-_NAME = re.compile(r"[0-9a-f]{16}")
-
-
-@dataclass(frozen=True)
-class Question:
-    """Which head's exact numbers a browser asks for.
-
-    Attributes:
-        name: the `id` of the message that the browser shows.
-        text: the question as it was asked; it goes back with the answer.
-        layer: counts attention layers from 0.
-        head: the query head, from 0.
-        kind: which numbers.
-        scale: of the colours.
-        without_first: whether the first token's column is left out and the rest scaled up.
-        words: whether rows and columns are whole words.
-        turn: tells a question from the same one asked again; it goes back with the answer.
-    """
-
-    name: str
-    text: str
-    layer: int
-    head: int
-    kind: maps.Kind
-    scale: str
-    without_first: bool
-    words: bool
-    turn: int = 0
-
-
-def question(said: object) -> Question | None:
-    """Read a browser's question. It comes over the network, so nothing else than a question is believed.
-
-    Args:
-        said: what the browser sent.
-
-    Returns:
-        The question; None where it is none.
-    """
-    if not isinstance(said, dict) or not all(isinstance(said.get(part), str) for part in ("id", "asked")):
-        return None
-    found = _QUESTION.fullmatch(said["asked"])
-    if found is None or not _NAME.fullmatch(said["id"]):
-        return None
-    layer, head, kind, scale, sink, unit = found.groups()
-    if kind not in SHOWS or scale not in SCALES or sink not in SINKS or unit not in UNITS:
-        return None
-    shown = cast(maps.Kind, kind)
-    said_turn = said.get("turn")
-    turn = said_turn if type(said_turn) is int and 0 <= said_turn < 10**9 else 0
-    return Question(
-        said["id"], said["asked"], int(layer), int(head), shown, scale, without_first=sink == "without",
-        words=unit == "words", turn=turn,
-    )  # fmt: skip
 
 
 def name_of(request: Request, traced: Trace) -> str:
@@ -184,7 +127,7 @@ def message(request: Request, selected: tuple[int, int], progress: Progress | No
     return from_trace(request, what, make, size=len, progress=progress)
 
 
-def answer(request: Request, asked: Question, progress: Progress | None = None) -> bytes | None:
+def answer(request: Request, asked: HeadQuestion, progress: Progress | None = None) -> bytes | None:
     """Return the exact numbers of one head that the Explore screen asked for.
 
     Args:
@@ -199,30 +142,10 @@ def answer(request: Request, asked: Question, progress: Progress | None = None) 
     if not is_stored(request):  # nothing is run again for a look at one head
         return None
     traced = trace(request, progress)
-    if asked.name != name_of(request, traced):  # asked while the page was changing to this prompt
+    if asked.id != name_of(request, traced):  # asked while the page was changing to this prompt
         return None
-    layers = traced.layers
-    if not (0 <= asked.layer < len(layers) and 0 <= asked.head < layers[asked.layer].heads):
-        return None
-    if traced.stored[asked.layer].unexplained or not traced.stored[asked.layer].has_vectors:
-        return None
-    labels: Sequence[str] = traced.tokens.labels
-    if asked.words and traced.n <= maps.EXACT_UP_TO and asked.kind == "weights":
-        groups = traced.tokens.words
-        values = maps.by_words(traced, asked.layer, asked.head, groups, without_first=asked.without_first)
-        shown, labels = maps.Picture(values, 1, len(groups)), traced.tokens.word_labels()
-    else:
-        shown = pictures.picture(request, asked.layer, asked.head, asked.kind, without_first=asked.without_first)
-    note = ", without the first token" if asked.without_first and asked.kind != "scaled_scores" else ""
-    by_token = shown.n == traced.n
-    header = map_header(
-        shown,
-        labels,
-        kind=asked.kind,
-        scale=asked.scale,
-        label=f"{SHOWS[asked.kind]} of layer {asked.layer}, head {asked.head}" + ("" if by_token else ", by words"),
-        note=note,
-        join=traced.prompt_length if by_token and traced.prompt_length < traced.n else None,
-    )
-    header["picks"], header["strip"] = by_token, False
-    return head_message(asked.name, asked.text, header, shown.values, turn=asked.turn)
+
+    def draw(layer: int, head: int, kind: maps.Kind, without_first: bool) -> maps.Picture:
+        return pictures.picture(request, layer, head, kind, without_first=without_first)
+
+    return answer_question(traced, asked, draw=draw)

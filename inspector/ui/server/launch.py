@@ -22,8 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from inspector.errors import InspectorError
+from inspector.judging.callables import refuse_no_name
 from inspector.model.memory import MEMORY_VARIABLE, memory_budget, memory_bytes
+from inspector.ui.server.findings import read_findings
 from inspector.ui.server.settings import (
+    ATLAS_VARIABLE,
+    HEADS_VARIABLE,
+    JUDGE_VARIABLE,
     LOOPBACK,
     MODEL_VARIABLE,
     MODELS_VARIABLE,
@@ -34,6 +39,7 @@ from inspector.ui.server.settings import (
 
 DEFAULT_PORT = 8501
 START_SECONDS = 60.0
+OTHERS_UPLOAD_MB = 50  # of a file, where others can reach the server; on one's own machine as much as a page reads
 
 FLAGS: dict[str, str | bool | list[str]] = {
     "server.address": "localhost",  # without it Streamlit listens on every interface
@@ -78,7 +84,11 @@ def arguments(host: str | None = None, allow_hosts: Sequence[str] = ()) -> list[
     Returns:
         Arguments of the command line.
     """
-    flags = FLAGS | {"server.address": host or FLAGS["server.address"], "server.allowedHosts": names(host, allow_hosts)}
+    flags: dict[str, Any] = FLAGS | {"server.allowedHosts": names(host, allow_hosts)}
+    if host:
+        flags["server.address"] = host
+    if allow_hosts or (host or "localhost") not in LOOPBACK:
+        flags["server.maxUploadSize"] = OTHERS_UPLOAD_MB
     return [
         f"--{name}={str(one).lower() if isinstance(one, bool) else one}"
         for name, value in flags.items()
@@ -96,6 +106,9 @@ def start_server(
     most_tokens: int | None = None,
     most_written: int | None = None,
     memory_gb: float | str | None = None,
+    judge: Sequence[str] | None = None,
+    atlas: Sequence[str] | None = None,
+    heads: Sequence[str] | None = None,
     open_browser: bool = True,
 ) -> int:
     """Run the app until it ends or is interrupted. None leaves a limit as the environment says.
@@ -109,6 +122,10 @@ def start_server(
         most_tokens: the most tokens of a prompt.
         most_written: the most tokens that the model writes.
         memory_gb: gigabytes for models and traces, and as much again for what is being made.
+        judge: your own attentions, each package.module:function or file.py:function, that the page Verify may run; on
+            loopback only.
+        atlas: folders that atlas.build has written, which the page Atlas shows to every visitor.
+        heads: JSON files of the command heads, whose labels stand on the cards of that page.
         open_browser: whether a browser is opened, where there is a screen.
 
     Returns:
@@ -121,12 +138,16 @@ def start_server(
     allowed = [name.strip() for name in allow_hosts or []]
     told = _told(most_tokens, most_written, memory_gb)
     _refuse_names(allowed)
+    _refuse_judge(judge or [], host, allowed)
+    _refuse_no_atlas(atlas or [])
+    for file in heads or []:
+        read_findings(Path(file))
     _refuse_taken(chosen, host or "127.0.0.1")
-    main = Path(__file__).resolve().parents[1] / "main.py"
+    main = Path(__file__).resolve().parents[1] / "asgi.py"
     command = [
         sys.executable,
         "-m",
-        "inspector.ui.server.streamlit_patches",
+        "inspector.ui.server.streamlit_process",
         "run",
         str(main),
         *arguments(host, allowed),
@@ -134,7 +155,10 @@ def start_server(
     command += [f"--server.port={chosen}", "--logger.hideWelcomeMessage=true"]
     # By the environment, never by the address: a link must not choose what this machine loads.
     environment = {**os.environ, MODEL_VARIABLE: model or "", MODELS_VARIABLE: json.dumps(models or [])} | told
-    # Streamlit puts main.py's own folder on the path; `inspector` itself must be found from anywhere.
+    environment[JUDGE_VARIABLE] = json.dumps(list(judge or []))
+    environment[ATLAS_VARIABLE] = json.dumps([str(Path(folder).resolve()) for folder in atlas or []])
+    environment[HEADS_VARIABLE] = json.dumps([str(Path(file).resolve()) for file in heads or []])
+    # Streamlit puts asgi.py's own folder on the path; `inspector` itself must be found from anywhere.
     paths = [str(main.parents[2]), os.environ.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     app = subprocess.Popen(command, env=environment)  # noqa: S603 - our own interpreter and file
@@ -150,6 +174,7 @@ def start_server(
                 webbrowser.open(address)
         return app.wait()
     except KeyboardInterrupt:
+        print(flush=True)  # the terminal has written ^C
         return 0  # Ctrl+C is how one ends it; the app got the signal too
     finally:
         signal.signal(signal.SIGTERM, restore)
@@ -235,6 +260,27 @@ def _refuse_taken(port: int, host: str) -> None:
                 f"Port {port} cannot be used ({error.strerror}): another program may have it; "
                 f"choose another one, for example --port {port % 65535 + 1}."
             ) from None
+
+
+def _refuse_judge(judge: Sequence[str], host: str | None, allowed: Sequence[str]) -> None:
+    """Refuse to offer somebody's own code where others can reach the server, and names that lead nowhere."""
+    if judge and ((host or "localhost") not in LOOPBACK or allowed):
+        where = f"--host {host}" if host and host not in LOOPBACK else f"--allow-host {allowed[0]}"
+        raise InspectorError(
+            f"--judge {judge[0]} runs your own code for whoever reaches the server, so it is for this machine alone: "
+            f"leave {where} out."
+        )
+    for name in judge:
+        refuse_no_name(name)
+
+
+def _refuse_no_atlas(folders: Sequence[str]) -> None:
+    """Refuse folders that hold no finished atlas."""
+    if folders:
+        from inspector import atlas
+
+        for folder in folders:
+            atlas.open(folder)
 
 
 def _answers(app: subprocess.Popen[bytes], address: str) -> bool:

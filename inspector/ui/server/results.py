@@ -14,13 +14,26 @@ from inspector.learn import shuffle, token_vectors
 from inspector.model import cost
 from inspector.model.model import model_or_none
 from inspector.text import Progress
+from inspector.ui.server.running_pages import let_pages_go_first
 from inspector.ui.server.shared import note_use, shared_background, shared_store
-from inspector.ui.server.traces import Key, from_trace, key_of_trace, model, reserve_memory, trace, trace_key
+from inspector.ui.server.traces import (
+    Key,
+    from_trace,
+    key_of_trace,
+    model,
+    pass_seconds,
+    reserve_memory,
+    reserve_pass,
+    trace,
+    trace_key,
+)
 from inspector.ui.state import Request
+from reimpl.families import FAMILIES
 
 if TYPE_CHECKING:
     from inspector import Trace, VerificationReport
 
+PASSES = 30  # a verification takes about as long as so many runs of the prompt
 REPORT_BYTES = 2**20  # a report is a few small tables
 COMPARED_UP_TO = 128  # tokens of a prompt that is compared in the background by itself
 COMPARED_PARAMETERS = 600_000_000  # of a model whose prompts are: above, the second pass takes too long
@@ -43,8 +56,9 @@ def own_choices(request: Request, progress: Progress | None = None) -> tuple[int
     """
 
     def make(traced: Trace, report: Progress) -> tuple[int, int]:
-        report("Comparing what was written with one run of the whole", None)
-        return traced.written_again()
+        with reserve_pass(traced, report):
+            report("Comparing what was written with one run of the whole", None)
+            return traced.written_again()
 
     return from_trace(request, ("choices",), make, progress=progress)
 
@@ -65,8 +79,9 @@ def residual_stream(
     """
 
     def make(traced: Trace, report: Progress) -> token_vectors.StreamNumbers:
-        report("Running the prompt once more, to read the residual stream", None)
-        return token_vectors.residual_stream(traced, layer, query)
+        with reserve_pass(traced, report):
+            report("Running the prompt once more, to read the residual stream", None)
+            return token_vectors.residual_stream(traced, layer, query)
 
     return from_trace(request, ("residual stream", layer, query), make, progress=progress)
 
@@ -106,8 +121,9 @@ def shuffled(request: Request, layer: int, seed: int, progress: Progress | None 
     """
 
     def make(traced: Trace, report: Progress) -> shuffle.Shuffled:
-        report("Running the layer on shuffled tokens", None)
-        return shuffle.shuffled(traced, layer, seed)
+        with reserve_pass(traced, report):
+            report("Running the layer on shuffled tokens", None)
+            return shuffle.shuffled(traced, layer, seed)
 
     return from_trace(request, ("shuffled", layer, seed), make, progress=progress)
 
@@ -138,7 +154,11 @@ def report(request: Request, progress: Progress | None = None) -> VerificationRe
             return inspector.verify(loaded, traced, on_layer=on_layer)
 
     return shared_store().results.get(
-        ("report", key_of_trace(request, traced)), make, size=lambda _: REPORT_BYTES, progress=progress
+        ("report", key_of_trace(request, traced)),
+        make,
+        size=lambda _: REPORT_BYTES,
+        progress=progress,
+        seconds=PASSES * pass_seconds(loaded, request),
     )
 
 
@@ -168,6 +188,11 @@ def compared(request: Request) -> VerificationReport | None:
     key = trace_key(request)
     found: VerificationReport | None = None if key is None else shared_store().results.peek(("compared", key))
     return found
+
+
+def verifiable_types() -> list[str]:
+    """Return the model types that there is a second implementation of."""
+    return list(FAMILIES)
 
 
 def compares_in_background(request: Request) -> bool:
@@ -206,6 +231,7 @@ def compare_in_background(request: Request) -> VerificationReport | None:
     what = ("compared", key)
 
     def stop_if_busy(_done: int, _total: int) -> None:
+        let_pages_go_first()
         if shared_store().busy:
             raise _Interrupted
 

@@ -24,6 +24,7 @@ class Sessions:
         forget: Callable[[Hashable], None],
         connected: Callable[[str], bool],
         *,
+        freed: Callable[[], object] = lambda: None,
         grace: float = GRACE_SECONDS,
         every: float = EVERY_SECONDS,
         now: Callable[[], float] = time.monotonic,
@@ -34,13 +35,15 @@ class Sessions:
         Args:
             forget: called with each key whose last session has gone.
             connected: whether a session's page is open.
+            freed: called after a session's keys were forgotten, while nobody waits for it.
             grace: seconds that a session may be away without losing anything.
             every: seconds between two looks at who is connected.
             now: the clock, in seconds.
             sleep: waits so many seconds of that clock.
         """
         self._forget, self._connected, self._grace, self._every = forget, connected, grace, every
-        self._now, self._sleep = now, sleep
+        self._now, self._sleep, self._freed = now, sleep, freed
+        self._ended = False  # whether the last look ended a session
         self._lock = threading.Lock()
         self._keys: dict[str, set[Hashable]] = {}  # by session
         self._seen: dict[str, float] = {}  # when each was last known to be connected
@@ -69,8 +72,13 @@ class Sessions:
     def _watch(self) -> None:
         """Look again and again until nobody is left."""
         try:
-            while self._look():
-                self._sleep(self._every)
+            here = True
+            while here:
+                here = self._look()
+                if self._ended:
+                    self._freed()
+                if here:
+                    self._sleep(self._every)
         except BaseException:
             with self._lock:
                 self._watching = False  # the next to use anything starts it anew
@@ -81,7 +89,7 @@ class Sessions:
         # Under the lock all along: who asks for a key meanwhile uses it either before (then it stays) or after it has
         # been forgotten (then it is made anew).
         with self._lock:
-            now = self._now()
+            now, self._ended = self._now(), False
             for session in list(self._keys):
                 if self._connected(session):
                     self._seen[session] = now
@@ -92,6 +100,7 @@ class Sessions:
 
     def _end(self, session: str) -> None:
         """Forget what this session alone used."""
+        self._ended = True
         del self._seen[session]
         for key in self._keys.pop(session):
             if not any(key in others for others in self._keys.values()):

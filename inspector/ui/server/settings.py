@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -17,6 +18,7 @@ from inspector.errors import InspectorError
 from inspector.loading.source import PACKAGED
 from inspector.trace.prompt_file import MOST_BYTES
 from inspector.trace.tokens import ids_of_text
+from inspector.views.canvas_tables import distinct
 
 if TYPE_CHECKING:
     from inspector import Model
@@ -25,6 +27,9 @@ MODEL_VARIABLE = "ATTENTION_INSPECTOR_MODEL"
 MODELS_VARIABLE = "ATTENTION_INSPECTOR_MODELS"
 TOKENS_VARIABLE = "ATTENTION_INSPECTOR_MOST_TOKENS"
 WRITTEN_VARIABLE = "ATTENTION_INSPECTOR_MOST_WRITTEN"
+JUDGE_VARIABLE = "ATTENTION_INSPECTOR_JUDGE"
+ATLAS_VARIABLE = "ATTENTION_INSPECTOR_ATLAS"
+HEADS_VARIABLE = "ATTENTION_INSPECTOR_HEADS"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 WRITTEN = 200  # tokens that a model writes, unless told
 MOST_CHARACTERS = MOST_BYTES  # of a prompt, whatever the tokenizer; as many as there may be in a file with one
@@ -68,9 +73,35 @@ def model_choice() -> ModelChoice:
     first = [model] if model else []
     if listed:
         return ModelChoice(tuple(dict.fromkeys([*first, *listed])), any_other=False)
+    return ModelChoice(tuple(dict.fromkeys([*first, PACKAGED])), any_other=_is_local())
+
+
+def attentions() -> tuple[str, ...]:
+    """Return the names of somebody's own attentions that this server was started with, for the page Verify to judge.
+
+    They are code that runs here: a server that others can reach has none, whatever it was told.
+    """
+    return tuple(_listed(os.environ.get(JUDGE_VARIABLE, ""))) if _is_local() else ()
+
+
+def atlas_folders() -> dict[str, Path]:
+    """Return the folders of atlases that this server was started with, for the page Atlas, by the names it gives them.
+
+    A name is the folder's own, never its place; what comes again gets a number.
+    """
+    folders = [Path(place) for place in _listed(os.environ.get(ATLAS_VARIABLE, ""))]
+    return dict(zip(distinct([folder.resolve().name for folder in folders]), folders, strict=True))
+
+
+def heads_files() -> list[Path]:
+    """Return the files of the command `heads` that this server was started with, for the cards of the page Atlas."""
+    return [Path(place) for place in _listed(os.environ.get(HEADS_VARIABLE, ""))]
+
+
+def _is_local() -> bool:
+    """Return whether this server listens on loopback alone, under loopback's names alone."""
     names = st.get_option("server.allowedHosts")
-    local = st.get_option("server.address") in LOOPBACK and bool(names) and set(names) <= set(LOOPBACK)
-    return ModelChoice(tuple(dict.fromkeys([*first, PACKAGED])), any_other=local)
+    return st.get_option("server.address") in LOOPBACK and bool(names) and set(names) <= set(LOOPBACK)
 
 
 def _listed(text: str) -> list[str]:
@@ -96,6 +127,17 @@ class Limits:
 
     tokens: int | None = None
     written: int = WRITTEN
+
+    def longest(self, most: int) -> int:
+        """Return the most tokens of a text, written ones included, where a page takes `most`.
+
+        Args:
+            most: tokens that the page takes on any server.
+
+        Returns:
+            The smaller of both.
+        """
+        return most if self.tokens is None else min(most, self.tokens + self.written)
 
     def check(self, model: Model, prompt: str, generate: int) -> None:
         """Refuse a request that is beyond these limits.

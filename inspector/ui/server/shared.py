@@ -15,10 +15,13 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from inspector.ui.server.background import Background
+from inspector.ui.server.freed_memory import give_back
 from inspector.ui.server.sessions import Sessions
 from inspector.ui.server.store import Store
+from inspector.ui.server.visitor_files import free_files
 
 T = TypeVar("T")
+_FILES = "files of a session"
 
 _lock = threading.RLock()  # entered again where making one of the three asks for another
 _made: dict[str, Any] = {}  # by the name of the function that makes it
@@ -47,7 +50,7 @@ def shared_store() -> Store:
 @_once
 def shared_sessions() -> Sessions:
     """Return which session uses which trace; what no session uses any longer is let go of."""
-    return Sessions(shared_store().forget, _connected)
+    return Sessions(_forget, _connected, freed=give_back)
 
 
 @_once
@@ -71,6 +74,23 @@ def note_use(key: Hashable) -> None:
     run = get_script_run_ctx(suppress_warning=True)
     if run is not None:  # else no visitor asks, but a script or a test
         shared_sessions().use(run.session_id, key)
+
+
+def note_files(session: str) -> None:
+    """Note that a visitor has files in this server's memory, which go with their page.
+
+    Args:
+        session: the session's name.
+    """
+    shared_sessions().use(session, (_FILES, session))
+
+
+def _forget(key: Hashable) -> None:
+    """Let go of what nobody who is connected uses."""
+    if isinstance(key, tuple) and key[0] == _FILES:
+        free_files(key[1])
+    else:
+        shared_store().forget(key)
 
 
 def _connected(session: str) -> bool:

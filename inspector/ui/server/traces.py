@@ -11,14 +11,17 @@ import contextlib
 import dataclasses
 import hashlib
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import inspector
 from inspector.errors import InspectorError
+from inspector.loading.resolve import find_model
+from inspector.loading.source import Source, path_of
 from inspector.model import cost
 from inspector.model.model import model_or_none
 from inspector.text import Progress
@@ -26,14 +29,23 @@ from inspector.ui import uploads
 from inspector.ui.server import garbage
 from inspector.ui.server.settings import limits
 from inspector.ui.server.shared import note_use, shared_store
+from inspector.ui.server.store import SHORT_SECONDS
+from inspector.ui.server.turns import turn_aside
 from inspector.ui.state import Request
+from inspector.ui.upload_facts import bytes_of
 
 if TYPE_CHECKING:
     from inspector import Model, Trace
 
 KEEP_INPUT_UP_TO = 8000  # characters: the attention input of a longer prompt is fetched when asked for
+MOST_FILE_BYTES = 500 * 2**20  # of a saved trace: it lies in the server's memory while it is downloaded
 RESULT_BYTES = 2**18  # a laboratory's result is a table or some vectors
 DTYPE, REVISION = "float32", None  # how every model is loaded; the app offers no choice of these
+
+LOADING_SECONDS = 10.0  # rough, as all of these: only who goes first depends on them
+CHARACTERS_A_TOKEN, WRITTEN_AS_MUCH_AS, OPERATIONS_A_SECOND = 4, 5, 2e10  # a written token is a pass of its own
+
+_words: weakref.WeakKeyDictionary[Trace, int] = weakref.WeakKeyDictionary()  # bytes of what each trace says of itself
 
 T = TypeVar("T")
 Key = tuple[object, ...]
@@ -52,11 +64,11 @@ def model_key(request: Request) -> Key:
         The name, how it is loaded, and for files on this machine their state: a checkpoint written anew is another
         model.
     """
-    path = Path(request.model).expanduser()
     try:
+        path = path_of(request.model)
         files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
         stamps = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
-    except OSError:
+    except (OSError, InspectorError):
         stamps = ()  # loading will say what is wrong
     return ("model", request.model, DTYPE, REVISION, stamps)
 
@@ -129,14 +141,26 @@ def model(request: Request, progress: Progress | None = None) -> Model:
         lambda report: _load(request.model, report),
         size=_model_bytes,
         progress=progress,
+        seconds=LOADING_SECONDS,
     )
 
 
 def _load(name: str, report: Progress) -> Model:
-    """Load a model, and leave its objects out of later searches for unused ones."""
-    loaded = inspector.load(name, progress=report, dtype=DTYPE, revision=REVISION)
+    """Load a model within this server's memory, and leave its objects out of later searches for unused ones."""
+    source = find_model(name, revision=REVISION, progress=report)
+    with reserve_memory(_loading_bytes(source), report):
+        # A hub model is asked for by the commit that was found: it is here, and no newer one comes between.
+        revision = source.revision if source.kind == "hub" else REVISION
+        loaded = inspector.load(name, progress=report, dtype=DTYPE, revision=revision)
+    report("The model is loaded", None)  # for nobody, if whoever waited has left: then it goes at once
     garbage.leave_out()
     return loaded
+
+
+def _loading_bytes(source: Source) -> int:
+    """Return what a model takes at most while it is loaded: its files, often of 16 bits, and float32 made of them."""
+    folder = source.folder
+    return 0 if folder is None else 3 * sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def trace(request: Request, progress: Progress | None = None) -> Trace:
@@ -162,11 +186,30 @@ def trace(request: Request, progress: Progress | None = None) -> Trace:
     key = key_of_run(request, loaded)
     note_use(key)
     found = shared_store().traces.get(
-        key, lambda report: _run(loaded, request, report), size=_trace_bytes, progress=progress
+        key,
+        lambda report: _run(loaded, request, report),
+        size=_trace_bytes,
+        progress=progress,
+        seconds=pass_seconds(loaded, request),
     )
     # The model is used with its trace, and stays or goes with it: one that had to go meanwhile is stored again.
     shared_store().models.get(model_key(request), lambda _: loaded, size=_model_bytes)
     return found
+
+
+def pass_seconds(loaded: Model, request: Request) -> float:
+    """Return how long running a prompt takes, roughly: only who goes first depends on it.
+
+    Args:
+        loaded: the model.
+        request: what was asked for.
+
+    Returns:
+        Seconds of a usual processor.
+    """
+    parameters: int = sum(parameter.numel() for parameter in loaded.model.parameters())
+    tokens = len(request.prompt) / CHARACTERS_A_TOKEN + request.generate * WRITTEN_AS_MUCH_AS
+    return SHORT_SECONDS + 2 * parameters * tokens / OPERATIONS_A_SECOND
 
 
 def _run(loaded: Model, request: Request, report: Progress) -> Trace:
@@ -196,18 +239,55 @@ def _options(request: Request) -> dict[str, Any]:
     return {"keep": keep, "generate": request.generate, "precision": request.precision or None}
 
 
-def reserve_memory(needed: int, report: Progress) -> AbstractContextManager[None]:
+@contextlib.contextmanager
+def reserve_memory(needed: int, report: Progress) -> Iterator[None]:
     """Reserve memory for a run; others' runs end first where there is too little.
 
     Args:
         needed: bytes that the run takes.
         report: told while it waits.
 
-    Returns:
-        A context manager around the run.
     """
     message = "Waiting until other visitors' runs leave enough memory"
-    return shared_store().working_memory.reserve(needed, lambda: report(message, None))
+    with contextlib.ExitStack() as held:
+        with turn_aside():  # those who have the memory need their turn to be done
+            held.enter_context(shared_store().working_memory.reserve(needed, lambda: report(message, None)))
+        yield
+
+
+@contextlib.contextmanager
+def reserve_pass(traced: Trace, report: Progress) -> Iterator[None]:
+    """Reserve memory for one more pass over a trace's text, as pages make that show more than it stores.
+
+    Args:
+        traced: the trace; one without its model makes no pass.
+        report: told while it waits.
+    """
+    loaded = model_or_none(traced)
+    needed = 0 if loaded is None else cost.run_cost(loaded.sizes, traced.n, speed=None).peak_bytes
+    with reserve_memory(needed, report):
+        yield
+
+
+def file_of(trace: Trace) -> bytes:
+    """Write a trace as the file that `open_file` reads.
+
+    Args:
+        trace: any, of `MOST_FILE_BYTES` at most: a file lies in the server's memory while it is downloaded.
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        InspectorError: there is no room for it on this machine.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return trace.save(Path(folder) / "trace.safetensors").read_bytes()
+    except InspectorError:  # it names the place on this machine, which is no visitor's
+        raise InspectorError(
+            "The trace could not be put in this server's temporary folder: free space there, then save it again."
+        ) from None
 
 
 def open_file(content: bytes, name: str) -> Request:
@@ -225,9 +305,7 @@ def open_file(content: bytes, name: str) -> Request:
     """
     digest = hashlib.sha256(content).hexdigest()
     note_use(("file", digest))
-    traced = shared_store().traces.get(
-        ("file", digest), lambda _: uploads.read(content, name), size=lambda made: made.nbytes
-    )
+    traced = shared_store().traces.get(("file", digest), lambda _: uploads.read(content, name), size=_trace_bytes)
     return Request(traced.model_name, traced.prompt or "", file=digest, file_name=name)
 
 
@@ -245,7 +323,10 @@ def is_stored(request: Request) -> bool:
 
 
 def _trace_bytes(traced: Trace) -> int:
-    return traced.nbytes
+    """Return what a trace takes: its tensors, and its words, of which a file may have many and which do not change."""
+    if traced not in _words:
+        _words[traced] = bytes_of(traced.facts())
+    return traced.nbytes + _words[traced]
 
 
 def _model_bytes(loaded: Model) -> int:

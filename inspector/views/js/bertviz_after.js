@@ -1,5 +1,5 @@
 // After BertViz has drawn: its picture shrinks to a narrow page, what the neuron view shows by hovering alone gets a
-// button, one token is chosen, and a page around this one learns how high it is.
+// button, the chosen head gets its colour, one token is chosen, and a page around this one learns how high it is.
 
 const part = (/** @type {string} */ selector) => /** @type {SVGElement} */ (document.querySelector(`#vis ${selector}`));
 
@@ -40,6 +40,16 @@ function neuron(button) {
   say();
 }
 
+/**
+ * Draw the chosen head of the model view in the colour of what is chosen.
+ * @param {[number, number] | null} at  its row and column
+ */
+function mark(at) {
+  const lines = at ? document.querySelectorAll(`g:has(> #attn_background_${at[0]}_${at[1]}) line`) : [];
+  for (const line of lines) line.setAttribute("stroke", /** @type {any} */ (window).bertviz_colours.chosen);
+}
+
+mark(/** @type {any} */ (window).bertviz_params.chosen_at ?? null);
 const button = document.getElementById("expand");
 if (button) neuron(button);
 else if (document.body.className === "model") fit(970, 640);

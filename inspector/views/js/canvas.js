@@ -1,7 +1,7 @@
 // What the canvases share: one state for each, kept between messages; sizes, the pointer, the tooltip, texts and numbers.
 
 import { find } from "./elements.js";
-import { context } from "./theme.js";
+import { context, readTheme } from "./theme.js";
 
 /** @import { CanvasState, Pair, Root } from "./types.js" */
 
@@ -25,6 +25,11 @@ export function stateOf(root, create, draw) {
     if (state.theme && Math.abs(state.host.clientWidth - state.width) >= 1) draw(state);
   });
   state.observer.observe(state.host);
+  onPaper(root, () => {
+    if (!state.theme) return;
+    state.theme = readTheme(state.host);
+    draw(state);
+  });
   states.set(root, state);
   return state;
 }
@@ -36,6 +41,31 @@ export function stateOf(root, create, draw) {
 export function forget(root) {
   states.get(root)?.observer.disconnect();
   states.delete(root);
+  offPaper(root);
+}
+
+/** @type {WeakMap<Root, AbortController>} */
+const papers = new WeakMap();
+
+/**
+ * Draw no longer for paper.
+ * @param {Root} root
+ */
+export function offPaper(root) {
+  papers.get(root)?.abort();
+  papers.delete(root);
+}
+
+/**
+ * Draw again when the page is printed, in the colours of paper, and when that is over.
+ * @param {Root} root  one call each: a later one takes the place of the first
+ * @param {() => void} draw
+ */
+export function onPaper(root, draw) {
+  offPaper(root);
+  const paper = new AbortController();
+  papers.set(root, paper);
+  matchMedia("print").addEventListener("change", draw, { signal: paper.signal });
 }
 
 /**

@@ -4,10 +4,6 @@ import { decode } from "./payload.js";
 
 /** @import { ExploreHeader, ExploreMeasure, HeadNumbers, Pair, Prompt, Scale } from "./types.js" */
 
-/** @type {Record<string, string>} */
-const SCALE_NOTES = { linear: "", sqrt: " (square root)", log: " (log)" }; // as in inspector/views/payload.py
-const MOST_SCALED = 20; // as in inspector/analysis/maps.py: a remainder near zero is no pattern
-
 /**
  * Return a prompt's message, its parts apart.
  * @param {Uint8Array} data  as views/explore_message.py makes it
@@ -87,7 +83,7 @@ export function roughNumbers(prompt, at, scale = "sqrt") {
   const numbers = Float32Array.from(halves.subarray(place * size, (place + 1) * size), half);
   const changed = {
     scale,
-    legend: header.map.legend.replace(SCALE_NOTES[header.map.scale], SCALE_NOTES[scale]),
+    legend: header.legends[scale],
     label: `${header.map.label} of layer ${at[0]}, head ${at[1]}`,
     version: `rough ${at} ${scale} ${header.id}`,
   };
@@ -97,9 +93,10 @@ export function roughNumbers(prompt, at, scale = "sqrt") {
 /**
  * Return a head's weights without the first token, the rest of each row scaled up to the row's sum.
  * @param {HeadNumbers} head  of weights, a cell for each pair of tokens
+ * @param {number} most  the largest factor: a remainder near zero is no pattern
  * @returns {HeadNumbers}
  */
-export function withoutFirst({ header, numbers }) {
+export function withoutFirst({ header, numbers }, most) {
   const hidden = numbers.slice();
   const [rows, columns] = header.shape;
   for (let row = 0, at = 0; row < rows; row++) {
@@ -109,7 +106,7 @@ export function withoutFirst({ header, numbers }) {
     const whole = seen.reduce((sum, w) => sum + (w || 0), 0);
     if (seen[0] > 0) seen[0] = 0;
     const rest = seen.reduce((sum, w) => sum + (w || 0), 0);
-    const factor = rest > 0 ? Math.min(whole / rest, MOST_SCALED) : 1;
+    const factor = rest > 0 ? Math.min(whole / rest, most) : 1;
     for (let i = 0; i < length; i++) seen[i] *= factor;
   }
   const changed = {

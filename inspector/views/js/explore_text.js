@@ -1,14 +1,13 @@
-// The words of the Explore screen: chips of roles, what a head does, the prompt as tokens, the next tokens, the table.
+// The words of the Explore screen: the prompt as tokens, the next tokens, the table of strongest pairs.
 
 import { show } from "./canvas.js";
 import { level, ramp, SCALES } from "./colours.js";
 import { element } from "./elements.js";
-import { placeAmongAll, rowOf, strongest } from "./explore_numbers.js";
+import { rowOf, strongest } from "./explore_numbers.js";
 import { columnLabel, rowLabel, written } from "./heatmap_reading.js";
 
-/** @import { ExploreMeasure, ExploreState, HeadNumbers } from "./types.js" */
+/** @import { ExploreState, HeadNumbers } from "./types.js" */
 
-const COUNTS_FROM = 0.5; // as in inspector/analysis/head_scores.py
 const TOLD = 400; // tokens on each side of the chosen one that are written out of a long prompt
 const PAIRS = 50;
 
@@ -25,62 +24,11 @@ export const quoted = (label) => `“${label.replace(/^␣(?=.)/, "")}”`;
 export const percent = (share) => (share > 0 && share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
 
 /**
- * Write the chips: all heads, then each role with how many heads have it and the best score.
- * @param {ExploreState} state
- * @param {(measure: ExploreMeasure | null) => void} choose
- */
-export function fillChips({ chips, prompt, measure }, choose) {
-  chips.replaceChildren();
-  const roles = prompt.header.measures.filter((each) => each.role);
-  const chip = (/** @type {ExploreMeasure | null} */ each, /** @type {string} */ note, /** @type {string} */ title) => {
-    const button = element("button", "chip", chips);
-    button.type = "button";
-    button.title = title;
-    button.dataset.role = each?.name ?? "layers";
-    button.setAttribute("aria-pressed", String((each?.name ?? null) === (measure?.name ?? null)));
-    element("b", "", button, each?.role ?? "All heads");
-    const line = element("span", "", button);
-    note.split(/( heads?)/).forEach((part, i) => {
-      element("span", i % 2 ? "noun" : "", line, part);
-    });
-    button.onclick = () => choose(each);
-  };
-  chip(null, "by layer", "Every head, in the order of the layers");
-  for (const each of roles)
-    chip(
-      each,
-      each.note,
-      `${each.meaning}. A head counts from ${COUNTS_FROM} on; weight on the first token never makes another role.`,
-    );
-}
-
-/**
- * Write what the shown head does in this prompt: its score in each role.
- * @param {ExploreState} state
- */
-export function fillFacts({ facts, prompt, shown }) {
-  facts.replaceChildren();
-  const place = placeAmongAll(prompt, shown);
-  for (const each of prompt.header.measures) {
-    if (!each.role) continue;
-    const score = each.scores[place];
-    const told = each.best >= 0 && score !== null;
-    const name = element("dt", told && score >= COUNTS_FROM ? "has" : "", facts, each.role);
-    name.title = each.meaning;
-    const line = element("dd", "", facts);
-    element("i", "", line).style.width = told ? `${Math.max(1, 64 * Math.min(1, score))}px` : "0";
-    element("span", "", line, told ? score.toFixed(2) : "–");
-  }
-}
-
-/**
  * Write the prompt as tokens, each a button; of a very long one, those around the chosen token.
  * @param {ExploreState} state
- * @param {(token: number) => void} choose
- * @param {(token: number | null) => void} point
  */
-export function fillTokens(state, choose, point) {
-  const { strip, prompt, query } = state;
+export function fillTokens(state) {
+  const { acts, strip, prompt, query } = state;
   const labels = prompt.header.tokens;
   const from = Math.max(0, query - TOLD);
   const to = Math.min(labels.length, query + TOLD + 1);
@@ -95,14 +43,14 @@ export function fillTokens(state, choose, point) {
     const button = element("button", name, strip, spaced ? label.slice(1) : label);
     button.type = "button";
     button.tabIndex = -1;
-    button.onclick = () => choose(token);
-    button.onpointerenter = (event) => event.pointerType !== "touch" && point(token);
+    button.onclick = () => acts.choose({ query: token });
+    button.onpointerenter = (event) => event.pointerType !== "touch" && acts.point(token);
     if (written && token === prompt.header.join) button.title = "From here on the model wrote the text itself";
     state.tokens.set(token, button);
     if (label.endsWith("↵")) element("br", "", strip);
   }
   if (to < labels.length) element("span", "more", strip, ` ${(labels.length - to).toLocaleString("en")} tokens more …`);
-  strip.onpointerleave = () => point(null);
+  strip.onpointerleave = () => acts.point(null);
 }
 
 /**
@@ -206,9 +154,8 @@ export function fillNext({ next, nextTitle, prompt, query, pointed }) {
  * Write the head's strongest pairs as a table.
  * @param {ExploreState} state
  * @param {HeadNumbers} head
- * @param {(query: number, key: number) => void} choose
  */
-export function fillTable({ table }, head, choose) {
+export function fillTable({ acts, table }, head) {
   const { header } = head;
   const focused = [...table.querySelectorAll("button")].findIndex((each) => each.matches(":focus"));
   table.replaceChildren();
@@ -225,7 +172,7 @@ export function fillTable({ table }, head, choose) {
     if (header.picks) {
       const button = element("button", "link", first, rowLabel(header, row));
       button.type = "button";
-      button.onclick = () => choose(row * header.pool[0], column * header.pool[1]);
+      button.onclick = () => acts.choose({ query: row * header.pool[0], key: column * header.pool[1] });
     }
     element("td", "", line, columnLabel(header, column));
     element("td", "number", line, written(header, value));

@@ -1,6 +1,7 @@
 // A map of numbers on a canvas, with a crosshair and exact readings: one head's weights, vectors, any table.
 
 import { onScreen, partsOf, placeTip, pointerIn, same, stateOf } from "./canvas.js";
+import { offerTable, tableOfMap } from "./canvas_table.js";
 import { element, find } from "./elements.js";
 import { drawLegend, fillStrip, paintStrip } from "./heatmap_legend.js";
 import { drawCrosshair, drawMap, drawRow, layoutOf } from "./heatmap_picture.js";
@@ -8,7 +9,7 @@ import { cellAt, moved, readingOf } from "./heatmap_reading.js";
 import { decode } from "./payload.js";
 import { context, readTheme } from "./theme.js";
 
-/** @import { Host, MapHeader, MapHost, MapState, Pair, Root } from "./types.js" */
+/** @import { Host, MapHeader, MapHost, MapLayout, MapState, Pair, Root } from "./types.js" */
 
 /**
  * Show a message in the canvas of a root.
@@ -37,6 +38,7 @@ export function showMap(root, header, numbers, { onPick = () => {}, onPoint = ()
   Object.assign(state, { active: again ? state.active : null, locked: header.selected });
   fillStrip(state);
   draw(state);
+  offerTable(state.host, tableOfMap(header, numbers));
 }
 
 /**
@@ -65,21 +67,35 @@ function create(root) {
  */
 function draw(state) {
   if (!onScreen(state)) return;
-  const { canvas, header, theme } = state;
+  const { canvas, header } = state;
+  const { dpr } = paintAnew(state);
+  const { x0, y0, stepX, stepY } = state.layout;
+  Object.assign(canvas.dataset, { x: x0 / dpr, y: y0 / dpr, stepX, stepY, painted: header.version });
+  canvas.setAttribute("aria-label", header.label);
+  refresh(state);
+}
+
+/**
+ * Lay the map out and paint its cells, unless they stand there already: another row or cell is chosen, no number changed.
+ * @param {MapState} state
+ * @returns {MapLayout}
+ */
+function paintAnew(state) {
+  const { canvas, header, numbers, theme } = state;
+  const dpr = window.devicePixelRatio || 1;
+  const looks = [header.version, header.threshold, state.width, state.room, dpr, ...Object.values(theme)].join();
+  if (state.painted?.numbers === numbers && state.painted.looks === looks) return state.layout;
   const ctx = context(canvas);
   ctx.font = `12px ${theme.font}`;
   const measure = (/** @type {string} */ text) => ctx.measureText(text).width;
-  const dpr = window.devicePixelRatio || 1;
   const layout = layoutOf(header, state.width, dpr, measure);
   const high = state.room ? Math.max(120, state.room - layout.y0 / dpr - 8) : header.max_height;
   state.layout =
     high < header.max_height ? layoutOf({ ...header, max_height: high }, state.width, dpr, measure) : layout;
   drawMap(state);
   drawLegend(state);
-  const { x0, y0, stepX, stepY } = state.layout;
-  Object.assign(canvas.dataset, { x: x0 / dpr, y: y0 / dpr, stepX, stepY, painted: header.version });
-  canvas.setAttribute("aria-label", header.label);
-  refresh(state);
+  state.painted = { numbers, looks };
+  return state.layout;
 }
 
 /**

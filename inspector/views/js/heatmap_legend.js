@@ -7,6 +7,9 @@ import { valueAt } from "./heatmap_reading.js";
 
 /** @import { MapHeader, MapState } from "./types.js" */
 
+const DIGIT = 7; // CSS pixels, of a character of the numbers below the ramp
+const GAP = 4; // and between two numbers
+
 /**
  * Return the legend's numbers, each with its place (0 to 1) along the ramp.
  * @param {Pick<MapHeader, "palette" | "scale" | "limit" | "top">} header
@@ -20,6 +23,24 @@ export function ticksOf(header) {
 }
 
 /**
+ * Return the numbers that stand apart on a ramp of so many CSS pixels: the first, the last, and those between with room.
+ * @param {[number, string][]} ticks
+ * @param {number} width  0: not laid out yet; all
+ * @returns {[number, string][]}
+ */
+export function apart(ticks, width) {
+  const half = (/** @type {string} */ text) => (text.length * DIGIT + GAP) / 2;
+  const last = ticks[ticks.length - 1];
+  let from = Number.NEGATIVE_INFINITY;
+  return ticks.filter(([at, text]) => {
+    const fits = at * width - half(text) >= from && at * width + half(text) <= last[0] * width - half(last[1]);
+    if (width && !fits && at !== last[0]) return false;
+    from = at * width + half(text);
+    return true;
+  });
+}
+
+/**
  * Write the legend: its name, the ramp with its numbers, the colour of masked cells.
  * @param {MapState} state
  */
@@ -30,7 +51,8 @@ export function drawLegend({ header, legend, theme }) {
   const colours = ramp(theme[header.palette]);
   const stops = Array.from({ length: 17 }, (_, i) => `rgb(${colours[level(i / 16)]}) ${(i * 100) / 16}%`);
   element("span", "ramp", bar).style.background = `linear-gradient(90deg, ${stops})`;
-  for (const [at, text] of ticksOf(header)) element("span", "tick", bar, text).style.left = `${at * 100}%`;
+  for (const [at, text] of apart(ticksOf(header), bar.clientWidth))
+    element("span", "tick", bar, text).style.left = `${at * 100}%`;
   if (!header.masked) return;
   const note = element("span", "masked", legend);
   element("i", "", note).style.background = theme.masked;

@@ -24,7 +24,7 @@ export function layoutOf(header, width, dpr, measure) {
     return Math.ceil(most) + 2;
   };
   const left = Math.min(widest(rows, (row) => rowLabel(header, row)) + 10, Math.max(64, width * 0.24), 150);
-  const slanted = header.columns !== null && width >= 420;
+  const slanted = header.columns !== null && (width >= 420 || header.max_height < width / 2); // upright ones are higher
   const room = Math.min(
     widest(columns, (column) => columnLabel(header, column)),
     120,

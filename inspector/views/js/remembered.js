@@ -7,8 +7,18 @@ const STORE = "attention-inspector";
 const MADE = "attention-inspector-links"; // digests of the links that this browser made
 const MOST_MADE = 50;
 const LATER = 250; // ms: browsers refuse an address that changes too often
-const USUAL = { key: "-1", order: "layers", sink: "with", show: "weights", scale: "sqrt", unit: "tokens" };
-const NAMES = ["layer", "head", "query", "key", "order", "sink", "show", "scale", "unit", "view", "station"];
+const WHY = { split: "compared", cut: "no" }; // the page Why's
+const ATLAS = { atlas: "", by: "first", beside: "entropy" }; // the page Atlas's
+const USUAL = {
+  ...{ key: "-1", order: "layers", sink: "with", show: "weights", scale: "sqrt", unit: "tokens" },
+  ...WHY,
+  ...ATLAS,
+};
+const TEXTS = ["edits", "token", "against"]; // what Change does; empty as usual
+const SHOWN = ["order", "sink", "show", "scale", "unit", "view", "station", ...Object.keys(WHY), ...Object.keys(ATLAS)];
+const NAMES = ["layer", "head", "query", "key", ...SHOWN, ...TEXTS];
+
+const ONCE = ["prompt", "generate", "chat"]; // what an old link asked for: a reload has it from the tab
 
 /** What was chosen holds for whichever prompt is shown next: it came in a link, or from another page. */
 export const ANY = "*";
@@ -45,14 +55,29 @@ export function remember(part) {
 }
 
 /**
- * Return the words behind the # for a choice; what is as usual is left out.
+ * Return the words behind the # for a choice; what is as usual is left out. Edits that take values from prompts have
+ * these in them as token ids: they stand only where the prompt may.
  * @param {Partial<Chosen>} selection
+ * @param {boolean} withPrompt
  */
-export function fragmentOf(selection) {
+export function fragmentOf(selection, withPrompt = false) {
   const said = Object.entries(selection)
     .map(([name, value]) => [name, String(value)])
-    .filter(([name, value]) => NAMES.includes(name) && value !== /** @type {Record<string, string>} */ (USUAL)[name]);
+    .filter(([name, value]) => NAMES.includes(name) && value !== /** @type {Record<string, string>} */ (USUAL)[name])
+    .filter(([name, value]) => !TEXTS.includes(name) || value !== "")
+    .filter(([name, value]) => name !== "edits" || withPrompt || !value.includes('"source"'));
   return new URLSearchParams(said).toString();
+}
+
+/** Forget what was changed of a prompt that goes from the screen. */
+export function forgetEdits() {
+  const none = Object.fromEntries(TEXTS.map((name) => [name, ""]));
+  try {
+    const before = remembered();
+    sessionStorage.setItem(STORE, JSON.stringify({ ...before, selection: { ...before.selection, ...none } }));
+  } catch {
+    // Stores nothing: there is nothing to forget.
+  }
 }
 
 /**
@@ -61,15 +86,15 @@ export function fragmentOf(selection) {
  */
 function writeAddress(selection) {
   const search = new URLSearchParams(location.search);
-  for (const name of NAMES) search.delete(name); // of an old link, read when it was opened
+  for (const name of [...NAMES, ...ONCE]) search.delete(name); // of an old link, read when it was opened
   const query = search.size ? `?${search}` : "";
   history.replaceState(history.state, "", `${location.pathname}${query}#${fragmentOf(selection)}`);
 }
 
 /**
  * Return what the address of a tab just opened says, and take a prompt out of it and of this tab's history. What it says
- * is chosen is remembered, for whichever prompt is shown.
- * @returns {{ said: Record<string, string>, own: boolean }}  own: this browser made the link
+ * is chosen is remembered, for whichever prompt is shown; beside a prompt it waits until that is run.
+ * @returns {{ said: Record<string, string>, own: boolean }}  own: this browser made the link, and no page frames this one
  */
 export function arrived() {
   const said = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
@@ -81,16 +106,20 @@ export function arrived() {
   const before = remembered();
   const known = /** @type {Record<string, unknown>} */ (before.selection ?? {});
   const same = chosen.every(([name, value]) => known[name] === value);
-  if (chosen.length && !same) remember({ selection: Object.fromEntries(chosen), shown: ANY });
+  if (chosen.length && !same && said.prompt === undefined)
+    remember({ selection: Object.fromEntries(chosen), shown: ANY });
   if (said.prompt !== undefined) history.replaceState(history.state, "", location.pathname + location.search);
-  return { said, own: made().includes(digest(wordsOf(said))) };
+  // In another page's frame a link never runs by itself: what surrounds it may have chosen it.
+  const alone = (window.top ?? window) === window;
+  return { said, own: alone && made().includes(digest(wordsOf(said))) };
 }
 
 /**
  * Return all of a link that decides what is run, as one text.
  * @param {Record<string, string>} said
  */
-const wordsOf = (said) => JSON.stringify(["model", "prompt", "generate", "chat"].map((name) => said[name] ?? ""));
+const wordsOf = (said) =>
+  JSON.stringify(["model", "prompt", "generate", "chat", "other"].map((name) => said[name] ?? ""));
 
 /**
  * Remember that this browser made a link: opened here, its prompt runs without asking.

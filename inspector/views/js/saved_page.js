@@ -31,7 +31,7 @@ export const stored = (id) => Uint8Array.from(atob(find(document, `#${id}`).text
 /**
  * Return a root for a canvas, with its skeleton and style, apart from the page.
  * @param {SavedPage} page
- * @param {"grid" | "heatmap"} name
+ * @param {"grid" | "heatmap" | "strips" | "explore"} name
  */
 export function rootOf(page, name) {
   const root = find(document, `#${name}`).attachShadow({ mode: "open" });

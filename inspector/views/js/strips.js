@@ -1,6 +1,7 @@
 // Numbers in line on a canvas: strips of colour and bars over the same columns, with one cursor and exact readings.
 
 import { onScreen, partsOf, placeTip, pointerIn, stateOf } from "./canvas.js";
+import { offerTable, tableOfStrips } from "./canvas_table.js";
 import { element } from "./elements.js";
 import { decode } from "./payload.js";
 import { drawMark, drawStrips, layoutOf } from "./strips_picture.js";
@@ -23,6 +24,7 @@ export function strips(root, data, { onPick = () => {} } = {}) {
   Object.assign(state, { header, numbers: new Float32Array(body.buffer), theme: readTheme(state.host), onPick });
   if (changed) state.active = state.locked = -1;
   draw(state);
+  offerTable(state.host, tableOfStrips(header, state.numbers));
 }
 
 /**

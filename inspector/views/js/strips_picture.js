@@ -2,10 +2,10 @@
 
 import { fit, show, sized } from "./canvas.js";
 import { level, ramp } from "./colours.js";
-import { heightOf, ticksOf, valueAt } from "./strips_reading.js";
+import { heightOf, numberAt, ticksOf } from "./strips_reading.js";
 
 /** @import { RGB, StripsHeader, StripsLayout, StripsPanel, StripsState, Theme } from "./types.js" */
-/** @typedef {{ ramp: RGB[], below: string, above: string, content: string, position: string }} Paint */
+/** @typedef {{ ramp: RGB[], below: string, above: string, weight: string, content: string, position: string }} Paint */
 /** @typedef {CanvasRenderingContext2D} Context */
 
 const TITLE = 24;
@@ -62,9 +62,10 @@ export function drawStrips(state) {
  * @param {Theme} theme
  * @returns {Paint}
  */
-function paintOf({ diverging, dark }) {
+function paintOf({ diverging, sequential, dark }) {
   const [content, position] = dark ? ["#46b39d", "#c39bf0"] : ["#17806a", "#7b3fb5"];
-  return { ramp: ramp(diverging), below: diverging[1], above: diverging[5], content, position };
+  const weight = sequential[3]; // blue is attention; orange is what is chosen
+  return { ramp: ramp(diverging), below: diverging[1], above: diverging[5], weight, content, position };
 }
 
 /**
@@ -132,7 +133,7 @@ function drawBox(ctx, x, y, wide, high, colour, full) {
 function drawStrip({ header, numbers, layout, theme }, ctx, panel, top, high, paint) {
   const { left, step } = layout;
   for (let c = 0; c < header.count; c++) {
-    const v = valueAt(header, numbers, panel.rows[0], c);
+    const v = numberAt(header, numbers, panel.rows[0], c);
     if (Number.isNaN(v)) continue; // there is no number here: the ground shows
     const [r, g, b] = paint.ramp[level(0.5 + v / (2 * panel.limit))];
     ctx.fillStyle = `rgb(${r},${g},${b})`;
@@ -176,11 +177,11 @@ function drawBars({ header, numbers, layout, theme }, ctx, panel, top, high, pai
   const wide = Math.max(1, (step - gap) / panel.rows.length);
   for (let c = 0; c < header.count; c++)
     panel.rows.forEach((row, i) => {
-      const v = valueAt(header, numbers, row, c);
+      const v = numberAt(header, numbers, row, c);
       if (Number.isNaN(v)) return;
       const h = heightOf(panel, v) * reach;
       const x = left + c * step + gap / 2 + i * wide;
-      const single = panel.scale ? theme.accent : v < 0 ? paint.below : paint.above;
+      const single = panel.scale ? paint.weight : v < 0 ? paint.below : paint.above;
       const colour = panel.rows.length === 1 ? single : i ? paint.position : paint.content;
       drawBox(ctx, x, h >= 0 ? zero - h : zero, wide, Math.abs(h), colour, i === 0);
     });

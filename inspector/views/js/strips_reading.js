@@ -12,7 +12,7 @@ import { SCALES } from "./colours.js";
  * @param {number} row
  * @param {number} column
  */
-export const valueAt = ({ count }, numbers, row, column) => numbers[row * count + column];
+export const numberAt = ({ count }, numbers, row, column) => numbers[row * count + column];
 
 /**
  * Return the height of a bar, from -1 to 1.
@@ -71,7 +71,7 @@ export function moved({ count, marked }, at, key) {
  */
 export function readingOf(header, numbers, column) {
   const words = [header.names[column], header.notes?.[column] ?? ""].filter((word, i) => i === 0 || word);
-  const found = header.series.map((series, row) => ({ series, v: valueAt(header, numbers, row, column) }));
+  const found = header.series.map((series, row) => ({ series, v: numberAt(header, numbers, row, column) }));
   const read = found.filter(({ v }) => !Number.isNaN(v)).map(({ series, v }) => `${series} ${show(v)}`);
   return { words, numbers: read };
 }

@@ -87,6 +87,7 @@ export interface ExploreMeasure {
   title: string;
   meaning: string;
   role: string;
+  repeats: boolean;
   note: string;
   best: number;
   ascending: boolean;
@@ -109,12 +110,35 @@ export interface ExploreHeader {
   next_from: number;
   selected: Pair;
   map: MapHeader | null;
+  legends: Record<Scale, string>;
+  known: boolean[];
+  pooled: boolean;
+  words: number;
+  counts_from: number;
+  most_scaled: number;
 }
 
-/** One head's exact numbers, as they were asked for. */
+/** What is asked for of one head. */
+export interface HeadAsked {
+  layer: number;
+  head: number;
+  show: string;
+  scale: string;
+  sink: string;
+  unit: string;
+}
+
+/** A question for one head's exact numbers, read by inspector/views/head_question.py. */
+export interface HeadQuestion extends HeadAsked {
+  version: number;
+  id: string;
+  turn: number;
+}
+
+/** One head's exact numbers, and what was asked for. */
 export interface HeadAnswer {
   id: string;
-  asked: string;
+  asked: HeadAsked;
   turn: number;
   map: MapHeader;
 }
@@ -154,6 +178,14 @@ export interface SoftmaxPage {
   largest: number;
 }
 
+/** Numbers as a table: what stands above it and its columns; row: the texts of one row, its name first. */
+export interface Numbers {
+  caption: string;
+  names: string[];
+  count: number;
+  row: (at: number) => string[];
+}
+
 // ---- what the canvases keep ----------------------------------------------------------------------------
 
 /** Where a canvas stands: an element, or the shadow root that a host gives it. */
@@ -183,6 +215,9 @@ export interface Chosen {
   show: string;
   scale: string;
   unit: string;
+  edits?: string;
+  token?: string;
+  against?: string;
   shown?: string;
 }
 
@@ -273,12 +308,42 @@ export interface ExploreLayout {
   block: number;
 }
 
+/** What a visitor does on the Explore screen; parts that paint call these. */
+export interface ExploreActs {
+  choose: (changes: Partial<Chosen>) => void;
+  chooseOrder: (measure: ExploreMeasure | null) => void;
+  point: (token: number | null) => void;
+  hideBelow: (share: number) => void;
+}
+
+/** What anywidget gives a view of its model. */
+export interface WidgetModel {
+  get(name: string): unknown;
+  send(content: unknown): void;
+  on(name: string, heard: (message: { view?: string; refused?: string }, buffers: DataView[]) => void): void;
+  off(name: string, heard: (message: { view?: string; refused?: string }, buffers: DataView[]) => void): void;
+}
+
+/** Who answers the Explore screen's questions and remembers what is chosen there. height: CSS pixels; else the window's. */
+export interface ExploreHost {
+  hub: import("./hub.js").Hub;
+  remember: (changes: Partial<Remembered>) => void;
+  remembered: () => Remembered;
+  narrow: (place: HTMLElement) => boolean;
+  alone: boolean; // nobody answers
+  height?: number;
+}
+
 export interface ExploreState {
+  host: ExploreHost;
+  acts: ExploreActs;
   place: HTMLElement;
   grid: HTMLCanvasElement;
   chips: HTMLElement;
+  meanings: HTMLElement;
   room: HTMLElement;
   gridReading: HTMLElement;
+  gridNote: HTMLElement;
   title: HTMLElement;
   shares: HTMLElement;
   mapRoot: HTMLElement;
@@ -292,6 +357,7 @@ export interface ExploreState {
   hide: HTMLInputElement;
   options: HTMLElement;
   observer: ResizeObserver;
+  above: number;
   theme: Theme;
   data: Uint8Array;
   prompt: Prompt;
@@ -345,6 +411,7 @@ export interface MapState extends CanvasState {
   header: MapHeader;
   numbers: Float32Array;
   layout: MapLayout;
+  painted?: { numbers: Float32Array; looks: string }; // of what the cells on `base` are
   base: HTMLCanvasElement;
   legend: HTMLElement;
   strip: HTMLElement;

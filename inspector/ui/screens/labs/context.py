@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from inspector.learn import attention_sizes, costs, counted_costs
+from inspector.ui.components.chart import show_chart
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
@@ -127,12 +128,13 @@ def _chart(found: Sizes, counted: Parameters | None, counts: pd.DataFrame | None
     if counts is not None:
         layers.append(base.properties(data=costs.long(counts, "counted")).mark_point(filled=True, size=45, opacity=1))
     rule = alt.Chart(pd.DataFrame({"tokens": [n]})).mark_rule(strokeDash=[4, 4], color="#808a98").encode(x="tokens")
-    st.altair_chart(alt.layer(*layers, rule).properties(height=360), width="stretch", key="costs")
+    drawn = alt.layer(*layers, rule).properties(height=360)
+    show_chart(drawn, lines, title="Bytes by number of tokens", key="costs")
 
 
 def _table(table: pd.DataFrame, found: Sizes, layer: int, n: int) -> None:
     """List every size at the chosen number of tokens."""
-    st.markdown(f"#### {count(n, 'token')} in {plain(found.dtype)}, {found.element} bytes a number")
+    st.markdown(f"## {count(n, 'token')} in {plain(found.dtype)}, {found.element} bytes a number")
     config = {
         "bytes": st.column_config.NumberColumn(format="localized"),
         "twice the tokens": st.column_config.NumberColumn(

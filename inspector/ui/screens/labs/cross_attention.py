@@ -40,8 +40,7 @@ def show() -> None:
     if page is None:
         return
     shown, chosen = page
-    if shown.request.file:
-        st.info("This needs the model itself, which a trace opened from a file does not bring along.")
+    if common.lacks_model(shown, "A second text"):
         return
     frame.head_and_query(shown, chosen, query=False)
     _crossed(shown, chosen)

@@ -11,6 +11,7 @@ import streamlit as st
 
 from inspector.errors import InspectorError
 from inspector.learn import dropout
+from inspector.ui.components.chart import show_chart
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
@@ -97,7 +98,7 @@ def _row(trace: Trace, query: int, p: float, keys: list[int], weights: pd.DataFr
     names = [label(trace, key) for key in keys]
     top = np.sort(np.argsort(-weights[kinds[0]].to_numpy(), kind="stable")[:DRAWN_UP_TO])
     long = weights.assign(key=names, position=keys).iloc[top].melt(["key", "position"], kinds, "kind", "weight")
-    st.altair_chart(_chart(long), width="stretch", key="dropout_chart")
+    show_chart(_chart(long), long, title="Attention weights with and without dropout", key="dropout_chart")
     if len(keys) > DRAWN_UP_TO:
         st.caption(f"Drawn: the {DRAWN_UP_TO} largest of {len(keys):,} weights.")
     with st.expander("Numbers: this draw, and means over more and more draws"):
@@ -130,7 +131,7 @@ def _chart(long: pd.DataFrame) -> alt.Chart:
             x=alt.X("key:N", sort=alt.SortField("position"), title="key token", axis=alt.Axis(labelAngle=-45)),
             xOffset=alt.XOffset("kind:N", sort=list(KINDS)),
             y=alt.Y("weight:Q", title="attention weight"),
-            color=alt.Color("kind:N", scale=colour, title=None, legend=alt.Legend(orient="top")),
+            color=alt.Color("kind:N", scale=colour, title=None, legend=alt.Legend(orient="top", columns=2)),
             tooltip=["key", "kind", alt.Tooltip("weight", format=".6f")],
         )
         .properties(height=340)

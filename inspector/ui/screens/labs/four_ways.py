@@ -72,7 +72,7 @@ def _four(shown: Current, chosen: state.Selection) -> None:
     trace = shown.trace
     with picture:
         st.markdown(
-            f"#### The context vector of {quoted(trace, query)} by four ways and "
+            f"## The context vector of {quoted(trace, query)} by four ways and "
             f"{count(sum(way.control for way in ways), 'planted mistake')}"
         )
         _table(ways)
@@ -99,7 +99,7 @@ def _row(way: Way) -> dict[str, object]:
     """Return one way's row of the table."""
     if way.check is None or way.context is None:
         return {"way": way.name, "result": "not possible here"}
-    result = "✓ equal" if way.check.ok else "✗ not equal"
+    result = "✗ not equal" if not way.check.ok else "not told apart" if way.control else "✓ equal"
     difference = frame.small(way.check.max_abs, way.check.tolerance)
     return {"way": way.name, "result": result, "difference": difference} | {
         f"[{d}]": float(each) for d, each in enumerate(way.context[:NUMBERS_SHOWN])
@@ -137,9 +137,10 @@ def _numbers(ways: list[Way]) -> None:
 
 
 def _colours(row: pd.Series, ways: list[Way]) -> list[str]:
-    """Return a row's background: green where equal, red where not."""
-    check = ways[row.name].check
-    shade = "" if check is None else "rgba(46, 160, 67, 0.16)" if check.ok else "rgba(218, 54, 51, 0.20)"
+    """Return a row's background: green where equal, red where not, amber for a mistake that changes nothing here."""
+    way = ways[row.name]
+    equal = "rgba(210, 153, 34, 0.20)" if way.control else "rgba(46, 160, 67, 0.16)"
+    shade = "" if way.check is None else equal if way.check.ok else "rgba(218, 54, 51, 0.20)"
     return [f"background-color: {shade}" if shade else ""] * len(row)
 
 

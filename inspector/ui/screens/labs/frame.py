@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
-from streamlit.errors import StreamlitPageNotFoundError
 
 from inspector.analysis import score_breakdown
 from inspector.learn.middle_word import content_word
-from inspector.learn.questions import QUESTIONS, Question
+from inspector.learn.questions import Question, questions_of
 from inspector.ui import state
 from inspector.ui.markdown import count, plain, short
 from inspector.ui.progress import Current, current
@@ -150,17 +149,14 @@ def about(shown: Current) -> None:
 
 
 def link(page: Page, label: str, *, icon: str | None = None) -> None:
-    """Draw a link to a page of Learn.
+    """Draw a link to a page of Learn; Streamlit refuses one that the app does not have.
 
     Args:
         page: the page.
         label: the link's text.
         icon: an icon before it.
     """
-    try:
-        st.page_link(_SCREENS / page.file, label=label, icon=icon)
-    except StreamlitPageNotFoundError:  # shown by an app that does not have this page
-        return
+    st.page_link(_SCREENS / page.file, label=label, icon=icon)
 
 
 @contextmanager
@@ -202,10 +198,11 @@ def end(name: str) -> None:
         name: the page's name in the table.
     """
     with st.container(border=True, key="questions"):
-        st.subheader("Two questions", anchor=False)
-        for number, (place, question) in enumerate(zip(st.columns(2, gap="large"), QUESTIONS[name], strict=True)):
+        st.header("Two questions", anchor=False)
+        for number, (place, question) in enumerate(zip(st.columns(2, gap="large"), questions_of(name), strict=True)):
             with place:
                 _ask(question, f"question_{name}_{number}")
+        st.caption("Your answers are not stored: the page asks anew when you come back to it.")
     with st.container(horizontal=True, gap="medium"):
         link(HOME, "More questions", icon=":material/school:")
         link(WALKTHROUGH, "To the Walkthrough", icon=f":material/{WALKTHROUGH.icon}:")

@@ -49,7 +49,7 @@ def _heads(shown: Current, layer: int, head: int, query: int) -> None:
     if found.why_not:
         st.info(plain(found.why_not), icon=":material/info:")
         return
-    st.markdown(f"#### What each head of layer {layer} gives to {quoted(trace, query)}")
+    st.markdown(f"## What each head of layer {layer} gives to {quoted(trace, query)}")
     parts = found.frame["part"].to_list()
     aligned(
         [
@@ -93,7 +93,7 @@ def _one_head(found: Output, head: int) -> None:
         f"only head {head}": share,
         f"without head {head}": without,
     }
-    st.markdown(f"#### Only head {head}, and all without it")
+    st.markdown(f"## Only head {head}, and all without it")
     limit = float(max(np.abs(values).max() for values in rows.values())) or 1.0
     aligned(
         [

@@ -16,12 +16,13 @@ from inspector.ui.markdown import count, ordered, plain, short
 from inspector.ui.pages import file_of
 from inspector.ui.progress import Current, attempt
 from inspector.ui.screens import common
-from inspector.ui.screens.common import label, quoted
+from inspector.ui.screens.common import label, number, quoted
 from inspector.ui.screens.labs import frame
 from inspector.ui.screens.labs import toy as toy_part
-from inspector.ui.server import traces
+from inspector.ui.server import reasons, traces
 
 NAME = "it_and_cat"
+PARTS = 4  # of a score that are named
 
 
 def show() -> None:
@@ -73,7 +74,7 @@ def _model(shown: Current, chosen: state.Selection) -> None:
 
     ranking = attempt(lambda report: traces.from_trace(shown.request, ("ranking", query, key), rank, progress=report))
     if ranking is not None:
-        _ranked(trace, ranking, chosen, query, key)
+        _ranked(shown, ranking, chosen, query, key)
 
 
 def _last_token(trace: Trace, word: str) -> int:
@@ -101,8 +102,9 @@ def _several(trace: Trace, position: int) -> None:
         )
 
 
-def _ranked(trace: Trace, ranking: pd.DataFrame, chosen: state.Selection, query: int, key: int) -> None:
+def _ranked(shown: Current, ranking: pd.DataFrame, chosen: state.Selection, query: int, key: int) -> None:
     """Draw the heads as a map and as a table."""
+    trace = shown.trace
     first = ranking.iloc[0]
     most = int((ranking["place"] == 1).sum())
     here, there = (quoted(trace, position) for position in (query, key))
@@ -156,13 +158,33 @@ def _ranked(trace: Trace, ranking: pd.DataFrame, chosen: state.Selection, query:
             f"Chosen: layer {chosen.layer}, head {chosen.head}, weight {row['weight']:.6f}, rank {row['rank']:.0f} of "
             f"{len(ranking)}."
         )
+        _made(shown, chosen, query, key)
     with st.container(horizontal=True):
         st.page_link(file_of("Heads"), label="This head's whole map", icon=":material/grid_on:")
         if (chosen.query, chosen.key) == (query, key):
             st.page_link(file_of("Pair"), label="Explain this score", icon=":material/swap_horiz:")
+        st.page_link(file_of("Why"), label="What heads write into the next token", icon=":material/account_tree:")
     left_out = sum(bool(layer.unexplained) for layer in trace.stored)
     if left_out:
         st.caption(f"{count(left_out, 'layer')} left out: their weights cannot be shown for this model.")
+
+
+def _made(shown: Current, chosen: state.Selection, query: int, key: int) -> None:
+    """Say which parts of the model wrote what the chosen head found at the key token."""
+    found = attempt(
+        lambda say: reasons.key_parts(shown.request, chosen.layer, chosen.head, query, key, say), may_lack=True
+    )
+    if found is None:
+        return
+    score, parts, warning = found
+    listed = ", ".join(f"{plain(name)} ({number(share)})" for name, share in parts[:PARTS])
+    rest = sum(share for _, share in parts[PARTS:])
+    others = f", {count(len(parts) - PARTS, 'other part')} ({number(rest)})" if len(parts) > PARTS else ""
+    st.markdown(
+        f"**What made this score.** The scaled score of {quoted(shown.trace, key)}, less the mean of its row, is "
+        f"{number(score)}. By what had written that token's vector: {listed}{others}. These add up to it."
+    )
+    st.caption(f"Computed with norms frozen at the scale they had. {warning}".strip())
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from inspector.analysis.maps import Picture
 from inspector.learn.unmasked import mask_on_off
 from inspector.ui import state
-from inspector.ui.components.heatmap import attention_map
+from inspector.ui.components.mask import mask_slider
 from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.components.verdict import show_verdict
 from inspector.ui.progress import attempt
@@ -28,8 +27,8 @@ def show() -> None:
     """Draw the screen for the prompt on screen."""
     page = frame.begin(
         NAME,
-        "Left, one head's weights as the model computes them; right, as they would be if every token could look at "
-        "every other. What appears above the diagonal is what the mask prevents.",
+        "One head's weights as the model computes them. Move the slider to take its mask off, until every token can "
+        "look at every other: what appears above the diagonal is what the mask prevents.",
     )
     if page is None:
         return
@@ -49,29 +48,25 @@ def _mask(trace: Trace, chosen: state.Selection) -> None:
     labels = list(trace.tokens.labels[:n])
     if n < trace.n:
         st.caption(f"Of {trace.n:,} tokens, the first {n} are shown, and look at no others.")
-    maps = {
-        "Mask on, as in the model": ("mask_on", found.masked),
-        "Mask off": ("mask_off", found.free),
-    }
-    for place, (title, (key, values)) in zip(st.columns(2, gap="large"), maps.items(), strict=True):
-        with place:
-            st.markdown(f"**{title}**")
-            attention_map(
-                Picture(values, 1, n),
-                labels,
-                kind="weights",
-                scale=chosen.scale,
-                label=f"Attention weights of layer {chosen.layer}, head {chosen.head}. {title}",
-                key=key,
-            )
-    _forbidden(trace, chosen.layer, found)
-    st.markdown(
-        "**Why.** In training, every position has to predict its next token. A token that could look ahead would copy "
-        "the answer; while the model writes, later tokens do not exist yet. So this head was never trained on what "
-        "stands above the diagonal."
-    )
-    with frame.proof("The left map equals the model's own weights", found.check):
-        show_verdict(found.check, "The map with the mask against the trace's own weights")
+    picture, beside = st.columns([5, 4], gap="large")
+    with picture:
+        mask_slider(
+            found.free,
+            found.masked,
+            labels,
+            scale=chosen.scale,
+            label=f"Attention weights of layer {chosen.layer}, head {chosen.head}",
+            name="mask",
+        )
+    with beside:
+        _forbidden(trace, chosen.layer, found)
+        st.markdown(
+            "**Why.** In training, every position has to predict its next token. A token that could look ahead would "
+            "copy the answer; while the model writes, later tokens do not exist yet. So this head was never trained on "
+            "what stands above the diagonal."
+        )
+        with frame.proof("Under its mask, the map equals the model's own weights", found.check):
+            show_verdict(found.check, "The map with the mask against the trace's own weights")
 
 
 def _forbidden(trace: Trace, layer: int, found: MaskOnOff) -> None:
@@ -92,7 +87,7 @@ def _forbidden(trace: Trace, layer: int, found: MaskOnOff) -> None:
         info = trace.layers[layer]
         rule = f"a window of {info.window} tokens" if info.window else "its own rule"
         said += f" {earlier.mean():.1%} goes to earlier tokens beyond what this layer's mask allows ({rule})."
-    st.markdown(f"#### {said}")
+    st.markdown(f"## {said}")
     names = [label(trace, at) for at in found.forbidden["position"]]
     aligned(
         panels,

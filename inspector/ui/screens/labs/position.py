@@ -13,6 +13,7 @@ import streamlit as st
 
 from inspector.analysis import score_breakdown
 from inspector.learn import position
+from inspector.ui.components.chart import show_chart
 from inspector.ui.components.clock import rope_clock
 from inspector.ui.components.strips import rounded
 from inspector.ui.components.verdict import show_verdict
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 NAME = "position"
 COLOURS = alt.Scale(domain=["query", "key"], range=["#d97a2b", "#3584d4"])
 PLANE = "position_plane"
+ARROWS = "Query and key in one plane, before and after rotation; the numbers stand below"
 TYPED = ("1 0 0.5 0.5", "1 0 0.5 -0.5")  # shown until the visitor types
 
 
@@ -76,7 +78,7 @@ def show() -> None:
 
 def _plane(trace: Trace, planes: pd.DataFrame, query: int, key: int) -> None:
     """Draw one plane of the pair, before and after rotation."""
-    st.markdown(f"#### {quoted(trace, query)} and {quoted(trace, key)}, in one plane")
+    st.markdown(f"## {quoted(trace, query)} and {quoted(trace, key)}, in one plane")
     if st.session_state.get(PLANE) not in planes.index:
         st.session_state[PLANE] = int(planes["position"].abs().idxmax())
     place = st.container(horizontal=True, gap="medium")
@@ -88,8 +90,8 @@ def _plane(trace: Trace, planes: pd.DataFrame, query: int, key: int) -> None:
     )
     one = planes.loc[at]
     with place:
-        st.altair_chart(_arrows(one), width="content", key="arrows")
-        with st.container(width=220):
+        st.altair_chart(_arrows(one).properties(description=ARROWS), width="content", key="arrows")
+        with st.container(width=220, key="plane_numbers"):
             _plane_numbers(one, query - key)
     with st.expander("Numbers of this plane, and of all planes"):
         st.dataframe(_plane_table(trace, one, query, key), hide_index=True, width="content")
@@ -136,7 +138,8 @@ def _arrows(one: pd.Series) -> alt.LayerChart | alt.FacetChart:
     tips = base.mark_point(filled=True, size=90).encode(
         opacity=alt.condition(alt.datum["when"] == "after RoPE", alt.value(1), alt.value(0.55))
     )
-    beyond = frame.assign(x=1.13 * frame["x"], y=1.13 * frame["y"])  # names stand past the tips, off the arrows
+    past = 1 + 0.14 * reach / (frame["x"] ** 2 + frame["y"] ** 2).pow(0.5).clip(lower=1e-9)
+    beyond = frame.assign(x=past * frame["x"], y=past * frame["y"])  # names stand past the tips, off the arrows
     names = alt.Chart(beyond).mark_text(fontSize=13).encode(
         x="x:Q", y="y:Q", text="vector:N", color=alt.Color("vector:N", scale=COLOURS, legend=None)
     )  # fmt: skip
@@ -166,7 +169,7 @@ def _plane_table(trace: Trace, one: pd.Series, query: int, key: int) -> pd.DataF
 
 def _distance(trace: Trace, layer: int, head: int, query: int, key: int) -> None:
     """Draw the pair's score at every distance."""
-    st.markdown("#### Their score at every distance")
+    st.markdown("## Their score at every distance")
     place = st.container()
     furthest = st.slider("Up to a distance of so many tokens", 16, 2048, 256, step=16, key="position_furthest")
     found = attempt(lambda _: position.by_distance(trace, layer, head, query, key, furthest=furthest))
@@ -174,14 +177,19 @@ def _distance(trace: Trace, layer: int, head: int, query: int, key: int) -> None
         return
     if found.note:
         st.info(plain(found.note), icon=":material/info:")
-    place.altair_chart(_curve(found.frame, found.real), width="stretch", key="distance_curve")
+    show_chart(
+        _curve(found.frame, found.real),
+        found.frame,
+        title="The pair's score at every distance",
+        key="distance_curve",
+        place=place,
+    )
     real = found.frame["score"][found.frame["distance"] == found.real].iloc[0]
     with frame.proof("At this pair's own distance, the curve has the model's score", found.check):
         show_verdict(
             found.check,
             f"The curve at this pair's own distance of {found.real}, {number(real)}, against the trace's score",
         )
-        st.dataframe(found.frame, hide_index=True, height=240)
 
 
 def _curve(frame: pd.DataFrame, real: int | None) -> alt.LayerChart | alt.FacetChart:
@@ -227,9 +235,8 @@ def _typed() -> None:
     )
     if found is None:
         return
-    st.altair_chart(_curve(found, None), width="stretch", key="typed_curve")
+    show_chart(_curve(found, None), found, title="The typed vectors' score at every distance", key="typed_curve")
     st.caption(f"At distance 0 nothing is turned: the score is the dot product as typed, {number(found['score'][0])}.")
-    st.dataframe(found, hide_index=True, height=240)
 
 
 if __name__ == "__main__":  # Streamlit runs a page as a script

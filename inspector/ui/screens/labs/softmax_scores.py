@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from inspector.learn import spread
+from inspector.ui.components.chart import show_chart
 from inspector.ui.components.scale import scale_slider
 from inspector.ui.markdown import count, plain
 from inspector.ui.progress import Current, attempt
@@ -79,7 +80,7 @@ def _one_row(trace: Trace, chosen: Selection) -> None:
     table = attempt(lambda _: spread.row_by_scale(trace, layer, head, query))
     if table is None:
         return
-    st.markdown(f"#### What “{plain(word(trace, query))}” looks at, by scale")
+    st.markdown(f"## What “{plain(word(trace, query))}” looks at, by scale")
     usual = math.isclose(info.scale, info.d_head**-0.5, rel_tol=1e-6)
     own = f"÷ √d_head = √{info.d_head}" if usual else f"this model's: ÷ {number(1 / info.scale)}"
     scale_slider(
@@ -114,7 +115,7 @@ def _table(row: pd.Series) -> None:
     """List how far scores spread, before and after scaling."""
     made = pd.DataFrame(
         {
-            "": ["raw scores, query · key", "what softmax sees, scaled"],
+            "scores": ["raw scores, query · key", "what softmax sees, scaled"],
             "standard deviation": [row["score std"], row["scaled std"]],
             "smallest": [row["score min"], row["scaled min"]],
             "largest": [row["score max"], row["scaled max"]],
@@ -171,7 +172,8 @@ def _all_heads(frame: pd.DataFrame, layer: int, head: int) -> None:
     long = frame.melt(["layer", "head"], list(columns), "kind", "value").replace(
         {"kind": {columns[0]: UNSCALED, columns[1]: SCALED}}
     )
-    st.altair_chart(_chart(long, titles[which], layer, head), width="stretch", key="heads_chart")
+    drawn = _chart(long, titles[which], layer, head)
+    show_chart(drawn, long, title=f"{titles[which].capitalize()} of every head", key="heads_chart")
     first, second = (frame[column] for column in columns)
     st.caption(
         f"A point per head and layer. Mean over all {len(frame)} heads: {first.mean():.4g} with the scale left out, "
@@ -181,8 +183,9 @@ def _all_heads(frame: pd.DataFrame, layer: int, head: int) -> None:
 
 def _chart(long: pd.DataFrame, title: str, layer: int, head: int) -> alt.LayerChart | alt.FacetChart:
     """Draw a point per head."""
+    across = alt.Scale(domain=[-0.5, int(long["layer"].max()) + 0.5], nice=False)
     base = alt.Chart(long).encode(
-        x=alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d")),
+        x=alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d"), scale=across),
         y=alt.Y("value:Q", title=title),
         tooltip=["layer", "head", "kind", alt.Tooltip("value", format=".5g")],
     )

@@ -11,6 +11,7 @@ import streamlit as st
 
 from inspector.learn import context_controls, contexts
 from inspector.ui import state
+from inspector.ui.components.chart import show_chart
 from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.markdown import count, plain, short
 from inspector.ui.progress import attempt
@@ -104,7 +105,8 @@ def chart(pair: Pair) -> None:
         .properties(height=340)
     )
     picture, numbers = st.columns([4, 1], gap="large", vertical_alignment="center")
-    picture.altair_chart(chart, width="stretch", key="contexts_chart")
+    title = f"{measures[which]} of the residual entering each layer"
+    show_chart(chart, frame, title=title, key="contexts_chart", place=picture)
     far = pair.residuals.loc[pair.residuals["distance"].idxmax()]
     control = pair.control["distance"].max()
     rounding = context_controls.rounding(pair.first)

@@ -8,6 +8,7 @@ import streamlit as st
 
 from inspector.ui import state
 from inspector.ui.markdown import count, plain
+from inspector.ui.pages import file_of
 from inspector.ui.progress import attempt
 from inspector.ui.screens.common import number, quoted
 from inspector.ui.screens.labs.frame import proof
@@ -127,6 +128,7 @@ def following(at: At) -> None:
                 hide_index=True,
                 column_config={"probability": st.column_config.NumberColumn(format="%.4f")},
             )
+            st.page_link(file_of("Why"), label="What wrote it, and why", icon=":material/account_tree:")
     terms(at, "residual", "attention input")
 
 

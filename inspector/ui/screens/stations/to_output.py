@@ -14,12 +14,13 @@ from inspector.ui.components.heatmap import matrix_map
 from inspector.ui.components.strips import Panel, aligned
 from inspector.ui.components.verdict import show_verdict
 from inspector.ui.markdown import count, plain
+from inspector.ui.pages import file_of
 from inspector.ui.progress import attempt
 from inspector.ui.screens.common import label, number, quoted
 from inspector.ui.screens.labs.frame import proof
 from inspector.ui.screens.stations.at import At, formula, terms
 from inspector.ui.screens.stations.to_vectors import strips
-from inspector.ui.server import results
+from inspector.ui.server import reasons, results
 
 if TYPE_CHECKING:
     from inspector.learn.walkthrough import WeightedValues
@@ -176,7 +177,25 @@ def output(at: At) -> None:
     strips(panels, "output", limit=float(np.abs(found.library).max()) or 1.0)
     with proof("The shares add up to the library's own output", found.check):
         show_verdict(found.check, "The shares add up to the library's own output, compared just now")
+    _written(at)
     terms(at, "W_o", "attention output", "head", "parameter")
+
+
+def _written(at: At) -> None:
+    """Say which next tokens the chosen head's share speaks for and against, read off the output embeddings."""
+    both = attempt(lambda say: reasons.promoted(at.shown.request, at.layer, at.head, at.query, say), may_lack=True)
+    if both is None:
+        return
+    up, down = (
+        ", ".join(f"“{plain(name)}” {number(share)}" for name, share in both[side])
+        for side in ("promoted", "suppressed")
+    )
+    st.markdown(
+        f"**What head {at.head}'s share says about the next token.** Held against every token of the vocabulary, it "
+        f"raises {up}; it lowers {down} (change of the logit, less the mean of all tokens)."
+    )
+    st.caption("Computed with the final norm frozen at its scale. What later layers make of the share is not in it.")
+    st.page_link(file_of("Why"), label="Why this next token? All heads", icon=":material/account_tree:")
 
 
 def _weighted(at: At) -> WeightedValues | None:

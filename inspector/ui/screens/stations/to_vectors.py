@@ -58,7 +58,7 @@ def tokens(at: At) -> None:
             frame,
             height=min(330, 37 + 35 * len(frame)),
             column_order=["here", "token", "id"],
-            column_config={"here": st.column_config.TextColumn("", width=26)},
+            column_config={"here": st.column_config.TextColumn("●", width=26)},
         )
     with right:
         found = at.residual_stream()

@@ -187,6 +187,7 @@ def softmax(at: At) -> None:
     table = walkthrough.with_exponentials(at.row)
     weight_row(
         table,
+        query=at.query_label,
         chosen=at.key,
         scale="linear",
         sink=at.info.sinks,
