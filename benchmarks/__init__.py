@@ -8,9 +8,14 @@
     pages         bytes sent to a browser, against BertViz's stock page
     loading       the packaged model, first and again, and a folder, against the library
     verification  what a verification costs
+    judging       what a judgement of somebody's own attention costs; by itself, python -m benchmarks.judging
+    app           the app in a real browser: clicks until they are painted, pages, the first picture, memory
+    browser       the app's own launcher, a browser, and a clock in its pages
     bounds        what the arithmetic and the memory of all this come to, and what this machine can do
     process       a measurement in a process of its own, and its peak memory
     report        the tables of results.md, and what is known of the machine and the packaged model
+    app_tables    the tables of the app, with its goals
+    tables        tables and numbers as text
 """
 
 # Prompt lengths, and how often each way is timed at that length.

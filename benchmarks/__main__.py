@@ -4,14 +4,17 @@ Prints the tables, and saves them as benchmarks/results.md and benchmarks/result
 
     make bench                                # all lengths; some minutes on two quiet cores
     .venv/bin/python -m benchmarks --tokens 128,512 --rounds 5
+    .venv/bin/python -m benchmarks --app      # the app in a browser alone; the other tables stay as they were saved
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,10 @@ SLOW = {"weights": 2048, "lens_vectors": 2048}  # tokens beyond which a way is e
 def main() -> None:
     """Measure, print and save."""
     options = _options()
+    if options.app:
+        record = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
+        _save(record | {"app": app()}, options.out)
+        return
     started = time.perf_counter()
     record = measure(options.tokens, options.rounds, first=not options.no_first)
     lengths = "" if options.tokens == list(ROUNDS) else " --tokens " + ",".join(map(str, options.tokens))
@@ -35,12 +42,27 @@ def main() -> None:
     said = lengths + rounds + (" --no-first" if options.no_first else "")  # where it is saved is nobody else's matter
     record["command"] = f"python -m benchmarks{said}" if said else "make bench"
     record["seconds"] = time.perf_counter() - started
+    _save(record, options.out)
+
+
+def _save(record: dict[str, Any], out: Path) -> None:
+    """Print the tables, and save them and the numbers."""
     text = report.markdown(record)
     print(text)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "results.md").write_text(text + "\n", encoding="utf-8")
-    (options.out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(f"\nSaved as {options.out / 'results.md'} and results.json.", file=sys.stderr)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "results.md").write_text(text + "\n", encoding="utf-8")
+    (out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(f"\nSaved as {out / 'results.md'} and results.json.", file=sys.stderr)
+
+
+def app() -> dict[str, Any]:
+    """Measure the app in a browser, where there is one.
+
+    Returns:
+        What `benchmarks.app.measure` returns, with the day and how busy the machine was before.
+    """
+    facts = {"date": date.today().isoformat(), "load": os.getloadavg()[0]}
+    return facts | measured("benchmarks.app:measure", patience=1800)
 
 
 def measure(tokens: list[int], rounds: int | None = None, *, first: bool = True) -> dict[str, Any]:
@@ -75,6 +97,8 @@ def measure(tokens: list[int], rounds: int | None = None, *, first: bool = True)
     record["pages"] = measured("benchmarks.pages:measure", tokens=[n for n in (64, 256, 1024) if n <= max(tokens)])
     record["loading"] = measured("benchmarks.loading:measure", rounds=rounds or 3, first=first)
     record["verification"] = measured("benchmarks.verification:measure", tokens=[n for n in tokens if n <= 512])
+    record["sums"] = measured("benchmarks.sums:measure", tokens=[14, 64], rounds=rounds or 5)
+    record["app"] = app()
     return record
 
 
@@ -97,6 +121,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tokens", type=lengths, default=list(ROUNDS), metavar="N,N,...", help="prompt lengths")
     parser.add_argument("--rounds", type=int, help="how often each way is timed (more often for shorter prompts)")
     parser.add_argument("--no-first", action="store_true", help="leave out loading for the first time, and GGUF")
+    parser.add_argument("--app", action="store_true", help="measure the app in a browser alone")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for results.md and results.json")
     return parser.parse_args()
 

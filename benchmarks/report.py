@@ -6,12 +6,13 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
-from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from benchmarks import app_tables, sums
 from benchmarks.bounds import Size
 from benchmarks.forward import TIMED_UP_TO
+from benchmarks.tables import failed, large, ratio, seconds, table
 from benchmarks.ways import TITLES, Way
 
 PACKAGES = ("torch", "transformers", "bertviz", "transformer-lens")
@@ -101,57 +102,16 @@ def markdown(record: dict[str, Any]) -> str:
             *_pages(record["pages"]),
             *_loading(record["loading"]),
             *_verification(record["verification"]),
+            *(app_tables.tables(record["app"]) if "app" in record else ()),  # it may be measured by itself, later
+            *_sums(record.get("sums", {})),
         ]
     ).rstrip()
-
-
-def large(count: float, unit: str = "B") -> str:
-    """Write a number of bytes (or of operations) for people, in powers of ten.
-
-    Args:
-        count: the number.
-        unit: of it.
-
-    Returns:
-        The text.
-    """
-    for power, prefix in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if count >= 10**power:
-            return f"{count / 10**power:.3g} {prefix}{unit}"
-    return f"{count:.0f} {unit}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Write a Markdown table that can be read as text as well; the first column to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    words = [not any(character.isdigit() for row in rows for character in row[i][:1]) for i in range(len(head))]
-
-    def line(row: Sequence[str]) -> str:
-        cells = (c.ljust(w) if word else c.rjust(w) for c, w, word in zip(row, widths, words, strict=True))
-        return f"| {' | '.join(cells)} |"
-
-    rule = "|".join(f"{'-' * (w + 1)}{'-' if word else ':'}" for w, word in zip(widths, words, strict=True))
-    return [line(head), f"|{rule}|", *map(line, rows), ""]
-
-
-def _seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}" if value < 10 else f"{value:.1f}"
-
-
-def _ratio(value: float | None, unit: float | None) -> str:
-    if value is None or not unit:
-        return ""
-    return f"{value / unit:.2f}" if value / unit >= 0.1 else f"{value / unit:.2g}"
-
-
-def _failed(title: str, part: dict[str, Any]) -> list[str]:
-    return [f"## {title}", "", f"Not measured: {part['failed']}.", ""]
 
 
 def _forward(record: dict[str, Any]) -> list[str]:
     title = "A prompt through the model"
     if "failed" in record["forward"]:
-        return _failed(title, record["forward"])
+        return failed(title, record["forward"])
     facts, rows = size(record["machine"]), []
     for n, found in record["forward"].items():
         plain, plain_peak = _plain(found), record["peaks"][n]["plain"].get("peak_bytes")
@@ -166,8 +126,8 @@ def _forward(record: dict[str, Any]) -> list[str]:
             taken, peak = found["ways"].get(way, {}).get("seconds"), record["peaks"][n][way]
             rows.append(
                 [
-                    n, name, _seconds(taken), _ratio(taken, plain), large(peak["peak_bytes"]) if peak.get("peak_bytes")
-                    else "", _ratio(peak.get("peak_bytes"), plain_peak), large(peak["stored_bytes"])
+                    n, name, seconds(taken), ratio(taken, plain), large(peak["peak_bytes"]) if peak.get("peak_bytes")
+                    else "", ratio(peak.get("peak_bytes"), plain_peak), large(peak["stored_bytes"])
                     if peak.get("stored_bytes") else "", peak.get("failed", ""),
                 ]
             )  # fmt: skip
@@ -178,7 +138,7 @@ def _forward(record: dict[str, Any]) -> list[str]:
         "Peak: above the loaded model, in a process of its own. Kept: what the result holds on to. Ratios are to the "
         "plain pass.",
         "",
-        *_table(["tokens", "way", "seconds", "× plain", "peak", "× plain", "kept", ""], rows),
+        *table(["tokens", "way", "seconds", "× plain", "peak", "× plain", "kept", ""], rows),
     ]
 
 
@@ -203,7 +163,7 @@ def _bounds(record: dict[str, Any]) -> list[str]:
     title = "What the arithmetic comes to"
     can = record["yardsticks"]
     if "failed" in can or "failed" in record["forward"]:
-        return _failed(title, can if "failed" in can else record["forward"])
+        return failed(title, can if "failed" in can else record["forward"])
     facts, rows = size(record["machine"]), []
     for n, found in record["forward"].items():
         linear, attention = facts.linear(int(n)), facts.attention(int(n))
@@ -214,7 +174,7 @@ def _bounds(record: dict[str, Any]) -> list[str]:
         ]
         rows.append(
             [
-                n, large(linear, "FLOP"), large(attention, "FLOP"), _seconds(least), *reached,
+                n, large(linear, "FLOP"), large(attention, "FLOP"), seconds(least), *reached,
                 large(facts.vectors(int(n))), large(facts.all_weights(int(n))),
             ]
         )  # fmt: skip
@@ -229,7 +189,7 @@ def _bounds(record: dict[str, Any]) -> list[str]:
         f"one as wide as the model's MLP (576 to 1536) {large(can['matmul_model'], 'FLOP')}/s; a copy of 256 MiB moves "
         f"{large(can['copy'])}/s. Full speed is the first of these.",
         "",
-        *_table(head, rows),
+        *table(head, rows),
     ]
 
 
@@ -244,51 +204,51 @@ def pictures(record: dict[str, Any]) -> list[str]:
     """
     title = "Pictures, on the server"
     if "failed" in record["forward"]:
-        return _failed(title, record["forward"])
+        return failed(title, record["forward"])
     rows = []
     for n, found in record["forward"].items():
         shown, plain = found["pictures"], _plain(found)
         if shown is None:
             continue
         rows += [
-            [n, "another head (picture, bytes, strongest pairs)", _seconds(shown["head"]), _ratio(shown["head"], plain),
+            [n, "another head (picture, bytes, strongest pairs)", seconds(shown["head"]), ratio(shown["head"], plain),
              large(shown["head_bytes"])],
-            [n, "grid of all heads, vectors at hand", _seconds(shown.get("grid")), _ratio(shown.get("grid"), plain),
+            [n, "grid of all heads, vectors at hand", seconds(shown.get("grid")), ratio(shown.get("grid"), plain),
              large(shown["grid_bytes"]) if shown["grid_bytes"] else "not run: minutes"],
         ]  # fmt: skip
         if "grid" in shown:
             whole = shown["grid"] + found["ways"]["capture"]["seconds"]
-            rows.append([n, "grid from the prompt: capture and grid", _seconds(whole), _ratio(whole, plain), ""])
+            rows.append([n, "grid from the prompt: capture and grid", seconds(whole), ratio(whole, plain), ""])
         if "eager" in shown:
             eager = shown["eager"]
-            rows.append([n, "the same by the library's eager pass", _seconds(eager), _ratio(eager, plain), ""])
-    return [f"## {title}", "", *_table(["tokens", "what", "seconds", "× plain", "bytes sent"], rows)]
+            rows.append([n, "the same by the library's eager pass", seconds(eager), ratio(eager, plain), ""])
+    return [f"## {title}", "", *table(["tokens", "what", "seconds", "× plain", "bytes sent"], rows)]
 
 
 def _pages(pages: dict[str, Any]) -> list[str]:
     title = "Bytes sent to the browser, against BertViz"
     if "failed" in pages:
-        return _failed(title, pages)
+        return failed(title, pages)
     rows = []
     for n, found in pages.items():
         stock = found["stock"]
-        rows.append([n, "BertViz's page of one layer", large(stock), "1", _seconds(found["stock_seconds"])])
+        rows.append([n, "BertViz's page of one layer", large(stock), "1", seconds(found["stock_seconds"])])
         if found["ours"]:
-            view, taken = found["ours"], _seconds(found["ours_seconds"])
-            rows.append([n, "our page of that BertViz view", large(view), _ratio(view, stock), taken])
+            view, taken = found["ours"], seconds(found["ours_seconds"])
+            rows.append([n, "our page of that BertViz view", large(view), ratio(view, stock), taken])
         else:
             rows.append([n, "our page of that BertViz view", "refused: too many shapes for a browser", "", ""])
-        layer, taken = found["layer"], _seconds(found["layer_seconds"])
-        rows.append([n, "all heads of that layer as our pictures", large(layer), _ratio(layer, stock), taken])
-        rows.append([n, "one head: what a click sends", large(found["head"]), _ratio(found["head"], stock), ""])
+        layer, taken = found["layer"], seconds(found["layer_seconds"])
+        rows.append([n, "all heads of that layer as our pictures", large(layer), ratio(layer, stock), taken])
+        rows.append([n, "one head: what a click sends", large(found["head"]), ratio(found["head"], stock), ""])
         rows.append([n, "small pictures of all heads, all layers", large(found["grid"]), "", ""])
-    return [f"## {title}", "", *_table(["tokens", "what", "bytes", "× BertViz's", "seconds to make"], rows)]
+    return [f"## {title}", "", *table(["tokens", "what", "bytes", "× BertViz's", "seconds to make"], rows)]
 
 
 def _loading(loading: dict[str, Any]) -> list[str]:
     title = "Loading"
     if "failed" in loading:
-        return _failed(title, loading)
+        return failed(title, loading)
     names = {
         "first": ("packaged, first time (converts)", "library, from the GGUF file"),
         "warm": ("packaged, again", "library, from the GGUF file"),
@@ -297,20 +257,36 @@ def _loading(loading: dict[str, Any]) -> list[str]:
     rows = []
     for case, found in loading.items():
         other = found.get("library")
-        library = (names[case][1], _seconds(other), _ratio(found["ours"], other)) if other else ("", "", "")
-        rows.append([names[case][0], _seconds(found["ours"]), *library])
+        library = (names[case][1], seconds(other), ratio(found["ours"], other)) if other else ("", "", "")
+        rows.append([names[case][0], seconds(found["ours"]), *library])
     head = ["ours", "seconds", "instead", "its seconds", "ours ÷ that"]
-    return [f"## {title}", "", "Model and tokenizer, in a running process.", "", *_table(head, rows)]
+    return [f"## {title}", "", "Model and tokenizer, in a running process.", "", *table(head, rows)]
 
 
 def _verification(verification: dict[str, Any]) -> list[str]:
     title = "Verification"
     if "failed" in verification:
-        return _failed(title, verification)
+        return failed(title, verification)
     rows = [
-        [n, _seconds(found["verify"]), _ratio(found["verify"], found["plain"]), str(found["checks"]),
+        [n, seconds(found["verify"]), ratio(found["verify"], found["plain"]), str(found["checks"]),
          str(found["caught"])]
         for n, found in verification.items()
     ]  # fmt: skip
     head = ["tokens", "seconds", "× plain", "stages compared", "mistakes caught"]
-    return [f"## {title}", "", "All of `inspector.verify`; nothing else does this.", "", *_table(head, rows)]
+    return [f"## {title}", "", "All of `inspector.verify`; nothing else does this.", "", *table(head, rows)]
+
+
+def _sums(found: dict[str, Any]) -> list[str]:
+    title = "Sums that explain a next token"
+    if "failed" in found:
+        return failed(title, found)
+    rows = [
+        [n, name, seconds(taken), ratio(taken, of["plain"]), str(sums.AT_MOST[name])]
+        for n, of in found.items()
+        for name, taken in of.items()
+        if name != "plain"
+    ]
+    head = ["tokens", "what", "seconds", "× plain", "at most"]
+    return (
+        [f"## {title}", "", "[docs/why.md](../docs/why.md) says what they are.", "", *table(head, rows)] if rows else []
+    )
