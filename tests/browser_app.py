@@ -72,30 +72,47 @@ def until(condition: Callable[[], bool], seconds: float) -> float:
     return time.monotonic() - started
 
 
-@contextmanager
-def running_app(
-    *extra: str, environment: dict[str, str] | None = None, script: str = "app.py", says: Path | None = None
-) -> Iterator[str]:
-    """`streamlit run app.py` in the checkout, as closed as its config.toml says; yields the address. `says`: the file
-    that its output goes to."""
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", script, f"--server.port={port}", *extra]
+        return int(probe.getsockname()[1])
+
+
+def wait_for(process: subprocess.Popen[bytes], address: str) -> None:
+    """Wait until the app that this process runs answers."""
+
+    def answers() -> bool:
+        assert process.poll() is None, "the app ended at once"
+        try:
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()  # noqa: S310
+        except OSError:
+            return False
+        return True
+
+    until(answers, 60)
+
+
+@contextmanager
+def running_app(
+    *extra: str,
+    environment: dict[str, str] | None = None,
+    script: str = "",
+    bare: bool = False,
+    says: Path | None = None,
+) -> Iterator[str]:
+    """`streamlit run app.py` in the checkout, as closed as its config.toml says; yields the address. `script`: another
+    one in place of the app's own; `bare`: without the app's checks in front; `says`: the file its output goes to."""
+    port = free_port()
+    place = script if bare else "tests/scripted_app.py" if script else "app.py"
+    module = "streamlit" if bare else "inspector.ui.server.streamlit_process"
+    command = [sys.executable, "-m", module, "run", place, f"--server.port={port}", *extra]
+    environment = {**os.environ, **(environment or {}), "SCRIPT": str(ROOT / script)}
     log = open(says or os.devnull, "wb")  # noqa: SIM115 - closed below, with the process
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=log, stderr=log)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
         address = f"http://localhost:{port}"
-
-        def answers() -> bool:
-            assert process.poll() is None, "the app ended at once"
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()  # noqa: S310
-            except OSError:
-                return False
-            return True
-
-        until(answers, 60)
+        wait_for(process, address)
         yield address
     finally:
         process.terminate()
@@ -135,6 +152,23 @@ class Visitor:
         """Wait until the script has run, and a component (where there is one) has painted."""
         self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=60_000)
 
+    def still(self, frames: int = 10) -> None:
+        """Wait until for so many frames nothing has faded, moved or grown."""
+        script = """(frames) => new Promise((done) => {
+            let [quiet, size] = [0, ""];
+            const look = () => {
+                const main = document.querySelector('[data-testid="stMain"]');
+                const now = `${main.scrollHeight} ${main.querySelectorAll("*").length}`;
+                const fading = document.getAnimations().some((each) => each.playState === "running");
+                quiet = fading || now !== size ? 0 : quiet + 1;
+                size = now;
+                if (quiet < frames) requestAnimationFrame(look);
+                else done();
+            };
+            look();
+        })"""
+        self.page.evaluate(script, frames)
+
     def painted(self, test_id: str = "map", *, unlike: str | None = None) -> str:
         """Wait until the canvas has painted (something other than `unlike`); returns what."""
         canvas = self.page.locator(f'canvas[data-testid="{test_id}"]').first
@@ -146,9 +180,34 @@ class Visitor:
         expect(canvas).to_have_attribute("data-painted", re.compile(f"^{other}.+", re.DOTALL), timeout=30_000)
         return str(canvas.get_attribute("data-painted"))
 
+    def holds(self) -> dict[str, int]:
+        """What the page holds after a search for unused objects: bytes of JavaScript, nodes, listeners."""
+        session = self.page.context.new_cdp_session(self.page)
+        session.send("HeapProfiler.collectGarbage")
+        session.send("Performance.enable")
+        found = {each["name"]: int(each["value"]) for each in session.send("Performance.getMetrics")["metrics"]}
+        session.detach()
+        names = {"heap_bytes": "JSHeapUsedSize", "nodes": "Nodes", "listeners": "JSEventListeners"}
+        return {name: found[said] for name, said in names.items()}
+
     def open_bar(self, name: str) -> None:
         """Open a part of the bar: model, prompt, badge, share or export."""
         self.page.locator(f"[class*='st-key-bar_{name}_'] button").first.click()
+
+    def choose_picture(self, title: str) -> None:
+        """Choose what is saved, in the open Export."""
+        self.page.get_by_role("combobox", name=re.compile("Picture")).click()
+        self.page.evaluate(
+            """() => {
+                const app = document.querySelector('[data-testid="stApp"]');
+                window.ranAgain = false;
+                new MutationObserver(() => (window.ranAgain ||= app.dataset.testScriptState !== "notRunning")).observe(
+                    app, { attributes: true, attributeFilter: ["data-test-script-state"] });
+            }"""
+        )
+        self.page.get_by_role("option", name=title, exact=True).click()
+        self.page.wait_for_function("window.ranAgain")  # its buttons are of the last picture until then
+        self.idle()
 
     def ask(self, prompt: str) -> None:
         """Type a prompt and run it; do not wait for it."""

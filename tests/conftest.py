@@ -3,6 +3,7 @@ browser."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +21,10 @@ import torch
 from browser_app import Visitor
 
 import inspector
+from inspector import atlas
 from inspector.model.model import Model
 from inspector.ui.server import settings
+from inspector.verification.spliced_run import compare_spliced
 
 HOUSTON = "Houston, we have a problem"
 
@@ -48,6 +51,9 @@ def _no_offer_of_this_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     """What this shell's own app was told to offer is no matter of tests."""
     monkeypatch.delenv(settings.MODEL_VARIABLE, raising=False)
     monkeypatch.delenv(settings.MODELS_VARIABLE, raising=False)
+    monkeypatch.delenv(settings.JUDGE_VARIABLE, raising=False)
+    for name in (settings.ATLAS_VARIABLE, settings.HEADS_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)
@@ -55,11 +61,28 @@ def _same_numbers_each_time() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _few_tokens(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ours in its place, a tiny model writes 8 tokens, not 40: what a step can show, the first ones do. Tests of
+    the packaged model let it write all."""
+    if request.node.get_closest_marker("packaged") is None:
+        monkeypatch.setitem(compare_spliced.__kwdefaults__, "generated", 8)
+
+
+@pytest.fixture(scope="session")
+def small_atlas(tmp_path_factory: pytest.TempPathFactory) -> atlas.Atlas:
+    """An atlas of a tiny model over a few texts, which the session's server shows."""
+    folder = tmp_path_factory.mktemp("small")
+    texts = [" ".join(f"w{(5 * i * i + k) % (7 + k)}" for i in range(20 + 3 * k)) for k in range(8)]
+    return atlas.build(tiny.load("grouped", folder), texts, out=folder / "small-atlas", tokens=30, threads=1)
+
+
 @pytest.fixture(scope="session")  # its first page costs more than most tests
-def address() -> Iterator[str]:
+def address(small_atlas: atlas.Atlas) -> Iterator[str]:
     browser_app.require()
     inspector.load()  # converted once before the app starts, so that no test waits for it
-    with browser_app.running_app() as found:
+    told = {settings.ATLAS_VARIABLE: json.dumps([str(small_atlas.folder)])}
+    with browser_app.running_app(script="tests/quiet_script.py", environment=told) as found:
         yield found
 
 

@@ -1,11 +1,12 @@
-"""Pages of Learn as Streamlit's AppTest runs them, by name rather than by title: inside the app, or alone."""
+"""Pages of Learn as Streamlit's AppTest runs them, by name rather than by title: inside the app, or without its bar."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-from screen_app import MAIN, new_app
+from screen_app import new_app
 from streamlit.testing.v1 import AppTest
 
 from inspector.ui.screens.labs.table import BY_NAME
@@ -28,8 +29,9 @@ def open_lab(name: str, *, request: Any = None, uploaded_trace: Any = None, **ch
 
 
 def open_alone(name: str, *, request: Any = None, cross_text: str | None = None, **chosen: str) -> AppTest:
-    """A page of Learn as a script of its own, without the app around it."""
-    app = new_app(request, script=MAIN.parent / page(name), **chosen)
+    """A page of Learn without the bar and the first screen."""
+    app = new_app(request, script=Path(__file__).with_name("one_page.py"), **chosen)
+    app.session_state["page_alone"] = name
     if cross_text is not None:
         app.session_state["cross_text"] = cross_text
     app.run()

@@ -1,8 +1,9 @@
-"""Runs the notebook and saves it with its outputs: `make notebook`. Not a test; test_notebook.py uses it."""
+"""Runs the notebooks and saves them with their outputs: `make notebook`. Not a test; test_notebook.py uses it."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "notebooks" / "self_attention_by_hand.ipynb"
+COOKBOOK = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if path != NOTEBOOK)
 SECONDS = 120  # for one cell; all of them together take a few
 
 
-def read() -> Any:
-    """The notebook as it is saved."""
-    return nbformat.read(NOTEBOOK, as_version=4)
+def read(file: Path = NOTEBOOK) -> Any:
+    """A notebook as it is saved."""
+    return nbformat.read(file, as_version=4)
 
 
 def run(notebook: Any) -> Any:
@@ -28,6 +30,7 @@ def run(notebook: Any) -> Any:
     # One thread: how a sum is cut among threads changes its last digits, and the saved picture holds them.
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     environment["OMP_NUM_THREADS"] = "1"
+    environment["PYTHONWARNINGS"] = "ignore:IProgress not found"  # a progress bar's remark on a package it would like
     # No times of execution, and what was printed as one piece, however the kernel sent it: saved outputs are the same
     # whenever and wherever they were made.
     same = {"record_timing": False, "coalesce_streams": True}
@@ -37,16 +40,24 @@ def run(notebook: Any) -> Any:
     return client.execute(env=environment)
 
 
-def main() -> None:
-    notebook = read()
+def save(file: Path) -> None:
+    """Run a notebook and save it with its outputs."""
+    notebook = read(file)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     run(notebook)
     notebook.metadata = {name: notebook.metadata[name] for name in ("kernelspec", "language_info")}
     notebook.metadata["language_info"] = {"name": "python"}
-    nbformat.write(notebook, NOTEBOOK)
-    print(f"{NOTEBOOK.relative_to(ROOT)}  {NOTEBOOK.stat().st_size // 1000} kB")
+    nbformat.write(notebook, file)
+    print(f"{file.relative_to(ROOT)}  {file.stat().st_size // 1000} kB", flush=True)
+
+
+def main() -> None:
+    """Run all, or those whose names are given."""
+    for file in (NOTEBOOK, *COOKBOOK):
+        if not sys.argv[1:] or file.stem in sys.argv[1:]:
+            save(file)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from streamlit.testing.v1 import AppTest
@@ -25,6 +26,10 @@ READS = {
     "Vectors": "Each row is a token, each column one of the vector's dimensions",
     "Pair": "One query token looks at one key token",
     "Lines": "Lines run from each query token on the left",
+    "Change": "Take a part of the attention away and run the text again",
+    "Compare": "Two prompts in one model, aligned by the tokens that both have",
+    "Why": "Why does the model expect this next token?",
+    "Atlas": "Means over the query tokens of many texts",
     "Verify": "A second, independent implementation of attention",
     **{
         BY_NAME[name].title: words
@@ -33,7 +38,7 @@ READS = {
             "walkthrough": "Follow one query token through one head",
             "softmax": "Softmax turns any numbers into positive shares",
             "position": "RoPE turns a query and a key two dimensions at a time",
-            "mask_and_heads": "one head's weights as the model computes them",
+            "mask_and_heads": "One head's weights as the model computes them",
             "context": "Each line is what one thing takes in memory",
             "two_contexts": "The same word in two prompts",
             "it_and_cat": "what does “it” look at?",
@@ -87,6 +92,12 @@ def whole(header, numbers) -> np.ndarray:
     full = np.full((rows, columns), np.nan, dtype=np.float32)
     full[np.tril_indices(rows)] = numbers
     return full
+
+
+def field(app: AppTest, name: str) -> Any:
+    """The field of the bar whose key begins with this name: it has another one for each request."""
+    fields = [*app.text_area, *app.number_input, *app.toggle]
+    return next(each for each in fields if str(each.key).startswith(f"{name}_field_"))
 
 
 def press(app: AppTest, label: str) -> None:

@@ -26,6 +26,9 @@ SCREENS = {
     "vectors": "/vectors?layer=13&head=8",
     "pair": "/pair?layer=13&head=8",
     "bertviz": "/bertviz?layer=13&head=8",
+    "change": "/change",
+    "compare": "/compare",
+    "why": "/why",
     "verification": "/verification",
     "walkthrough": "/walkthrough?layer=13&head=8&station=pair",
     "position": "/position?layer=13&head=8",
@@ -64,15 +67,21 @@ def _arrange(name: str, visitor: browser_app.Visitor) -> None:
         page.get_by_text("Reproduced").or_(page.get_by_role("button", name="Verify this prompt")).first.wait_for()
         if page.get_by_role("button", name="Verify this prompt").count():
             page.get_by_role("button", name="Verify this prompt").click()
-        page.get_by_text("Planted mistakes").wait_for(timeout=300_000)
+        page.get_by_role("heading", name="Planted mistakes").wait_for(timeout=300_000)
+    elif name in ("change", "compare"):
+        page.get_by_text("Table: every head").wait_for()
     elif name == "pair":
         visitor.painted("planes")
+    elif name == "why":
+        visitor.painted("why_score")
     elif name == "walkthrough":
         visitor.painted("building up")
     elif name == "learn":
         page.get_by_role("heading", name="Learn how attention works").wait_for()
-    elif name in ("position", "two_contexts"):
-        page.locator("canvas").first.wait_for()
+    elif name == "position":
+        page.get_by_role("heading", name="in one plane").wait_for()
+    elif name == "two_contexts":
+        page.locator("canvas:visible").first.wait_for()
     else:
         visitor.painted()
         if name == "heads":  # "it" looks back at "cat"

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import inspector
-from benchmarks import forward, loading, pages, pictures, report, verification
+from benchmarks import forward, loading, pages, pictures, report, sums, verification
 from benchmarks.__main__ import _skip
 from benchmarks.bounds import Size, yardsticks
 from benchmarks.process import ROOT, available, measured
 from benchmarks.ways import TITLES, assert_equal, ids_of, make, missing, needs, stored_bytes
+from inspector import lab
 from inspector.analysis import maps, thumbnails
 from inspector.ui.server.pictures import SAMPLE
 
@@ -157,6 +158,20 @@ def test_loading_is_compared_with_the_librarys(smollm):
         model.model.layers[3].self_attn.k_proj.weight[0, 0] += 1e-6
     with pytest.raises(AssertionError, match=r"layers\.3\.self_attn\.k_proj\.weight differs"):
         loading.assert_equal("folder", smollm, (model, tokenizer))
+
+
+def test_sums_that_do_not_add_up_are_not_timed(smollm):
+    found = sums.measure([6], rounds=1)
+    assert found["6"].keys() == {"plain", *sums.AT_MOST}
+    assert "| every token cut off" in "\n".join(report._sums(found))
+    frame = lab.attribution(smollm.trace([5, 6, 7]))
+    sums.assert_holds(frame)
+    frame.attrs["remainder"] = 1.0
+    with pytest.raises(AssertionError, match="do not add up"):
+        sums.assert_holds(frame)
+    swept = lab.sweep(smollm, [5, 6, 7], kind="cut", over="tokens")
+    with pytest.raises(AssertionError, match="one by one"):
+        sums.assert_holds(dataclasses.replace(swept, way="one by one", agreement=None))
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)

@@ -21,6 +21,7 @@ import inspector
 from inspector import views
 from inspector.trace.tokens import Tokens
 from inspector.views import bertviz
+from inspector.views.colours import DARK, LIGHT, rgb
 
 VENDOR = Path(bertviz.__file__).parent / "vendor"
 HOSTILE = (
@@ -192,10 +193,13 @@ def test_a_notebook_shows_it_in_a_closed_frame_and_a_file_keeps_it(tmp_path):
 
     class Frames(HTMLParser):
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            found.append(dict(attrs))
+            found.append({"tag": tag, **dict(attrs)})
 
     Frames().feed(view._repr_html_())
-    (frame,) = found
+    style, words, frame = found
+    assert (style["tag"], words["tag"], frame["tag"]) == ("style", "p", "iframe")
+    # A notebook that is not trusted strips the frame and the style that hides the words.
+    assert f".{words['class']} {{ display: none }}" in view._repr_html_()
     assert frame["sandbox"] == "allow-scripts"  # never with allow-same-origin
     assert frame["srcdoc"] == view.html
     assert len(repr(view)) < 200
@@ -381,3 +385,27 @@ def test_the_notebooks_frame_reaches_nothing_around_it(browser, tmp_path):
     script = "() => { try { return parent.document.title; } catch (error) { return error.name; } }"
     assert frame.evaluate(script) == "SecurityError"
     page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dark", [False, True])
+def test_lines_are_blue_those_of_the_chosen_head_orange_and_signs_as_everywhere(open_page, tmp_path, dark):
+    trace = trace_of("grouped", tmp_path)
+    colours = DARK if dark else LIGHT
+    orange, blue = ("#ff9a62", "#3f92d2") if dark else ("#b8430a", "#3f86c0")
+    strokes = "(lines) => [...new Set(lines.map((line) => line.getAttribute('stroke')))]"
+    page = open_page(views.head_view(trace, [1], chosen=2, dark=dark))
+    of_head = "g[head-index='{}'] line"
+    assert page.locator(of_head.format(2)).evaluate_all(strokes) == [orange]
+    assert page.locator(of_head.format(0)).evaluate_all(strokes) == [blue]
+    page = open_page(views.model_view(trace, [0, 1], chosen=(1, 2), dark=dark))
+    of_head = "g:has(> #attn_background_{}) line"
+    assert page.locator(of_head.format("1_2")).evaluate_all(strokes) == [orange]
+    assert page.locator(of_head.format("0_2")).evaluate_all(strokes) == [blue]
+    page = open_page(views.neuron_view(trace, 1, 2, dark=dark))
+    fills = "(cells) => [...new Set(cells.map((cell) => cell.style.fill).filter((fill) => fill.startsWith('rgb')))]"
+    below, above = (f"rgb({r}, {g}, {b})" for r, g, b in (rgb(colours.diverging[at]) for at in (1, 5)))
+    assert {below, above} <= set(page.locator("#expanded rect").evaluate_all(fills))
+    assert not {"rgb(255, 99, 24)", "rgb(12, 54, 216)", "rgb(32, 144, 221)"} & set(
+        page.locator("#vis rect").evaluate_all(fills)
+    )

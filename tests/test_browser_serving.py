@@ -35,7 +35,9 @@ def address(folder: Path) -> Iterator[str]:
     browser_app.require()
     inspector.load()
     watched = {"WATCHED_STORE": str(folder / "store.json"), "CLOCK": str(folder / "clock")}
-    with browser_app.running_app(environment=watched, script="tests/watched_app.py", says=folder / "output") as found:
+    with browser_app.running_app(
+        environment=watched, script="tests/watched_script.py", says=folder / "output"
+    ) as found:
         yield found
 
 
@@ -119,20 +121,19 @@ def test_a_closed_tab_frees_what_it_alone_used(visit, store, folder):
     assert names(store()["alive"], "What both")
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_ten_people_at_once_each_see_exactly_their_own_numbers(visit, smollm, folder, rounds):
+@pytest.mark.parametrize(("number", "rounds"), [(4, 1), pytest.param(PEOPLE, 3, marks=pytest.mark.slow)])
+def test_people_at_once_each_see_exactly_their_own_numbers(visit, smollm, folder, number, rounds):
     """What each reads on their canvas is what Python computes for that prompt alone, and nobody's words are in an
     address, on another's page or in the server's output."""
-    people = [visit("/vectors?layer=12&head=5", width=800, height=700) for _ in range(PEOPLE)]
+    people = [visit("/vectors?layer=12&head=5", width=800, height=700) for _ in range(number)]
     requested: list[str] = []
     for person in people:
         person.page.on("request", lambda request: requested.append(request.url))
     said: list[tuple[str, str]] = []
     for again in range(rounds):
-        secrets = [f"Zq{again}of{rounds}x{number}wv" for number in range(PEOPLE)]
+        secrets = [f"Zq{again}of{rounds}x{one}wv" for one in range(number)]
         prompts = [
-            f"My name is {word} and I wrote" + " very" * number + " much about it"
-            for number, word in enumerate(secrets)
+            f"My name is {word} and I wrote" + " very" * one + " much about it" for one, word in enumerate(secrets)
         ]
         said += zip(secrets, prompts, strict=True)
         before = [person.painted() for person in people]
@@ -142,10 +143,10 @@ def test_ten_people_at_once_each_see_exactly_their_own_numbers(visit, smollm, fo
             person.painted(unlike=old)
             person.idle()
             same(person.hover_cell(9, 40), smollm.trace(prompt).query(12, 5, rope=False)[9, 40].item())
-        for number, person in enumerate(people):
+        for person, secret in zip(people, secrets, strict=True):
             page = person.page.content() + person.page.url
-            assert [word for word in secrets if word in page] == [secrets[number]]
-            assert secrets[number] not in person.page.url
+            assert [word for word in secrets if word in page] == [secret]
+            assert secret not in person.page.url
     assert requested  # clicks and pages do ask the server for things
     everything = (folder / "output").read_text(encoding="utf-8") + " ".join(requested)
     assert [word for word, _ in said if word in everything] == []

@@ -110,6 +110,37 @@ def test_a_trace_from_a_file_is_held_against_the_model_given_with_it(tmp_path, w
         inspector.open_trace(tmp_path / "t.safetensors", model).output(2)
 
 
+def first_token_alone(_, __, out):
+    changed = (out[0] if isinstance(out, tuple) else out).clone()
+    changed[:, 0] += 3.0
+    return (changed, *out[1:]) if isinstance(out, tuple) else changed
+
+
+LATE = {
+    "attention": lambda model: attention(model)[-1].register_forward_hook(first_token_alone),
+    "MLP": lambda model: model.model.model.layers[-1].mlp.register_forward_hook(first_token_alone),
+    "final norm": lambda model: model.model.model.norm.register_forward_hook(first_token_alone),
+}
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize("place", LATE)
+def test_a_change_of_an_earlier_token_in_the_last_block_is_seen(tmp_path, place, opened):
+    model = tiny.load("grouped", tmp_path / "model")
+    trace, last = model.trace(tiny.ids(9)), model.trace(tiny.ids(9)).last_logits
+    if opened:
+        trace = inspector.open_trace(trace.save(tmp_path / "t.safetensors"), model)
+    assert torch.equal(trace.logits[-1], model.model(torch.tensor([tiny.ids(9)])).logits[0, -1].detach())
+    trace._logits = None
+    handle = LATE[place](model)
+    assert torch.equal(model.trace(tiny.ids(9)).last_logits, last)  # which do not show it
+    for ask in (lambda: trace.logits, lambda: trace.next_tokens_after_each(2), lambda: trace.output(0)):
+        with pytest.raises(InspectorError, match=CHANGED):
+            ask()
+    handle.remove()
+    assert len(trace.logits) == trace.n
+
+
 # -- live weights ------------------------------------------------------------------------------------------------------
 
 

@@ -144,8 +144,9 @@ def test_json_says_what_differs(run, folder, copy):
 def test_prompt_from_a_file(run, folder, tmp_path):
     file = tmp_path / "prompt.txt"
     file.write_text("w3 w14\nw15 日本語", encoding="utf-8")
-    ran = run("verify", folder, "--prompt-file", file, "--no-controls", "--json", "-")
+    ran = run("verify", folder, "--prompt-file", file, "--no-controls", "--quick", "--json", "-")
     report = json.loads(ran.out)
+    assert report["spliced"]["tokens_compared"] == 0
     assert (ran.status, report["n"], report["prompt"]) == (0, 4, "w3 w14\nw15 日本語")
 
 
@@ -362,7 +363,11 @@ def test_models_says_what_is_damaged(run, monkeypatch, tmp_path):
 def test_models_can_ask_the_hub(run, monkeypatch):
     monkeypatch.setattr(known_models, "models_known", list)
     monkeypatch.setattr(download, "check_hub", lambda name: f"{name} is on the hub.")
-    assert run("models", "--check-hub", "owner/name").out == "owner/name is on the hub.\n"
+    nothing, asked = run("models", "--check-hub", "owner/name").out.splitlines()
+    assert nothing.split() == [
+        *(PACKAGED, "packaged", "not", "fetched", "yet:", "run", "`attention-inspector", "get-default`"),
+    ]
+    assert asked == "owner/name is on the hub."
 
     def refuse(_):
         raise InspectorError("'owner/name' is not on the hub.")

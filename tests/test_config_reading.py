@@ -9,6 +9,7 @@ import tiny
 
 import inspector
 from inspector.errors import InspectorError
+from inspector.model import config_reading
 from inspector.model.config_reading import class_reading
 
 HALF = "partial_rotary_factor"
@@ -33,6 +34,8 @@ NEVER_READ = {
     "biases that Mistral has not": ("mistral", {"attention_bias": True}),
     "half a head, turned whole": ("grouped", {HALF: 0.5}),
     "half a head, in rope_parameters": ("biases", {"rope_parameters": {"rope_theta": 1000.0, HALF: 0.5}}),
+    "words of RoPE beside its numbers": ("yarn", {"rope_type": "linear", "mscale": 2.0, "factor": 4.0}),
+    "a soft-cap that Llama has not": ("grouped", {"softcap": 2.0}),
     "windows that Llama has not": ("grouped", {"sliding_window": 4, "layer_types": ["sliding_attention"] * 3}),
 }
 
@@ -45,6 +48,21 @@ def test_what_the_class_never_reads_is_named_and_changes_nothing(name, tmp_path)
     (remark,) = [each for each in report.remarks if "never reads" in each]
     expected = {HALF} if "rope_parameters" in fields else set(fields)
     assert expected == set(remark.rstrip(".").split(": ")[1].split(", "))
+
+
+def test_what_a_decorator_names_is_not_read(tmp_path, monkeypatch):
+    (tmp_path / "made_up_modeling.py").write_text(
+        "def deprecate(*_, **__):\n    return lambda given: given\n\n"
+        "@deprecate('max_length', new='tokens_to_remove')\n"
+        "class Layer:\n"
+        "    @deprecate('attention_bias')\n"
+        "    def forward(self, config):\n"
+        "        return config.sliding_window, getattr(config, 'softcap', None)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    names = config_reading._code("made_up_modeling").names
+    assert {"sliding_window", "softcap"} <= names
+    assert not names & {"max_length", "attention_bias", "tokens_to_remove"}
 
 
 LINEAR = {"rope_type": "linear", "factor": 2.0}

@@ -126,13 +126,14 @@ def test_the_page_shows_these_numbers(houston, smollm):
     assert shown["Saved"] == "× 3"
     assert shown["n 8,192, d_model 4,096, float32"] == "4.5 PB"
     assert any("26 counts of real tensors, each equal to its formula" in found.label for found in app.expander)
-    law, compared = (table.value for table in app.dataframe)
+    drawn, law, compared = (table.value for table in app.dataframe)
+    assert {"what", "tokens", "bytes"} <= set(drawn)
     assert law.equals(costs.growth(found, counted, 5, 8192))
     assert (compared["difference"] == 0).all()
     assert any(r"30 \cdot 9 \cdot 4 \cdot n^2" in text.value for text in app.latex)
 
     app.select_slider(key="context_tokens").set_value(8).run()
     assert not app.exception
-    law = app.dataframe[0].value.set_index("what")
+    law = app.dataframe[1].value.set_index("what")
     assert law.loc["weights of one head", "bytes"] == houston.weights(5, 3).nbytes
     assert law.loc["weights of one layer", "bytes"] == houston.weights(5).nbytes

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
-PUBLIC = ("inspector", "reimpl", "inspector.views", "inspector.analysis.head_scores")
+PUBLIC = (
+    "inspector", "reimpl", "inspector.lab", "inspector.heads", "inspector.atlas", "inspector.views",
+    "inspector.analysis.head_scores",
+)  # fmt: skip
 NEEDED_BY_NONE = {"self", "cls"}
 
 

@@ -74,6 +74,9 @@ def test_every_export_holds_the_traces_numbers(visit, smollm, tmp_path):
     assert np.array_equal(np.array(said, dtype=np.float32), weights[lower])
     assert Image.open(download(visitor, "PNG", tmp_path)).convert("RGB").width == 1600
     csv, parquet = (download(visitor, label, tmp_path) for label in ("CSV", "Parquet"))
+    safe = download(visitor, "CSV for spreadsheets", tmp_path)
+    assert safe.name == "smollm2-135m-instruct-layer3-head5-pairs-for-spreadsheets.csv"
+    assert np.array_equal(pd.read_csv(safe, dtype={"weight": "float32"})["weight"], weights[lower])
     for frame in (pd.read_csv(csv, dtype={"weight": "float32"}), pd.read_parquet(parquet)):
         assert np.array_equal(frame["weight"], weights[lower])
     vectors = load_file(download(visitor, "Vectors (safetensors)", tmp_path))
@@ -81,7 +84,7 @@ def test_every_export_holds_the_traces_numbers(visit, smollm, tmp_path):
     label = visitor.page.get_by_role("button", name=re.compile("Whole trace")).text_content().strip()
     again = inspector.open_trace(download(visitor, label, tmp_path))
     assert torch.equal(again.weights(7), trace.weights(7))
-    assert len(list(tmp_path.iterdir())) == 6
+    assert len(list(tmp_path.iterdir())) == 7
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (400, "dark")])
@@ -117,7 +120,8 @@ def test_the_saved_page_of_all_heads_shows_a_clicked_head(visit, open_saved, hou
     visitor = visit("/?layer=3&head=5")
     visitor.painted()
     visitor.open_bar("export")
-    saved = open_saved(download(visitor, "HTML page of all heads", tmp_path))
+    visitor.choose_picture("All heads")
+    saved = open_saved(download(visitor, "HTML page", tmp_path))
     saved.painted("heads")
     assert saved.painted() == "3.5"
     same(saved.hover_cell(6, 2), houston.weights(3, 5)[6, 2].item())
@@ -175,6 +179,9 @@ def test_a_link_with_its_prompt_reopens_what_was_on_screen(visit, smollm):
     other.page.get_by_text("This link brings a prompt").wait_for()
     other.painted()
     assert other.page.locator("[class*=st-key-bar_prompt]").first.text_content().startswith("Houston")
+    title = other.page.get_by_test_id("head-title")
+    assert title.text_content() != "Layer 5, head 3"  # nothing of the link counts before the click
+    assert "layer=5" not in other.page.url
     other.page.get_by_role("button", name="Run it").click()
     trace = smollm.trace(prompt)
     other.page.locator("[class*=st-key-bar_prompt]").get_by_text("Red lion").wait_for()
@@ -182,7 +189,7 @@ def test_a_link_with_its_prompt_reopens_what_was_on_screen(visit, smollm):
     other.painted()
     other.idle()
     same(other.hover_cell(trace.n - 1, 2), trace.weights(5, 3)[trace.n - 1, 2].item())
-    assert "weight (log)" in other.page.locator('[data-testid="legend"]').first.text_content()
+    assert "weight (log scale)" in other.page.locator('[data-testid="legend"]').first.text_content()
     assert "lion" not in other.page.url
     assert asked
     assert not [request for request in asked if "lion" in request]
@@ -227,7 +234,11 @@ def test_a_link_with_another_model_loads_nothing(visit, houston, model):
     visitor.page.get_by_text("a link cannot load one").wait_for()
     visitor.painted()
     visitor.page.get_by_text("One two three").wait_for()
-    same(visitor.hover_cell(6, 2), houston.weights(5, 3)[6, 2].item())
+    visitor.page.get_by_role("button", name="Leave it").click()
+    visitor.page.get_by_text("One two three").wait_for(state="detached")
+    layer, head = map(int, re.findall(r"\d+", visitor.page.get_by_test_id("head-title").text_content()))
+    assert (layer, head) != (5, 3)  # nothing of the link was chosen
+    same(visitor.hover_cell(6, 2), houston.weights(layer, head)[6, 2].item())
     assert "One" not in visitor.page.url
 
 
@@ -260,3 +271,51 @@ def test_an_uploaded_trace_is_shown(visit, smollm, tmp_path):
     visitor.idle()
     visitor.page.get_by_role("button", name="Close the file").click()
     visitor.painted(unlike=own)
+
+
+def test_each_picture_of_a_tab_is_saved_under_its_name(visit, open_saved, smollm, tmp_path):
+    visitor = visit("/vectors?layer=3&head=5")
+    visitor.painted()
+    visitor.open_bar("export")
+    svg = download(visitor, "SVG", tmp_path)
+    assert svg.name.startswith("smollm2-135m-instruct-vectors-query-before-rope-of-each-token")
+    assert "query before RoPE" in svg.read_text(encoding="utf-8")
+    visitor.choose_picture("Queries and keys on one plane")
+    frame = pd.read_csv(download(visitor, "CSV", tmp_path))
+    assert {"token", "x", "y"} <= set(frame)
+    visitor.page.goto(visitor.address + "/pair?layer=3&head=5")
+    visitor.painted("product")
+    visitor.idle()
+    visitor.open_bar("export")
+    saved = open_saved(download(visitor, "HTML page", tmp_path), scheme="dark")
+    saved.painted("product")
+    saved.page.get_by_text("Table", exact=True).click()
+    rows = saved.page.locator(".numbers tbody tr")
+    rows.nth(63).wait_for()
+    assert rows.count() == 64
+    assert rows.first.locator("td").count() == 4
+
+
+def test_a_page_prints_white_and_whole_with_where_its_numbers_come_from(visit):
+    visitor = visit("/vectors?layer=3&head=5", scheme="dark")
+    visitor.painted()
+    page = visitor.page
+    page.set_viewport_size({"width": 760, "height": 1000})
+    page.emulate_media(media="print", color_scheme="dark")
+    page.locator(".st-key-provenance").wait_for()
+    assert not page.locator(".st-key-bar").is_visible()
+    assert re.search(r"Attention Inspector \S+ · transformers", page.locator(".st-key-provenance").text_content())
+    end, edge = page.evaluate(
+        """() => ['.st-key-provenance', '[data-testid=stMain]'].map(
+        (found) => document.querySelector(found).getBoundingClientRect().bottom)"""
+    )
+    assert end <= edge  # what stands last is not cut off
+    ground = "(e) => [...e.getContext('2d').getImageData(1, 1, 1, 1).data]"
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('*')].map((e) => e.shadowRoot).filter(Boolean)
+        .some((root) => root.querySelector('[data-testid=map]') && getComputedStyle(
+            root.querySelector('.map')).getPropertyValue('--canvas-background').trim() === '#ffffff')"""
+    )
+    assert page.locator('canvas[data-testid="map"]').first.evaluate(ground)[:3] != [15, 20, 27]
+    for box in page.locator("canvas").evaluate_all("(all) => all.map((e) => e.getBoundingClientRect().right)"):
+        assert box <= 760

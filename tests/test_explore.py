@@ -13,7 +13,7 @@ import tiny
 import torch
 
 import inspector
-from inspector.analysis import head_scores
+from inspector.analysis import head_scores, maps
 from inspector.analysis.head_scores import MEASURES, ROLES
 from inspector.analysis.thumbnails import MASKED, draw_thumbnails
 from inspector.coverage import table
@@ -95,6 +95,8 @@ def test_the_header_says_what_is_declared_and_nothing_that_json_lacks(trace):
         [layer.kv_heads for layer in trace.layers],
     )
     assert header["join"] == trace.n
+    assert (header["pooled"], header["words"]) == (False, len(trace.tokens.words))
+    assert (header["counts_from"], header["most_scaled"]) == (head_scores.COUNTS_FROM, maps.MOST_SCALED)
     assert header["id"] == NAME
 
 
@@ -139,10 +141,11 @@ def test_small_pictures_scores_and_next_tokens_are_the_traces(trace):
         np.testing.assert_allclose(measure["scores"], frame[measure["name"]], atol=5.1e-5)
     for measure, role in zip(header["measures"], head_scores.role_summaries(frame, trace.tokens.ids), strict=False):
         if math.isnan(role.best):
-            assert (measure["best"], measure["note"]) == (-1, "no token repeats")
+            needs = "needs a repeat" if measure["repeats"] else "needs more tokens"
+            assert (measure["best"], measure["note"]) == (-1, needs)
             continue
         assert measure["scores"][measure["best"]] == max(measure["scores"])
-        assert f"best {role.best:.2f}" in measure["note"]
+        assert f"best score {role.best:.2f}" in measure["note"]
     assert header["next_from"] == 0
     for row, expected in zip(header["next"], trace.next_tokens_after_each(5), strict=True):
         assert [label for label, _ in row] == [label for label, *_ in expected]
@@ -176,6 +179,7 @@ def test_layers_whose_weights_cannot_be_computed_are_said_and_the_others_shown(t
             assert measure["scores"][heads] == ([None] * 4 if layer in hidden else before["scores"][heads])
             assert measure["best"] // 4 not in hidden
         assert (small[:, heads] == MASKED).all() if layer in hidden else (small[:, heads] == pictures[:, heads]).all()
+        assert header["known"][layer] == (layer not in hidden)
         assert header["notes"][layer] == ("its weights cannot be shown: it adds something" if layer in hidden else "")
         if weights is not None:
             assert np.isnan(weights[heads]).all() == (layer in hidden)
@@ -198,7 +202,7 @@ def test_a_prompt_of_more_than_1024_tokens_is_sampled_and_says_so(tmp_path, monk
     folder = tiny.save("grouped", Path(tmp_path))
     request = Request(str(folder), " ".join(f"w{i}" for i in tiny.ids(1100)))
     header, small, weights, left = parts(explore.message(request, (1, 2)))
-    assert (weights, left, header["map"], header["selected"]) == (None, 0, None, [1, 2])
+    assert (weights, left, header["map"], header["selected"], header["pooled"]) == (None, 0, None, [1, 2], True)
     assert re.match(r"drawn from 6\d of 1,100 query tokens", header["sampled"])
     assert (header["side"], header["pool"]) == (small.shape[-1], -(-1100 // header["side"]))
     assert (len(header["next"]), header["next_from"]) == (1, 1099)

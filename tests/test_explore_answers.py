@@ -1,34 +1,22 @@
-"""What the server makes of a browser's question for one head's exact numbers: nothing but a question is believed, and
-the answer's numbers are those of `maps`, bit for bit."""
+"""What the server answers to a browser's question for one head's exact numbers: those of `maps`, bit for bit."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import string
 
 import numpy as np
 import pytest
 import tiny
-from fuzz import TEXTS, tried, tries
-from hypothesis import given
-from hypothesis import strategies as st
+from head_questions import NAME, asked
 
 from inspector.analysis import maps
 from inspector.ui.server import explore, traces
-from inspector.ui.server.explore import Question, question
 from inspector.ui.state import SCALES, SHOWS, SINKS, UNITS, Request
 from inspector.views import header_types
 from inspector.views.payload import decode
 
-NAME = "0123456789abcdef"
 LOOKS = list(itertools.product(SHOWS, SCALES, SINKS, UNITS))
-
-
-def asked(text, name=NAME):
-    found = question({"id": name, "asked": text})
-    assert found is not None, text
-    return found
 
 
 def numbers(request, text):
@@ -39,7 +27,8 @@ def numbers(request, text):
     header, flat = decode(answer, np.float32)
     assert header.keys() == header_types.HeadAnswer.__annotations__.keys()
     assert header["map"].keys() == header_types.MapHeader.__annotations__.keys()
-    assert (header["id"], header["asked"]) == (name, text)
+    assert (header["id"], header["asked"]) == (name, asked(text, name).asked)
+    assert header["asked"].keys() == header_types.HeadAsked.__annotations__.keys()
     length = int.from_bytes(answer[:4], "little")
     json.loads(answer[4 : 4 + length], parse_constant=lambda word: pytest.fail(f"JSON has no {word}"))
     rows, columns = header["map"]["shape"]
@@ -61,74 +50,6 @@ def requests(tmp_path_factory):
     prompt = " ".join(f"w{i}" for i in tiny.ids(30))
     kinds = ("grouped", "mistral", "gemma2")
     return {kind: Request(str(tiny.save(kind, tmp_path_factory.mktemp("tiny"))), prompt) for kind in kinds}
-
-
-# -- questions -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("show", "scale", "sink", "unit"), LOOKS)
-def test_every_choice_of_the_screen_is_a_question(show, scale, sink, unit):
-    text = f"29.8 {show} {scale} {sink} {unit}"
-    assert asked(text) == Question(NAME, text, 29, 8, show, scale, sink == "without", unit == "words")
-
-
-GOOD = "1.2 weights sqrt with tokens"
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", GOOD + " ", " " + GOOD, GOOD + "\n", GOOD.upper(), GOOD.replace(" ", "  "), GOOD.replace(" ", "\t"),
-     GOOD + " more", GOOD.replace("1.2", "-1.2"), GOOD.replace("1.2", "+1.2"), GOOD.replace("1.2", "1.2.3"),
-     GOOD.replace("1.2", "12"), GOOD.replace("1.2", "1.2e3"), GOOD.replace("1.2", "10000.2"),
-     GOOD.replace("1.2", "1." + "9" * 5000), GOOD.replace("1.2", "١.٢"), GOOD.replace("1.2", "1.²"),
-     GOOD.replace("weights", "__class__"), GOOD.replace("weights", "values"), GOOD.replace("sqrt", "cube"),
-     GOOD.replace("with", "perhaps"), GOOD.replace("tokens", "letters"), GOOD + "\ud800", "\ud83d", "\0" + GOOD,
-     "1.2 sqrt weights with tokens", "1.2 " * 10**6],
-    ids=lambda text: repr(text[:32]),
-)  # fmt: skip
-def test_other_texts_are_no_question(text):
-    assert question({"id": NAME, "asked": text}) is None
-
-
-@pytest.mark.parametrize(
-    "name", ["", NAME.upper(), NAME + "0", NAME[:-1], NAME + "\n", "g" * 16, "\ud800" * 16, "٠" * 16]
-)
-def test_another_name_is_that_of_no_message(name):
-    assert question({"id": name, "asked": GOOD}) is None
-
-
-@pytest.mark.parametrize(
-    "said",
-    [None, True, 1, 1.5, GOOD, b"x", [], [NAME, GOOD], {}, {"id": NAME}, {"asked": GOOD}, {"id": NAME, "asked": None},
-     {"id": 16, "asked": GOOD}, {"id": NAME, "asked": [GOOD]}, {"id": NAME, "asked": {"asked": GOOD}},
-     {"id": NAME, "asked": 10**400}, {"id": NAME, "asked": float("nan")}, {"id": NAME, "asked": GOOD.encode()}],
-    ids=repr,
-)  # fmt: skip
-def test_other_things_are_no_question(said):
-    assert question(said) is None
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "asked", "x"]), inner),
-    max_leaves=6,
-)
-WORDS = st.tuples(*(st.sampled_from([*part, "x"]) for part in (("1.2", "9999.0"), SHOWS, SCALES, SINKS, UNITS)))
-NEARLY = st.fixed_dictionaries({"id": st.just(NAME) | TEXTS, "asked": WORDS.map(" ".join) | TEXTS})
-
-
-@given(JSON | NEARLY)
-@tries(100)
-def test_whatever_is_sent_is_a_question_or_none(said):
-    found = question(said)
-    tried("what a browser asks", "no question" if found is None else "a question")
-    if found is None:
-        return
-    assert (found.name, found.text) == (said["id"], said["asked"])
-    assert set(found.text) <= {*string.ascii_letters, *string.digits, *" ._"}
-    assert (found.kind in SHOWS, found.scale in SCALES) == (True, True)
-    assert min(found.layer, found.head) >= 0
-    assert max(found.layer, found.head) <= 9999
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------

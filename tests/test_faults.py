@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -324,3 +325,16 @@ def whole(got: dict[str, Any], repository: Path) -> bool:
     """Whether every file of the folder is the repository's, byte for byte."""
     files = [path for path in Path(got["folder"]).iterdir() if path.is_file()]
     return len(files) >= 4 and all(path.read_bytes() == (repository / path.name).read_bytes() for path in files)
+
+
+WALL_CLOCK = re.compile(r"\b(time\.time(_ns)?|datetime\.now|utcnow|date\.today|localtime|gmtime)\b")
+
+
+def test_no_wait_and_no_limit_follows_a_clock_that_may_jump():
+    """Deadlines and pauses count by the monotonic clock, which nobody can set; dates are read to be written down."""
+    root = Path(__file__).parent.parent
+    sources = [path for folder in ("inspector", "reimpl") for path in sorted((root / folder).rglob("*.py"))]
+    assert len(sources) > 300
+    found = [path.relative_to(root).as_posix() for path in sources if WALL_CLOCK.search(path.read_text("utf-8"))]
+    assert found == ["inspector/atlas/writing.py", "inspector/coverage/document.py"]
+    assert WALL_CLOCK.search("until = time.time() + 5")  # a negative control

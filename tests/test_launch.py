@@ -186,6 +186,7 @@ def test_another_address_is_allowed_by_its_own_name_and_loopbacks_alone():
         "--server.address=192.0.2.7",
         "--server.allowedHosts=192.0.2.7",
         "--server.allowedHosts=class.example.org",
+        f"--server.maxUploadSize={launch.OTHERS_UPLOAD_MB}",
     }
 
 
@@ -242,7 +243,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", "import sys; from inspector.cli import main; sys.exit(main())", "app", *arguments]
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, **both)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **both)
 
 
 def test_served_to_others_it_says_which_names_it_answers_and_asks_nobody_about_foreign_pages():
@@ -261,15 +262,19 @@ def test_served_to_others_it_says_which_names_it_answers_and_asks_nobody_about_f
         for other in other_addresses():
             assert handshake(port, f"{other}:{port}") == 403
         assert handshake(port, f"localhost:{port}", origin="http://attacker.example") == 403
-    finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGINT)  # Ctrl+C, which reaches the launcher and Streamlit
         rest, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert "external IP" not in rest  # what Streamlit says when it has asked outside and got no answer
+    assert (rest.strip(), process.returncode) == ("", 0)  # nor "Aborted!"
 
 
 def test_streamlit_by_itself_would_ask_outside(tmp_path):
-    """Else `serve` would guard against nothing."""
-    with running_app(says=tmp_path / "output") as address:  # plain `streamlit run`, and nobody has visited yet
+    """Else `ask_nobody` would guard against nothing."""
+    bare = tmp_path / "bare.py"  # without our checks in front
+    bare.write_text("import streamlit as st\nst.text('here')\n")
+    with running_app(script=str(bare), bare=True, says=tmp_path / "output") as address:
         port = int(address.rsplit(":", 1)[1])
         assert handshake(port, f"localhost:{port}", origin="http://attacker.example") == 403
         assert "external IP" in (tmp_path / "output").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ import inspector
 from inspector.analysis import shares
 from inspector.learn import attention_sizes, contexts, cross, dropout, four_ways, softmax, spread, toy
 from inspector.learn.middle_word import content_word
-from inspector.learn.questions import QUESTIONS
+from inspector.learn.questions import QUESTIONS, questions_of
 from inspector.learn.shift import shifted
 from inspector.learn.unmasked import mask_on_off
 from inspector.ui.screens.labs import frame
@@ -23,7 +23,7 @@ from inspector.ui.screens.labs.table import BY_NAME, LABORATORIES, PAGES
 
 
 def right(name: str, number: int) -> str:
-    question = QUESTIONS[name][number]
+    question = questions_of(name)[number]
     return question.options[question.right]
 
 
@@ -36,27 +36,30 @@ def test_every_page_of_the_table_exists_and_every_laboratory_asks_two_questions(
         assert (MAIN.parent / page(one.name)).is_file()
         assert one.title
         assert one.teaser.endswith(".")
-    assert list(QUESTIONS) == [one.name for one in LABORATORIES]
-    for pair in QUESTIONS.values():
-        for question in pair:
-            assert question.asks.endswith("?")
-            assert len(set(question.options)) == len(question.options) >= 2
-            assert 0 <= question.right < len(question.options)
-            assert question.why.endswith(".")
-    assert len({question.right for pair in QUESTIONS.values() for question in pair}) == 3  # not always the first
+    assert [question.laboratory for question in QUESTIONS] == [one.name for one in LABORATORIES for _ in range(2)]
+    for question in QUESTIONS:
+        assert question.asks.endswith("?")
+        assert len(set(question.options)) == len(question.options) >= 2
+        assert 0 <= question.right < len(question.options)
+        assert question.why.endswith(".")
+    assert len({question.right for question in QUESTIONS}) == 3  # not always the first
 
 
 def test_the_cards_stand_in_the_tables_order():
-    app = AppTest.from_file(str(MAIN.parent / "screens/learn.py"), default_timeout=60).run()
-    assert not app.exception
+    app = open_alone("learn")
     teasers = [text.value for text in app.markdown]
     assert [one.teaser for one in PAGES[1:]] == [text for text in teasers if text in {one.teaser for one in PAGES}]
+
+
+def test_a_link_to_a_page_that_the_app_does_not_have_is_refused():
+    app = AppTest.from_file(str(MAIN.parent / "screens/learn.py"), default_timeout=60).run()
+    assert len(app.exception) == 1
 
 
 @pytest.mark.packaged
 def test_an_answer_shows_once_an_option_is_chosen():
     app = open_alone("dropout", layer="16", head="0")
-    first, second = QUESTIONS["dropout"]
+    first, second = questions_of("dropout")
     assert not any(question.why in box.value for question in (first, second) for box in [*app.success, *app.warning])
     app.radio(key="question_dropout_0").set_value(first.options[first.right]).run()
     assert [box.value for box in app.success] == [f"Right. {first.why}"]

@@ -6,6 +6,7 @@ What needs a browser (reading the fragment, the clipboard) is in test_browser.py
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,13 +18,13 @@ import tiny
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from screen_app import MAIN, SCREENS, new_app, open_app, payloads, press, whole
+from screen_app import MAIN, SCREENS, field, new_app, open_app, payloads, press, whole
 from streamlit.testing.v1 import AppTest
 
 import inspector
 from inspector.errors import InspectorError
 from inspector.loading.source import PACKAGED
-from inspector.ui import downloads, links, state, uploads
+from inspector.ui import downloads, links, savable, state, uploads
 from inspector.ui.examples import EXAMPLES
 from inspector.ui.server import settings, shared, traces
 
@@ -135,8 +136,12 @@ def test_a_reload_brings_back_prompt_and_selection(arriving):
 def test_a_links_prompt_waits_for_a_click_unless_this_browser_made_the_link(arriving):
     link = {"prompt": PROMPT, "generate": "2", "layer": "5"}
     asked = state.Request(PACKAGED, PROMPT, generate=2)
-    session = arriving({"said": link, "own": False})
-    assert (session["request"], session["offered_by_link"]) == (DEFAULT, asked)
+    session = arriving({"said": link, "own": False, "selection": {"layer": 7, "head": 2}})
+    assert (session["request"], session["offered_by_link"].request) == (DEFAULT, asked)
+    assert session["selection"] == {"layer": 7, "head": 2}  # nor is anything chosen before the click
+    links._run(session["offered_by_link"])
+    assert (session["request"], session["selection"]) == (asked, {"layer": 5, "head": 2})
+    assert "offered_by_link" not in session
     assert arriving({"said": link, "own": "yes"})["request"] == DEFAULT  # nothing but true is true
     session = arriving({"said": link, "own": True})
     assert (session["request"], session.get("offered_by_link")) == (asked, None)
@@ -164,7 +169,8 @@ def test_an_older_link_opens_what_it_showed(arriving):
     session = arriving(
         {"said": {"prompt": PROMPT}}, prompt="in-fragment", generate="2", layer="5", show="scaled_scores"
     )
-    assert session["offered_by_link"] == state.Request(PACKAGED, PROMPT, generate=2)
+    assert session["offered_by_link"].request == state.Request(PACKAGED, PROMPT, generate=2)
+    links._run(session["offered_by_link"])
     assert session["selection"] == {"layer": 5, "show": "scaled_scores"}
     session = arriving({"said": {}}, prompt="in-fragment")
     assert session["request"] == DEFAULT
@@ -183,13 +189,26 @@ def test_nothing_is_shown_or_run_before_the_tab_has_answered(monkeypatch):
 @pytest.mark.packaged
 def test_an_offered_prompt_runs_after_one_click():
     app = new_app()
-    app.session_state["offered_by_link"] = state.Request(PACKAGED, "Four *five* <b>")
+    offered = links.Offer(state.Request(PACKAGED, "Four *five* <b>"), {"layer": "5", "head": "3"})
+    app.session_state["offered_by_link"] = offered
     app.run()
+    assert app.session_state["selection"]["layer"] != 5
+    assert told(app)["selection"] is None  # the tab keeps its own
     assert app.text[0].value == "Four *five* <b>"
     assert app.session_state["request"] == DEFAULT
     app.button(key="run_link").click().run()
     assert app.session_state["request"] == state.Request(PACKAGED, "Four *five* <b>")
     assert not [button for button in app.button if button.key == "run_link"]
+    chosen = app.session_state["selection"]
+    assert (chosen["layer"], chosen["head"]) == (5, 3)
+    assert told(app)["selection"]["layer"] == 5
+    app.run()
+    assert told(app)["selection"] is None  # once: what is chosen afterwards stays
+
+
+def told(app: AppTest) -> dict[str, Any]:
+    """What the tab is told to remember."""
+    return json.loads(next(found.proto.json for found in app.get("bidi_component") if found.key == "tab"))
 
 
 # -- making one ----------------------------------------------------------------------------------------------
@@ -238,19 +257,24 @@ def _link(app: AppTest) -> dict[str, str]:
 def test_weights_that_cannot_be_shown_cannot_be_saved(tiny_model, tmp_path):
     request = state.Request(str(tmp_path), "w1 w2 w3")
     app = opened(new_app(request, layer="1"), "export").switch_page(SCREENS["Vectors"]).run()
-    whole = {"SVG", "PNG", "HTML page", "CSV", "Parquet", "Vectors (safetensors)", "HTML page of all heads"}
+    pictures, head = app.selectbox(key="export_picture").options, "Layer 1, head 0: attention weights"
+    assert pictures[0] == "Query before RoPE of each token, a column per dimension"
+    assert pictures[-2:] == [head, "All heads"]
+    whole = {"SVG", "PDF", "PNG", "HTML page", "CSV", "CSV for spreadsheets", "Vectors (safetensors)"}
     assert {button.label for button in app.get("download_button")} >= whole
+    app.selectbox(key="export_picture").set_value(head).run()
+    assert {button.label for button in app.get("download_button")} >= whole | {"Parquet"}
     traces.trace(request).stored[1].unexplained = "a part of it is not modelled"
     app.run()
     assert not app.exception
-    labels = {button.label for button in app.get("download_button")}
-    assert labels & whole == {"Vectors (safetensors)"}
+    assert not {head, "All heads"} & set(app.selectbox(key="export_picture").options)
+    assert "Parquet" not in {button.label for button in app.get("download_button")}
     assert any("a part of it is not modelled" in caption.value for caption in app.caption)
 
 
 def test_a_file_is_named_after_model_layer_and_head(tmp_path):
     trace = tiny.load("grouped", tmp_path / "my model").trace("w1 w2")
-    assert downloads.file_name(trace, "pairs", "csv", 3, 5) == "my-model-layer3-head5-pairs.csv"
+    assert downloads.file_name(trace, "pairs", "csv", (3, 5)) == "my-model-layer3-head5-pairs.csv"
     trace.model_name = "owner/name"
     assert downloads.file_name(trace, "all-heads", "html") == "owner-name-all-heads.html"
     trace.model_name = "///"
@@ -258,16 +282,20 @@ def test_a_file_is_named_after_model_layer_and_head(tmp_path):
 
 
 def test_limits_are_said(tmp_path):
+    head = savable.Savable("a head", "weights", head=(0, 0), figure=lambda dark: None)
     trace = tiny.load("grouped", tmp_path).trace(tiny.ids(200))
-    said = " ".join(downloads._limits(trace, words=True))
+    said = " ".join(downloads._limits(trace, head, words=True))
     assert "128 × 128 cells at most" in said
     assert "single tokens" in said
     long = SimpleNamespace(n=8000, nbytes=300 * 2**20)
-    said = " ".join(downloads._limits(long, words=False))
+    said = " ".join(downloads._limits(long, head, words=False))
     assert "32,004,000 pairs" in said
     assert "2,000,000 pairs at most" in said
     assert "200 MB" in said
-    assert "500 MB" in " ".join(downloads._limits(SimpleNamespace(n=8000, nbytes=900 * 2**20), words=False))
+    said = " ".join(downloads._limits(SimpleNamespace(n=8000, nbytes=900 * 2**20), None, words=True))
+    assert "500 MB" in said
+    assert "single tokens" not in said  # only what is offered has limits
+    assert "pairs" not in said
 
 
 # -- uploaded traces -----------------------------------------------------------------------------------------
@@ -325,7 +353,7 @@ def test_what_needs_the_model_says_so(file):
 @pytest.mark.packaged
 def test_another_prompt_closes_the_file(file):
     app = upload(open_app(), file)
-    app.text_area(key="prompt_field").set_value("Four five")
+    field(app, "prompt").set_value("Four five")
     press(app, "Run")
     assert not any("Opened from the file" in text.value for text in app.markdown)
     assert app.session_state["request"] == state.Request(PACKAGED, "Four five")
@@ -394,6 +422,19 @@ def _tokens(**changes):
         _layer(index=5),
         _layer(name=["x"]),
         _layer(scale="fast"),
+        _layer(heads=9.0),
+        _layer(rope=1),
+        _layer(window=float("nan")),
+        _layer(window="a"),
+        _layer(scale=float("nan")),
+        _layer(softcap=0),
+        _layer(name="x" * 10**6),
+        _tokens(ids=[10**400, 1, 2]),
+        _tokens(ids=[1.0, 2, 3]),
+        lambda facts: {**facts, "prompt_length": True},
+        lambda facts: {**facts, "more": 1},
+        lambda facts: {**facts, "source": {"torch": []}},
+        lambda facts: {**facts, "masks": [{"rule": {**facts["masks"][0]["rule"], "window": 0}}, *facts["masks"][1:]]},
         _tokens(labels=["a"]),
         _tokens(labels=[1, 2, 3]),
         _tokens(ids=[1] * 4, labels=["a"] * 4, texts=["a"] * 4),
@@ -414,6 +455,28 @@ def test_a_file_that_does_not_fit_together_is_one_sentence(file, tmp_path, facts
 
 
 @pytest.mark.packaged
+@pytest.mark.parametrize(
+    ("said", "sentence"), [("[]," * 2**20, "in about 2,09.,... values"), ("x" * 9 * 2**20, "in 9,")]
+)
+def test_a_file_that_says_too_much_of_itself_is_refused_before_it_is_read(file, tmp_path, monkeypatch, said, sentence):
+    made = changed(file, tmp_path, lambda facts: {**facts, "source": said})
+    monkeypatch.setattr(uploads, "safe_open", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(InspectorError, match=rf"“big” describes itself {sentence}.* are read: save the trace again\.$"):
+        uploads.read(made, "big")
+
+
+@pytest.mark.packaged
+def test_what_a_trace_says_counts(smollm, file):
+    """A file of little in tensors and much in words takes its words' memory, too."""
+    trace = smollm.trace("One two three")
+    words = sys.getsizeof("x" * 10**6)
+    assert traces._trace_bytes(uploads.read(file, "same")) == pytest.approx(traces._trace_bytes(trace), abs=20_000)
+    longer = smollm.trace("One two three")
+    longer.prompt = "x" * 10**6
+    assert traces._trace_bytes(longer) > longer.nbytes + words
+
+
+@pytest.mark.packaged
 @pytest.mark.parametrize("facts", [_tokens(labels=["\ud800", "b", "c"]), lambda facts: {**facts, "prompt": "\ud800"}])
 def test_half_a_surrogate_pair_is_no_text(file, tmp_path, facts):
     with pytest.raises(InspectorError, match="contain half of a surrogate pair"):
@@ -431,10 +494,29 @@ def test_tensors_that_do_not_fit_are_one_sentence(file, tmp_path):
     def broken(tensors):
         return {**tensors, "layers.3.key": torch.full_like(tensors["layers.3.key"], float("nan"))}
 
+    def more(name, value):
+        return lambda tensors: {**tensors, name: value}
+
+    none, ones = torch.ones(3, 3, dtype=torch.bool).triu(1), torch.ones(3, 3)
+    nan = torch.full((9, 3, 3), float("nan"))
     for change, said in (
         (cut, "its vectors are"),
         (whole_numbers, "its vectors are"),
         (broken, "its key vectors contain"),
+        (more("layers.3.bias", nan), "its bias contains infinite numbers or NaN"),
+        (more("layers.3.bias", ones), "its bias is"),
+        (more("layers.3.sinks", torch.ones(4)), "its sinks is"),
+        (more("layers.3.input", ones[:2]), "its input is"),
+        (more("layers.3.input", ones.long()), "its input is"),
     ):
         with pytest.raises(InspectorError, match=f"layer 3: {said}"):
             uploads.read(changed(file, tmp_path, tensors=change), "x.safetensors")
+    for table, said in ((none, "no table of yes and no with a key for each"), (ones, r"its mask is torch\.float32")):
+        made = changed(file, tmp_path, no_rule, more("layers.3.mask", table))
+        with pytest.raises(InspectorError, match=f"layer 3: .*{said}"):
+            uploads.read(made, "x.safetensors")
+
+
+def no_rule(facts):
+    """Layer 3's mask is a table."""
+    return {**facts, "masks": [{"rule": None} if i == 3 else rule for i, rule in enumerate(facts["masks"])]}

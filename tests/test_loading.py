@@ -483,6 +483,8 @@ def test_a_missing_or_broken_tokenizer(copy: Path) -> None:
         ({"model_type": "bart"}, "(bart) is a sequence-to-sequence model"),
         ({"model_type": "bert"}, "(bert) is an encoder"),
         ({"model_type": "distilbert"}, "(distilbert) is an encoder"),
+        ({"model_type": "esm", "architectures": ["EsmForTokenClassification"]}, "(esm) is an encoder"),
+        ({"model_type": "t5", "architectures": ["T5ForTokenClassification"]}, "(t5) is a sequence-to-sequence model"),
         ({"model_type": "vit"}, "(vit) is no language model"),
         ({"model_type": "brandnew"}, "has the model type 'brandnew', which transformers"),
         ({"model_type": None}, "has the model type None"),

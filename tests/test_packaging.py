@@ -83,7 +83,7 @@ def test_the_version_has_one_source(wheel, names, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert (ended.value.code, capsys.readouterr().out) == (0, f"attention-inspector {inspector.__version__}\n")
-    trace = SimpleNamespace(source={"torch": "2"})
+    trace = SimpleNamespace(source={"torch": "2"}, edits=())
     assert provenance.line(trace).startswith(f"Attention Inspector {inspector.__version__} · torch 2")
     texts = {
         path: path.read_text(encoding="utf-8")
@@ -98,9 +98,9 @@ def test_the_version_has_one_source(wheel, names, capsys):
 # -- dependencies -----------------------------------------------------------------------------------------------------
 
 # The name that is imported -> the package that brings it, where the two differ.
-PACKAGES = {"PIL": "pillow", "huggingface_hub": "huggingface-hub"}
-# Needed without an import of ours: by the library (device_map), by pandas (to_parquet), for its scripts (bertviz).
-NOT_IMPORTED = {"accelerate", "pyarrow", "bertviz"}
+PACKAGES = {"PIL": "pillow", "IPython": "ipython", "huggingface_hub": "huggingface-hub"}
+# Needed without an import of ours: by the library (device_map), for its scripts (bertviz).
+NOT_IMPORTED = {"accelerate", "bertviz"}
 
 
 def undeclared(paths: Iterable[Path], declared: set[str]) -> set[str]:
@@ -112,13 +112,14 @@ def undeclared(paths: Iterable[Path], declared: set[str]) -> set[str]:
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_needed():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = project["optional-dependencies"]
     declared, optional = (
         {re.split(r"[<>=~! \[]", line)[0] for line in lines}
-        for lines in (project["dependencies"], project["optional-dependencies"]["peft"])
+        for lines in (project["dependencies"], [*extra["peft"], *extra["pytest"], *extra["notebook"]])
     )
     assert undeclared(MODULES.values(), declared) == optional
     assert declared - undeclared(MODULES.values(), set()) == NOT_IMPORTED
-    assert optional <= {re.split(r"[<>=~! \[]", line)[0] for line in project["optional-dependencies"]["dev"]}
+    assert optional <= {re.split(r"[<>=~! \[]", line)[0] for line in extra["dev"]}
 
 
 def test_an_undeclared_import_would_be_seen(tmp_path):

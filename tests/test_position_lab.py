@@ -307,7 +307,7 @@ def test_a_layer_without_rope_says_so_and_keeps_the_rest(tiny_model, tmp_path):
 
 def test_a_trace_from_a_file_says_what_needs_the_model_and_keeps_what_does_not(tmp_path):
     file = traced("grouped", tmp_path).save(tmp_path / "trace.safetensors")
-    for name, left in (("position", "Your own query and key"), ("mask_and_heads", "Mask off")):
+    for name, left in (("position", "Your own query and key"), ("mask_and_heads", "Without the mask")):
         app = open_lab(name, uploaded_trace=traces.open_file(file.read_bytes(), "trace.safetensors"))
         assert not app.error
         assert name != "position" or any("no model at hand" in info.value for info in app.info)

@@ -1,4 +1,4 @@
-"""docs/reliability.md: every test it names exists, and runs as often as it says."""
+"""docs/reliability.md and security.md: every test they name exists, and runs as often as it is said."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 import fuzz
 import pytest
 
-DOCUMENT = (Path(__file__).parent.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parent.parent / "docs"
+DOCUMENT, SECURITY = ((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("reliability", "security"))
 ROWS = re.findall(r"^\| .+ \| ([\d ×]+) \| `(test_\w+)\.py::(test_\w+)` \|$", DOCUMENT, re.MULTILINE)
-NAMED = re.findall(r"`(test_\w+)\.py::(test_\w+)`", DOCUMENT)
+NAMED = re.findall(r"`(test_\w+)\.py::(test_\w+)`", DOCUMENT + SECURITY)
 
 
 def often(test: Any) -> list[int]:
@@ -26,7 +27,8 @@ def often(test: Any) -> list[int]:
 
 
 def test_every_test_it_names_exists():
-    assert len(NAMED) > 35
+    assert len(NAMED) > 55
+    assert SECURITY.count("::test_") > 15
     for module, name in NAMED:
         assert callable(getattr(importlib.import_module(module), name)), f"{module}.{name}"
 

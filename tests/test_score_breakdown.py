@@ -34,7 +34,7 @@ def adds_up(trace, layer, head, query, key):
     score = trace.scores(layer, head)[query, key].item()
     room = 1e-5 * np.abs(steps.product).sum()
     assert steps.product.sum() == pytest.approx(score, abs=room)
-    assert steps.score == pytest.approx(score, rel=1e-5)
+    assert steps.score == pytest.approx(score, abs=room)  # products cancel, and processors add them in their own order
     assert steps.scaled == pytest.approx(steps.score * trace.layers[layer].scale)
     assert steps.capped + steps.bias == pytest.approx(steps.scaled_score, rel=1e-5, abs=1e-6)
     assert steps.exponential / steps.total == pytest.approx(steps.weight, rel=1e-5, abs=1e-9)

@@ -6,12 +6,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from screen_app import READS, SCREENS, chosen_in, new_app, open_app, payloads, press, whole
+from head_questions import asked
+from screen_app import READS, SCREENS, chosen_in, field, new_app, open_app, payloads, press, whole
 from streamlit.testing.v1 import AppTest
 
 from inspector import views
 from inspector.ui import state
-from inspector.ui.server import explore, results, traces
+from inspector.ui.server import results, traces
 
 
 @pytest.mark.packaged
@@ -21,7 +22,7 @@ def test_every_screen_opens_with_a_prompt_already_on_it(screen):
     assert not app.error
     assert app.title[0].value
     assert any(READS[screen] in text.value for text in [*app.markdown, *app.caption])
-    if screen not in ("Heads", "Learn"):  # its heading says it, and the screen itself; a list of pages
+    if screen not in ("Heads", "Learn", "Atlas"):  # its heading says it, and the screen itself; a list; of many texts
         assert any("8 tokens" in text.value for text in app.caption)
 
 
@@ -44,24 +45,23 @@ def test_explore_sends_the_traces_own_weights_and_what_comes_next(houston):
 def test_pages_share_the_head_that_explore_begins_with():
     app = open_app()
     app.switch_page(SCREENS["Vectors"]).run()
-    assert app.subheader[0].value == "Layer 16, head 0"
+    assert app.header[0].value == "Layer 16, head 0"
     app.number_input(key="layer_field").set_value(3).run()
     app.button(key="example_1").click().run()  # an example has a head of its own
     app.switch_page(SCREENS["Heads"]).run()
     app.switch_page(SCREENS["Pair"]).run()
-    assert app.subheader[0].value == "Layer 13, head 8"
+    assert app.header[0].value == "Layer 13, head 8"
 
 
 @pytest.mark.packaged
 def test_what_is_asked_of_a_head_is_answered_exactly(houston):
     app = open_app()
     name = payloads(app, "explore", "uint8")[0]["id"]
-    app.session_state["explore_question"] = explore.question(
-        {"id": name, "asked": "5.3 scaled_scores sqrt with tokens"}
-    )
+    question = asked("5.3 scaled_scores sqrt with tokens", name)
+    app.session_state["explore_question"] = question
     app.run()
     answer, numbers = payloads(app, "talk")
-    assert (answer["id"], answer["asked"]) == (name, "5.3 scaled_scores sqrt with tokens")
+    assert (answer["id"], answer["asked"]) == (name, question.asked)
     assert np.array_equal(numbers, houston.scaled_scores(5, 3).numpy()[np.tril_indices(8)])
     assert answer["map"]["value_name"] == "scaled score"
     assert answer["map"]["palette"] == "diverging"
@@ -171,15 +171,17 @@ def bertviz_page(app: AppTest) -> str:
 @pytest.mark.packaged
 def test_bertviz_sends_the_view_that_python_makes(houston):
     app = open_app("Lines", layer="7", head="4")
-    assert bertviz_page(app) == views.head_view(houston, [7]).html
+    assert bertviz_page(app) == views.head_view(houston, [7], chosen=4).html
     app.multiselect(key="bertviz_heads").set_value([8, 1]).run()
     assert bertviz_page(app) == views.head_view(houston, [7], [1, 8]).html
 
     app.segmented_control(key="view_field").set_value("model").run()
-    assert bertviz_page(app) == views.model_view(houston, [5, 6, 7, 8, 9], [1, 8]).html  # heads stay picked
+    assert (
+        bertviz_page(app) == views.model_view(houston, [5, 6, 7, 8, 9], [1, 8], chosen=(7, 4)).html
+    )  # heads stay picked
     app.multiselect(key="bertviz_layers").set_value([29]).run()
     app.multiselect(key="bertviz_heads").set_value([]).run()
-    assert bertviz_page(app) == views.model_view(houston, [29]).html
+    assert bertviz_page(app) == views.model_view(houston, [29], chosen=(7, 4)).html
 
     app.segmented_control(key="view_field").set_value("neuron").run()
     assert bertviz_page(app) == views.neuron_view(houston, 7, 4).html
@@ -190,7 +192,7 @@ def test_bertviz_sends_the_view_that_python_makes(houston):
     assert not app.error
     assert bertviz_page(open_app("Lines", layer="7", head="5", view="neuron")) == views.neuron_view(houston, 7, 5).html
     wrong = open_app("Lines", layer="7", head="5", view="<script>")
-    assert bertviz_page(wrong) == views.head_view(houston, [7]).html
+    assert bertviz_page(wrong) == views.head_view(houston, [7], chosen=5).html
     assert "view" not in chosen_in(wrong)
 
 
@@ -198,16 +200,16 @@ def test_bertviz_sends_the_view_that_python_makes(houston):
 def test_bertviz_draws_as_many_heads_as_a_browser_bears_and_says_so(smollm):
     app = open_app("Lines", layer="7", head="8")
     prompt = "one two three four five six seven eight " * 15
-    app.text_area(key="prompt_field").set_value(prompt)
+    field(app, "prompt").set_value(prompt)
     press(app, "Run")
     assert not app.error
-    assert bertviz_page(app) == views.head_view(smollm.trace(prompt), [7], [5, 6, 7, 8]).html
+    assert bertviz_page(app) == views.head_view(smollm.trace(prompt), [7], [5, 6, 7, 8], chosen=8).html
     assert app.multiselect(key="bertviz_heads").placeholder == "5 to 8, as many as fit"
     app.multiselect(key="bertviz_heads").set_value(list(range(9))).run()
     assert "choose at most 4 heads in all" in app.error[0].value.replace("\\", "")
     app.segmented_control(key="view_field").set_value("neuron").run()
     assert not app.error
-    app.text_area(key="prompt_field").set_value(prompt * 2)
+    field(app, "prompt").set_value(prompt * 2)
     press(app, "Run")
     assert "use at most" in app.error[0].value
     assert not app.exception
@@ -233,7 +235,7 @@ def test_verification_runs_once_and_is_then_shown_to_everybody(tiny_model, tmp_p
     press(app, "Verify this prompt")
     assert not app.exception
     assert "Reproduced" in app.success[0].value
-    assert any("planted" in text.value and "caught" in text.value for text in app.subheader)
+    assert any("planted" in text.value and "caught" in text.value for text in app.header)
     stages = app.dataframe[0].value
     assert len(stages) == 8
     assert set(stages["ok"]) == {"✓ yes"}

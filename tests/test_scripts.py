@@ -16,17 +16,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inspector.analysis import head_scores, maps
 from inspector.analysis.maps import Picture
 from inspector.learn import softmax
-from inspector.views import canvases, colours, header_types, map_headers, standalone
+from inspector.ui import state
+from inspector.views import canvases, colours, head_question, header_types, map_headers, standalone
 from inspector.views.softmax_page import page_of_softmax
 
 PYTHON = Path(__file__).parent / "js" / "python.json"
 HOSTS = files("inspector.ui.components")
 ENTRIES = [
-    *(HOSTS / f"{name}.js" for name in ("heatmap", "strips", "frame", "link", "explore", "talk", "memory")),
-    *(canvases.JS / f"{name}.js" for name in ("saved_head", "saved_grid", "softmax_page")),
+    *(HOSTS / f"{name}.js" for name in ("heatmap", "strips", "frame", "link", "explore", "talk", "memory", "mask")),
+    *(
+        canvases.JS / f"{name}.js"
+        for name in ("saved_head", "saved_grid", "saved_strips", "saved_explore", "softmax_page", "widget")
+    ),
 ]
 
 
@@ -39,7 +42,7 @@ def told(html: str) -> dict[str, Any]:
 def declared(interface: str) -> set[str]:
     """The fields of an interface in types.d.ts."""
     text = canvases.text(canvases.JS / "types.d.ts")
-    found = re.search(rf"^export interface {interface} \{{\n(.*?)^\}}", text, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^export interface {interface}(?: extends \w+)? \{{\n(.*?)^\}}", text, re.MULTILINE | re.DOTALL)
     assert found is not None
     return set(re.findall(r"^  (\w+)\??:", found.group(1), re.MULTILINE))
 
@@ -47,7 +50,7 @@ def declared(interface: str) -> set[str]:
 @pytest.mark.parametrize(
     "name",
     ["MapHeader", "GridHeader", "StripsHeader", "StripsPanel", "FrameHeader", "ExploreMeasure", "ExploreHeader",
-     "HeadAnswer"],
+     "HeadAsked", "HeadAnswer"],
 )  # fmt: skip
 def test_python_writes_the_fields_that_javascript_reads(name):
     assert set(getattr(header_types, name).__annotations__) == declared(name)
@@ -60,14 +63,20 @@ def test_saved_pages_are_told_the_fields_that_they_read():
     assert set(standalone.Details.__annotations__) - {"places"} == declared("Details")
 
 
-def test_limits_that_stand_in_both_languages_are_the_same():
-    for file, name, value in (
-        ("explore_numbers", "MOST_SCALED", maps.MOST_SCALED),
-        ("explore_text", "COUNTS_FROM", head_scores.COUNTS_FROM),
-    ):
-        found = re.search(rf"^const {name} = ([\d.]+);", canvases.text(canvases.JS / f"{file}.js"), re.MULTILINE)
-        assert found is not None
-        assert float(found.group(1)) == value
+def test_the_form_of_a_question_is_the_same_in_both_languages():
+    found = re.search(r"^const VERSION = (\d+);", canvases.text(canvases.JS / "explore_ask.js"), re.MULTILINE)
+    assert found is not None
+    assert int(found.group(1)) == head_question.VERSION
+    whole = declared("HeadQuestion") | set(header_types.HeadAsked.__annotations__)
+    assert whole == set(head_question.FIELDS)
+
+
+@pytest.mark.parametrize("name", ["show", "scale", "unit"])
+def test_the_screens_fields_offer_what_the_server_knows(name):
+    skeleton = canvases.SKELETONS["explore"]
+    field = re.search(rf'<select id="{name}" name="{name}"[^>]*>(.*?)</select>', skeleton)
+    assert field is not None
+    assert dict(re.findall(r'<option value="(\w+)">([^<]+)</option>', field.group(1))) == state.CHOICES[name]
 
 
 # -- the joiner ----------------------------------------------------------------------------------------------
@@ -90,6 +99,10 @@ def test_what_cannot_be_joined_is_refused(tmp_path, monkeypatch):
     (tmp_path / "a.js").write_text('import { b } from "./b.js";\nexport const a = b;\n')
     (tmp_path / "b.js").write_text('import { a } from "./a.js";\nexport const b = a;\n')
     with pytest.raises(RuntimeError, match=r"circle: a.js -> b.js -> a.js"):
+        canvases.joined(tmp_path / "a.js")
+    (tmp_path / "c.js").write_text("export const c = 1;\n")
+    (tmp_path / "a.js").write_text('import { c as d } from "./c.js";\nconst a = d;\n')
+    with pytest.raises(RuntimeError, match="gives an import another name"):
         canvases.joined(tmp_path / "a.js")
     for wrong in ('import * as b from "./b.js";\n', "export class A {}\n", 'const a = "</script>";\n'):
         (tmp_path / "a.js").write_text(wrong)

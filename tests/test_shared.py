@@ -7,19 +7,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psutil
 import pytest
 import streamlit as st
 import tiny
 from browser_app import running_app
 from protocol_client import Client
+from server_process import MEGABYTE, resident
 from streamlit.runtime.app_session import AppSession
 
 import inspector
 from inspector.ui.server import shared, traces
 from inspector.ui.state import Request
-
-MEGABYTE = 2**20
 
 
 def clear_by_message() -> None:
@@ -50,13 +48,6 @@ def test_each_is_made_once_however_many_ask(monkeypatch):
         for ask in (shared.shared_sessions, shared.shared_store, shared.shared_background):
             found = list(pool.map(lambda _, ask=ask: ask(), range(32)))
             assert all(one is found[0] for one in found)
-
-
-def resident(address: str) -> int:
-    """Resident bytes of the server at this address."""
-    flag = f"--server.port={address.rsplit(':', 1)[1]}"
-    found = psutil.process_iter(["cmdline", "memory_info"])
-    return next(int(each.info["memory_info"].rss) for each in found if flag in (each.info["cmdline"] or []))
 
 
 @pytest.mark.packaged

@@ -162,7 +162,7 @@ def test_the_page_shows_the_functions_numbers(houston):
     app.text_input(key="softmax_numbers").set_value("3 1 2").run()
     assert app.dataframe[-1].value["softmax"].to_list() == stepwise.softmax([30, 10, 20])
     row = spread.spreads(houston).set_index(["layer", "head"]).loc[16, 0]
-    shown = app.dataframe[0].value
+    shown = app.dataframe[1].value
     assert shown["standard deviation"].to_list() == [row["score std"], row["scaled std"]]
     assert shown["entropy of a row, bits"].to_list() == [row["entropy unscaled"], row["entropy"]]
     assert not app.error
@@ -174,7 +174,7 @@ def test_what_is_no_vector_leaves_the_rest_of_the_page(houston):
     app.text_input(key="softmax_numbers").set_value("1, <b>x</b>").run()
     assert "is not a number" in app.error[0].value
     assert "\\<b\\>" in app.error[0].value
-    assert len(app.dataframe) == 2  # the model's scores: one head, all heads
+    assert len(app.dataframe) == 3  # the model's scores: the chart's, one head, all heads
     assert not app.exception
 
 

@@ -298,7 +298,7 @@ def test_a_thread_that_cannot_start_leaves_nothing_to_wait_for(monkeypatch):
 
 def test_what_has_grown_is_measured_again():
     gone = []
-    cache = Cache(10, on_evict=gone.append)
+    cache = Cache(10, on_evict=lambda key, held: gone.append(key))
     for key in ("a", "b"):
         cache.get(key, lambda report: [1, 2, 3], size=len)
     cache.peek("b").extend([4] * 5)
@@ -404,7 +404,8 @@ def test_runs_in_the_app_wait_for_each_other_where_memory_is_short(run, tmp_path
 def test_who_waits_for_memory_can_leave(tmp_path, monkeypatch, short_of_memory):
     tiny.save("grouped", tmp_path)
     store, asked = shared.shared_store(), Request(str(tmp_path), "w4 w5 w6")
-    monkeypatch.setattr(store.traces, "grace", 0.0)
+    for cache in (store.models, store.traces):  # loading waits for memory, too
+        monkeypatch.setattr(cache, "grace", 0.0)
 
     def give_up(message, _):
         if message.startswith("Waiting"):
@@ -412,15 +413,16 @@ def test_who_waits_for_memory_can_leave(tmp_path, monkeypatch, short_of_memory):
 
     with pytest.raises(Left):
         traces.trace(asked, give_up)
-    until(lambda: not store.traces.making)
+    until(lambda: not store.busy)
     assert store.working_memory._queue == []
     short_of_memory.set()
     assert traces.trace(asked).n == 3
 
 
-def test_what_will_be_refused_does_not_wait_first(tmp_path, monkeypatch, short_of_memory):
+def test_what_will_be_refused_does_not_wait_first(tmp_path, monkeypatch, request):
     tiny.save("grouped", tmp_path)
     model = traces.model(Request(str(tmp_path), "w1"))
+    request.getfixturevalue("short_of_memory")  # from here on: loading, too, would wait
     asked = Request(str(tmp_path), "w1 " * 600)
     monkeypatch.setattr(type(model), "positions", None)
     monkeypatch.setenv(MEMORY_VARIABLE, "0.000001")

@@ -212,6 +212,12 @@ def test_without_a_head_every_method_gives_all_heads(houston):
         torch.testing.assert_close(method(3, queries=some), method(3)[:, some], atol=1e-5, rtol=0)
 
 
+def test_all_heads_outputs_ask_for_no_head_by_head(houston, monkeypatch):
+    expected = torch.stack([houston.head_output(3, head, queries=[2, 5]) for head in range(9)])
+    monkeypatch.setattr(type(houston.model), "head_parameters", lambda *_: pytest.fail("asked head by head"))
+    torch.testing.assert_close(houston.head_output(3, queries=[2, 5]), expected, atol=1e-6, rtol=0)
+
+
 def test_some_rows_of_context_are_computed_in_strips(houston, monkeypatch):
     whole = houston.context(2, queries=[7, 3, 3, 0])
     monkeypatch.setattr("inspector.trace.trace.STRIP_BYTES", 1)  # a row at a time

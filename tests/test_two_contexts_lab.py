@@ -135,7 +135,8 @@ def test_the_page_shows_these_numbers(pair):
     assert not app.error
     first, at, second, other = pair
     expected = contexts.residuals(first, at, second, other)
-    vectors, numbers = (table.value for table in app.dataframe)
+    drawn, vectors, numbers = (table.value for table in app.dataframe)
+    assert set(drawn["what"]) >= {"the two prompts"}
     assert np.array_equal(numbers["residual distance"], expected["distance"])
     assert np.array_equal(numbers["residual cosine"], expected["cosine"])
     assert not numbers["control"].any()

@@ -13,9 +13,8 @@ from safetensors.torch import load_file, save_file
 import inspector
 from inspector.errors import InspectorError
 from inspector.verification.compare import BLOCK, STAGES, compare_stage, distance
-from inspector.verification.mistakes.core import MISTAKES
-from inspector.verification.mistakes.options import SPECIAL
-from inspector.verification.splice import compare_spliced, spliced_model
+from inspector.verification.splice import spliced_model
+from inspector.verification.spliced_run import compare_spliced
 from reimpl.attention import CausalSelfAttention
 
 EVERY_KIND = pytest.mark.parametrize("tiny_model", list(tiny.KINDS), indirect=True)
@@ -39,9 +38,24 @@ def test_the_real_model_is_reproduced_bit_for_bit(real_report):
 @pytest.mark.packaged
 def test_spliced_into_the_real_model(real_report):
     spliced = real_report.spliced
-    assert (spliced.logits_differing, spliced.logits_elements) == (0, 8 * 49152)
+    assert (spliced.logits_differing, spliced.logits_elements) == (0, (8 + 40) * 49152)
     assert (spliced.tokens_equal, spliced.tokens_compared) == (40, 40)
     assert spliced.calls == 30 * 41  # ours ran in every layer of every step
+
+
+def test_a_quick_verification_writes_nothing_and_says_so(tmp_path):
+    model = tiny.load("grouped", tmp_path)
+    quick, whole = (inspector.verify(model, "w1 w2 w3 w4", quick=quick) for quick in (True, False))
+    assert quick.ok
+    assert whole.ok
+    assert (quick.spliced.tokens_compared, quick.spliced.calls) == (0, len(model.layers))  # one pass of ours, no step
+    assert quick.spliced.logits_elements == 4 * 128
+    assert quick.planted == whole.planted == quick.caught
+    said = "; no text was written, so steps with a key/value cache were not compared."
+    assert quick.summary().endswith(said)
+    assert said not in whole.summary()
+    assert "nothing was written" in str(quick)
+    assert "tokens are the library's own choices" not in str(quick)
 
 
 @pytest.mark.packaged
@@ -141,97 +155,6 @@ def test_one_changed_weight_is_found_however_small(tmp_path, amount):
     assert (report.first_difference.layer, report.first_difference.stage) == (1, "value")
 
 
-# -- somebody's own attention ---------------------------------------------------------------------------------------
-
-
-def own_attention(model, *, pairs=False, expand=True, batch=False):
-    """An attention as somebody might write it from a text: complex rotation or halves, torch's SDPA for the rest."""
-    library = model.model.model.layers
-
-    def rotate(x):
-        t, d = x.shape[-2:]
-        angle = torch.arange(t)[:, None] * 10000.0 ** -(torch.arange(0, d, 2) / d)
-        if pairs:
-            turned = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.polar(
-                torch.ones_like(angle), angle
-            )
-            return torch.view_as_real(turned).flatten(-2)
-        cos, sin = angle.cos().repeat(1, 2), angle.sin().repeat(1, 2)
-        return x * cos + torch.cat((-x[..., d // 2 :], x[..., : d // 2]), -1) * sin
-
-    def attention(hidden_states, layer):
-        module = library[layer].self_attn
-        q, k, v = (
-            w(hidden_states).unflatten(-1, (-1, 16)).transpose(0, 1)
-            for w in (module.q_proj, module.k_proj, module.v_proj)
-        )
-        q, k = rotate(q), rotate(k)
-        if expand:
-            k, v = k.repeat_interleave(2, 0), v.repeat_interleave(2, 0)
-        context = torch.nn.functional.scaled_dot_product_attention(
-            q[None], k[None], v[None], is_causal=True, enable_gqa=not expand
-        )[0]
-        output = module.o_proj(context.transpose(0, 1).flatten(1))
-        stages = {"query": q, "key": k, "value": v, "context": context, "output": output}
-        return {name: tensor[None] for name, tensor in stages.items()} if batch else stages
-
-    return attention
-
-
-@pytest.mark.parametrize("options", [{}, {"expand": False}, {"batch": True}])
-def test_a_right_implementation_passes_to_rounding(tmp_path, options):
-    model = tiny.load("grouped", tmp_path)
-    report = inspector.verify(model, tiny.ids(30), attention=own_attention(model, **options))
-    assert report.ok, str(report)
-    assert set(report.table.stage) == {"query", "key", "value", "context", "output"}
-    assert report.table.differing.sum() > 0  # it is another computation, and the report says so
-
-
-def test_a_wrong_implementation_gets_stage_and_cause(tmp_path):
-    model = tiny.load("grouped", tmp_path)
-    report = inspector.verify(model, tiny.ids(30), attention=own_attention(model, pairs=True))
-    assert not report.ok
-    assert report.first_difference.stage == "query"
-    assert report.likely_causes == (
-        "your query after RoPE equals ours with paired instead of half rotation (or the reverse)",
-    )
-    assert "paired instead of half" in str(report)
-
-
-@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
-def test_each_mistake_is_recognised_in_somebodys_numbers(mistake, tmp_path):
-    """On the kind of model that can have it."""
-    kind = {"window ignored": "mistral", "window off by one": "mistral", "rope scaling ignored": "llama3",
-            "qkv bias dropped": "biases", "output bias dropped": "biases", "query/key norm dropped": "qwen3",
-            "norm on the other side of rope": "qwen3", "rope base 10000": "llama3", "soft-cap left out": "gemma2",
-            "rope on all dimensions": "glm", "scale of d_head": "granite", "rope everywhere": "smollm3"}  # fmt: skip
-    if mistake.name in {name for name, _, _ in SPECIAL}:
-        pytest.skip("an option of few families: tests/test_mistakes.py has a layer for it")
-    model, n = tiny.load(kind.get(mistake.name, "grouped"), tmp_path), 40
-    planted = [mistake.plant(layer, n) for layer in model.reimplementation]
-    layers = [p if isinstance(p, CausalSelfAttention) else model.reimplementation[i] for i, p in enumerate(planted)]
-    assert any(isinstance(p, CausalSelfAttention) for p in planted)
-    report = inspector.verify(
-        model, tiny.ids(n), attention=lambda x, layer: vars(layers[layer].stages(x)), controls=False
-    )
-    assert not report.ok
-    assert any(mistake.meaning in cause for cause in report.likely_causes)
-
-
-def test_unknown_stages_and_wrong_shapes_are_said(tmp_path):
-    model = tiny.load("grouped", tmp_path)
-    with pytest.raises(InspectorError, match="returned scores; the stages are called query_pre"):
-        inspector.verify(model, tiny.ids(5), attention=lambda x, layer: {"scores": x})
-    with pytest.raises(InspectorError, match="returned no stage"):
-        inspector.verify(model, tiny.ids(5), attention=lambda x, layer: {})
-    report = inspector.verify(model, tiny.ids(5), attention=lambda x, layer: {"output": x[:, :3]}, controls=False)
-    assert not report.ok
-    assert report.first_difference.reason == "shape [5, 3] where the library has [5, 64]"
-    report = inspector.verify(model, tiny.ids(5), attention=lambda x, layer: {"output": x * math.nan}, controls=False)
-    assert not report.ok
-    assert report.first_difference.reason == "numbers that are not finite"
-
-
 # -- the judge itself -------------------------------------------------------------------------------------------------
 
 
@@ -252,6 +175,21 @@ def test_a_splice_that_never_ran_fails(tmp_path):
     wrong = [Idle.like(layer) for layer in model.reimplementation]
     assert not compare_spliced(model, tuple(tiny.ids(10)), wrong, generated=0).ok
     assert compare_spliced(model, tuple(tiny.ids(10)), model.reimplementation, generated=5).ok
+
+
+def test_a_mistake_in_single_steps_alone_is_caught(tmp_path, monkeypatch):
+    model, right = tiny.load("grouped", tmp_path), CausalSelfAttention.forward
+
+    def ahead(self, x, positions, **options):
+        return right(self, x, positions + 7 if x.shape[-2] == 1 else positions, **options)
+
+    assert compare_spliced(model, tuple(tiny.ids(10)), model.reimplementation, generated=40).tokens_equal == 40
+    monkeypatch.setattr(CausalSelfAttention, "forward", ahead)
+    result = compare_spliced(model, tuple(tiny.ids(10)), model.reimplementation, generated=40)
+    assert not result.ok
+    assert result.logits_differing == 0  # in one pass over the finished text it is right
+    assert result.tokens_equal < 40
+    assert f"generated token {result.tokens_equal + 1} differs" in result.reason
 
 
 def test_the_splice_shares_parameters_and_leaves_the_model_alone(tmp_path):
@@ -319,12 +257,6 @@ def test_what_is_no_model_or_no_prompt_is_refused_in_a_sentence(tmp_path, argume
     model = tiny.load("grouped", tmp_path)
     with pytest.raises(InspectorError, match=sentence):
         inspector.verify(model if arguments[0] is ... else arguments[0], arguments[1])
-
-
-def test_what_cannot_be_called_is_no_attention(tmp_path):
-    model = tiny.load("grouped", tmp_path)
-    with pytest.raises(InspectorError, match="attention='mine' cannot be called: give a function"):
-        inspector.verify(model, "w1", attention="mine")
 
 
 def test_ids_may_come_as_a_tensor(tmp_path):

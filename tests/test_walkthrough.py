@@ -205,7 +205,7 @@ def test_it_begins_with_a_word_in_the_middle_and_ends_with_what_was_learned():
     assert app.selectbox(key="key_field").value not in (0, 5)
     assert app.button(key="station_back").disabled
     app = open_app("Walkthrough", layer=str(LAYER), head=str(HEAD), station="next")
-    assert app.subheader[0].value == "What you have seen"
+    assert app.header[0].value == "What you have seen"
     assert app.button(key="station_next").disabled
     assert any("You followed “have” through layer 13, head 8" in text.value for text in app.markdown)
 
@@ -331,13 +331,13 @@ def test_a_trace_without_its_model_says_so(tmp_path):
 
 @pytest.mark.packaged
 def test_in_all_heads_of_llama_the_matrices_are_all(smollm):
-    """Not one of the 270 heads is said to add a bias or normalise, at a token in the middle and at the last."""
+    """Not one of the 270 heads is said to add a bias or normalise, at a token in the middle or at the last, in turn."""
     trace = smollm.trace("Houston, we have a problem", keep=("input",))
     differing = {
         (layer, head, query, name): count
         for layer in range(30)
         for head in range(9)
-        for query in (3, 7)
+        for query in ((3, 7)[(layer + head) % 2],)
         for name, count in token_vectors.made_vectors(trace, layer, head, query, trace.input(layer)[query].numpy())[
             ["vector", "differing"]
         ].itertuples(index=False)

@@ -3,7 +3,7 @@ import test from "node:test";
 import { explore, leave } from "../../inspector/views/js/explore.js";
 import { remember, remembered } from "../../inspector/views/js/remembered.js";
 import { headerOf, mapHeader, weightOf } from "./explore_prompt.js";
-import { SOON, shown } from "./explore_shown.js";
+import { askedIn, SOON, shown } from "./explore_shown.js";
 import { keyEvent, tick } from "./stub.js";
 
 test("it opens on the message's head and the last token, and asks for that head alone", (t) => {
@@ -53,7 +53,7 @@ test("exact numbers take the rough ones' place; those of another prompt do not",
   const { place, reading, answer, asked } = shown(t);
   const map = mapHeader(4);
   const wrong = new Float32Array(10).fill(0.75);
-  place.receive({ id: "f".repeat(16), asked: asked[0][1], map }, { header: map, numbers: wrong });
+  place.receive({ id: "f".repeat(16), asked: askedIn(asked[0][1]), map }, { header: map, numbers: wrong });
   assert.match(reading(3, 1), new RegExp(`${weightOf(6, 3, 1).toPrecision(3)}$`));
   answer("0.0 weights sqrt with tokens", 0.75); // another head's
   assert.match(reading(3, 1), new RegExp(`${weightOf(6, 3, 1).toPrecision(3)}$`));

@@ -16,7 +16,7 @@ const MAP = {
   scale: "sqrt",
   limit: 1,
   top: null,
-  legend: "weight (square root)",
+  legend: "weight (square-root scale)",
   masked: "masked: cannot look there",
   masked_reading: "masked",
   hint: "Hover",
@@ -32,7 +32,7 @@ const MAP = {
 };
 
 export const measure = (name, scores, more = {}) => ({
-  ...{ name, title: `Title of ${name}`, meaning: `Meaning of ${name}`, role: "", note: "", best: -1, ascending: false },
+  ...{ name, title: `Title of ${name}`, meaning: `Meaning of ${name}`, role: "", note: "", best: -1 },
   ...{ scores, ...more },
 });
 
@@ -57,7 +57,7 @@ export const weightOf = (place, query, key) => (((place * 5 + query * 3 + key * 
 export function headerOf({ tokens = 4, heads = [4, 4, 4], groups = [2, 2, 2], ...more } = {}) {
   const labels = more.labels ?? Array.from({ length: tokens }, (_, i) => (i ? `␣t${i}` : "t0"));
   const count = heads.reduce((sum, each) => sum + each, 0);
-  const role = { role: "Previous token", note: `2 heads · best 0.90`, best: count - 1 };
+  const role = { role: "Previous token", note: `2 heads · best score 0.90`, best: count - 1 };
   return {
     ...{ id: "0123456789abcdef", tokens: labels, join: tokens, heads, groups, notes: heads.map(() => "") },
     ...{ side: 2, pool: Math.ceil(tokens / 2), sampled: "", selected: [1, 2] },
@@ -76,6 +76,8 @@ export function headerOf({ tokens = 4, heads = [4, 4, 4], groups = [2, 2, 2], ..
     next: labels.map((_, i) => [["␣next", 0.5], [`␣t${i + 1}`, 0.25]]), // biome-ignore format: a table
     next_from: 0,
     map: mapHeader(tokens),
+    legends: { linear: "weight", sqrt: "weight (square-root scale)", log: "weight (log scale)" },
+    ...{ known: heads.map(() => true), pooled: false, words: tokens - 1, counts_from: 0.5, most_scaled: 20 },
     ...more,
   };
 }

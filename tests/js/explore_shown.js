@@ -9,8 +9,18 @@ import { headerOf, mapHeader, messageOf } from "./explore_prompt.js";
 import { PARTS, rootWith, stopClock } from "./stub.js";
 
 const MAP = `<div class="map">${PARTS}<div class="legend"></div><div class="strip" hidden></div></div>`;
-const SKELETON = readFileSync(new URL("../../inspector/ui/components/explore.html", import.meta.url), "utf-8");
+const SKELETON = readFileSync(new URL("../../inspector/views/js/explore.html", import.meta.url), "utf-8");
 export const SOON = 80;
+
+/** What a question asks for, as words: "1.2 weights sqrt with tokens". */
+const wordsOf = ({ layer, head, show, scale, sink, unit }) => [`${layer}.${head}`, show, scale, sink, unit].join(" ");
+
+/** What such words ask for. */
+export function askedIn(words) {
+  const [at, show, scale, sink, unit] = words.split(" ");
+  const [layer, head] = at.split(".").map(Number);
+  return { layer, head, show, scale, sink, unit };
+}
 
 /** Show a prompt as Streamlit would, and write down what goes to the server. */
 export function shown(t, changes = {}, { keep = false, width = 1000 } = {}) {
@@ -20,9 +30,13 @@ export function shown(t, changes = {}, { keep = false, width = 1000 } = {}) {
   const data = messageOf(header);
   const root = rootWith(SKELETON.replace("MAP", MAP), width);
   Object.defineProperty(root.querySelector(".map"), "clientWidth", { get: () => 500 });
-  const [told, asked] = [[], []];
+  const [told, asked, questions] = [[], [], []];
   const { speakers, hearers } = hub();
-  const server = { tell: (selection) => told.push(selection), ask: (...question) => asked.push(question) };
+  const server = { tell: (selection) => told.push(selection), ask };
+  function ask(question) {
+    questions.push(question);
+    asked.push([question.id, wordsOf(question)]);
+  }
   /** The other component: it may be away, and it hands answers on. */
   const place = {
     here: (there) => (there ? speakers.add(server) : speakers.delete(server)),
@@ -40,7 +54,7 @@ export function shown(t, changes = {}, { keep = false, width = 1000 } = {}) {
   const grid = find("canvas.grid");
   const prompt = promptOf(data);
   return {
-    ...{ header, prompt, root, grid, told, asked, find, data, place },
+    ...{ header, prompt, root, grid, told, asked, questions, find, data, place },
     text: (selector) => find(selector).textContent,
     all: (selector) => [...root.querySelectorAll(selector)],
     /** Where a head's picture stands. */
@@ -54,7 +68,7 @@ export function shown(t, changes = {}, { keep = false, width = 1000 } = {}) {
       const n = header.tokens.length;
       const map = mapHeader(n, { version: `exact ${question}`, ...more });
       const numbers = new Float32Array((n * (n + 1)) / 2).fill(number);
-      place.receive({ id: header.id, asked: question, map }, { header: map, numbers });
+      place.receive({ id: header.id, asked: askedIn(question), map }, { header: map, numbers });
     },
     /** The number that the map reads at a query and key. */
     reading: (row, column) => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { mapHeader, measure } from "./explore_prompt.js";
-import { shown } from "./explore_shown.js";
+import { askedIn, shown } from "./explore_shown.js";
 
 /** Choose one of the options of View. */
 function view({ find }, name, value) {
@@ -12,19 +12,22 @@ function view({ find }, name, value) {
 
 /** Give a map of numbers for the last question. */
 function give({ place, asked, header }, numbers, map) {
-  place.receive({ id: header.id, asked: asked.at(-1)[1], map }, { header: map, numbers: Float32Array.from(numbers) });
+  place.receive(
+    { id: header.id, asked: askedIn(asked.at(-1)[1]), map },
+    { header: map, numbers: Float32Array.from(numbers) },
+  );
 }
 
 test("the legend names the scale in which the map is painted, also before the exact numbers are here", (t) => {
   const page = shown(t);
-  const names = { linear: "weight", sqrt: "weight (square root)", log: "weight (log)" };
+  const names = { linear: "weight", sqrt: "weight (square-root scale)", log: "weight (log scale)" };
   for (const [scale, legend] of Object.entries(names)) {
     view(page, "scale", scale);
     assert.equal(page.text(".legend .name"), legend);
   }
   page.find("input.sink").checked = true;
   page.find("input.sink").onchange();
-  assert.equal(page.text(".legend .name"), "weight (log), without the first token");
+  assert.equal(page.text(".legend .name"), "weight (log scale), without the first token");
 });
 
 test("a word's row in the table is no token", (t) => {
@@ -89,12 +92,12 @@ test("a head whose weights are not known has no map, no scores and no question",
   const role = { role: "Previous token", best: 5 };
   const measures = [measure("back 1", scores, role), measure("narrow", scores, { ascending: true })];
   for (const map of [mapHeader(4), null]) {
-    const notes = ["its weights cannot be shown: it adds something", "", ""];
-    const { grid, at, asked, find, text, all } = shown(t, { measures, notes, map });
+    const notes = ["it adds something, in whichever words", "", ""];
+    const { grid, at, asked, find, text, all } = shown(t, { measures, notes, map, known: [false, true, true] });
     const count = asked.length;
     grid.onclick(at([0, 1]));
     assert.ok(find(".explore").classList.contains("unknown"));
-    assert.match(text(".shares"), /its weights cannot be shown: it adds something$/);
+    assert.match(text(".shares"), /it adds something, in whichever words$/);
     assert.equal(text(".facts dd"), "–");
     assert.equal(text(".reading"), "“t3”, token 3");
     assert.equal(asked.length, count);

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { show } from "../../inspector/views/js/canvas.js";
 import { colourOf, pixel, RAMPS } from "../../inspector/views/js/colours.js";
-import { heatmap } from "../../inspector/views/js/heatmap.js";
-import { ticksOf } from "../../inspector/views/js/heatmap_legend.js";
+import { heatmap, showMap } from "../../inspector/views/js/heatmap.js";
+import { apart, ticksOf } from "../../inspector/views/js/heatmap_legend.js";
 import { cellColours, layoutOf } from "../../inspector/views/js/heatmap_picture.js";
 import { cellAt, columnLabel, moved, rowLabel, valueAt } from "../../inspector/views/js/heatmap_reading.js";
 import { decode } from "../../inspector/views/js/payload.js";
@@ -70,6 +70,24 @@ test("a click locks a cell, a second lets it go", () => {
   ]);
 });
 
+test("cells are painted again where a number or how they look has changed, and not for another row", (t) => {
+  const root = rootWith(SKELETON);
+  const { mock } = t.mock.method(document, "createElement");
+  /** How many canvases are made: one to read the theme, and one for the colours of the cells that are painted. */
+  const made = (changes, given = numbers, host = {}) => {
+    mock.resetCalls();
+    showMap(root, { ...header, ...changes }, given, host);
+    return mock.calls.filter(({ arguments: [name] }) => name === "canvas").length;
+  };
+  made({});
+  const nothing = made({});
+  assert.equal(made({ selected: [1, 0] }), nothing);
+  assert.equal(made({ selected: null }, numbers, { row: 2 }), nothing);
+  assert.ok(made({ threshold: 0.3 }) > nothing);
+  assert.ok(made({ threshold: 0.3 }, numbers.slice()) > nothing);
+  assert.ok(made({ threshold: 0.3, version: "another" }) > nothing);
+});
+
 test("keys move, never beyond the map", () => {
   assert.deepEqual(moved(header, null, "ArrowDown"), [0, 0]);
   assert.deepEqual(moved(header, [0, 0], "ArrowUp"), [0, 0]);
@@ -127,6 +145,14 @@ test("the legend has numbers in the scale's own places", () => {
   assert.deepEqual(words({ scale: "log" }), ["≤ 0.0001", "0.001", "0.01", "0.1", "1"]);
   assert.deepEqual(words({ scale: "linear", top: 2 }), ["0", "0.5000", "1.000", "1.500", "2.000"]);
   assert.deepEqual(words({ palette: "diverging", limit: 3 }), ["−3.000", "−1.500", "0", "1.500", "3.000"]);
+});
+
+test("on a narrow ramp only numbers with room are written", () => {
+  const words = (width) => apart(ticksOf({ ...header, scale: "sqrt" }), width).map((tick) => tick[1]);
+  assert.deepEqual(words(300), ["0", "0.01", "0.1", "0.25", "0.5", "1"]);
+  assert.deepEqual(words(180), ["0", "0.1", "0.25", "0.5", "1"]);
+  assert.deepEqual(words(120), ["0", "0.1", "0.5", "1"]);
+  assert.deepEqual(words(0), words(300)); // not laid out yet
 });
 
 test("a token is never markup", () => {

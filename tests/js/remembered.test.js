@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { ANY, arrived, fragmentOf, remember, remembered, rememberLink } from "../../inspector/views/js/remembered.js";
+import {
+  ANY,
+  arrived,
+  forgetEdits,
+  fragmentOf,
+  remember,
+  remembered,
+  rememberLink,
+} from "../../inspector/views/js/remembered.js";
 import { stopClock, tick } from "./stub.js";
 
 const USUAL = { key: -1, order: "layers", sink: "with", show: "weights", scale: "sqrt", unit: "tokens" };
@@ -34,6 +42,7 @@ test("a link's prompt leaves the address and this tab's history, and comes back 
     assert.deepEqual(arrived(), { said: { model: "m", prompt: PROMPT, layer: "2" }, own: false });
     assert.equal(address(), before);
     assert.equal(history.length, length);
+    assert.deepEqual(remembered(), {}); // what it chooses waits until it is run
   }
 });
 
@@ -61,6 +70,9 @@ test("a link that this browser made is known again, by a digest that says nothin
     return arrived().own;
   };
   assert.ok(own(PROMPT) && own("another"));
+  Object.defineProperty(window, "top", { value: {}, configurable: true }); // in a frame of another page it is nobody's own
+  assert.ok(!own(PROMPT));
+  delete window.top;
   for (const other of [`${PROMPT} `, PROMPT.toUpperCase(), "", "rehtona", "anothes"]) assert.ok(!own(other));
 });
 
@@ -135,4 +147,19 @@ test("what a link says is chosen holds for whichever prompt is shown next", () =
   opened("/#model=m&prompt=a");
   arrived();
   assert.deepEqual(remembered(), {});
+});
+
+test("edits that have a prompt's token ids in them stand only where the prompt may", () => {
+  const plain = { ...USUAL, edits: '{"schema":1,"edits":[{"kind":"zero"}]}' };
+  const taken = { ...USUAL, edits: '{"schema":1,"edits":[{"kind":"mean","source":{"prompts":[[1,2]]}}]}' };
+  assert.equal(fragmentOf({ ...USUAL, edits: "", token: "", against: "" }), "");
+  assert.equal(new URLSearchParams(fragmentOf(plain)).get("edits"), plain.edits);
+  assert.equal(fragmentOf(taken), "");
+  assert.equal(new URLSearchParams(fragmentOf(taken, true)).get("edits"), taken.edits);
+});
+
+test("edits go with their prompt, and what is chosen stays", () => {
+  remember({ selection: { layer: 3, head: 4, edits: "some", token: " Mary", against: " John" } });
+  forgetEdits();
+  assert.deepEqual(remembered().selection, { layer: 3, head: 4, edits: "", token: "", against: "" });
 });

@@ -18,6 +18,7 @@ Object.assign(globalThis, {
   Option: OptionOf,
   requestAnimationFrame: () => 0,
   cancelAnimationFrame: () => {},
+  matchMedia: window.matchMedia.bind(window),
   getComputedStyle: window.getComputedStyle.bind(window),
   ResizeObserver: class {
     observe() {}

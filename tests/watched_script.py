@@ -1,4 +1,4 @@
-"""app.py, and beside it a file that says what the server stores and makes: test_browser_serving.py reads it.
+"""quiet_script.py, and beside it a file that says what the server stores and makes: test_browser_serving.py reads it.
 
 Its clock for who has left is read from a file, too: so many seconds later than the real one.
 
@@ -17,6 +17,8 @@ from pathlib import Path
 import streamlit as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # streamlit puts this file's own folder there
+
+import quiet
 
 from inspector import Trace
 from inspector.model.model import Model
@@ -64,6 +66,7 @@ def watch() -> None:
             time.sleep(0.05)
 
     threading.Thread(target=write, daemon=True).start()
+    quiet.be_quiet()
     trace, heading = Model.trace, common.heading
 
     def broken_trace(self, prompt, **options):
