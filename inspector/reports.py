@@ -12,7 +12,8 @@ import pandas as pd
 
 from inspector.text import SCHEMA
 
-ROWS_SHOWN = 40  # of a table in a notebook
+ROWS_SHOWN = 40  # of a table in a notebook, fewer where they would take more than
+MOST_HTML = 40_000  # letters: what a notebook stores of a report that was not asked for more
 
 
 class Report(ABC):
@@ -33,7 +34,7 @@ class Report(ABC):
     @property
     @abstractmethod
     def ok(self) -> bool:
-        """Whether everything held."""
+        """Whether everything passed."""
 
     @property
     @abstractmethod
@@ -71,8 +72,14 @@ class Report(ABC):
     def _repr_html_(self) -> str:
         colour = "#1a7f37" if self.ok else "#c62828"
         head = f'<p style="color:{colour}"><b>{html.escape(self.verdict)}</b>: {html.escape(self.summary())}</p>'
-        table = self._short_table().to_html(index=False, border=0, escape=True)
-        return f"{head}<p>{html.escape(self._about())}</p>{table}"
+        shown = self._short_table()
+        table = shown.to_html(index=False, border=0, escape=True)
+        while len(table) > MOST_HTML and len(shown):
+            shown = shown.head(len(shown) // 2)
+            table = shown.to_html(index=False, border=0, escape=True)
+        more = len(self.table) - len(shown)
+        rest = f"<p>{more:,} more rows: <code>.table</code> has them all.</p>" if more > 0 else ""
+        return f"{head}<p>{html.escape(self._about())}</p>{table}{rest}"
 
 
 def _finite(value: Any) -> Any:

@@ -43,6 +43,25 @@ def few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+def spans(numbers: Iterable[int], to: str = "-") -> str:
+    """Write numbers with their runs shortened: "10-19, 23".
+
+    Args:
+        numbers: in order; negative ones stand by themselves.
+        to: what stands between the ends of a run.
+
+    Returns:
+        The text.
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1 and number > 0:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join(to.join(map(str, run)) for run in runs)
+
+
 def refuse_other(value: object, choices: Iterable[object], name: str) -> None:
     """Refuse a value that is none of the choices of a `Literal`.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from inspector.errors import InspectorError
 from inspector.learn.cache_sizes import stored_positions, tensor_bytes
 from inspector.model.model import model_or_none
+from reimpl import UnsupportedError
 
 if TYPE_CHECKING:
     from inspector.model.model import Model
@@ -201,9 +202,9 @@ def parameters(model: Model) -> Parameters:
     attention = [parameter for name in sorted(names) for parameter in model.model.get_submodule(name).parameters()]
     matrices, why = None, ""
     try:
-        ours = model.reimplementation
-        heads = [model.head_parameters(layer, head) for layer, one in enumerate(ours) for head in range(one.spec.heads)]
-        matrices = tensor_bytes(part for one in heads for part in (one.W_q, one.W_k, one.W_v, one.W_o))
-    except InspectorError as error:
+        layers = [model.attention_now(layer) for layer in range(len(model.reimplementation))]  # once, not for each head
+        heads = [layer.head_matrices(head) for layer in layers for head in range(layer.spec.heads)]
+        matrices = tensor_bytes(matrix for head in heads for matrix in head)
+    except (InspectorError, UnsupportedError) as error:
         why = str(error)
     return Parameters(tensor_bytes(model.model.parameters()), tensor_bytes(attention), matrices, why)

@@ -8,6 +8,8 @@ TERMS = {
     "embedding": "The vector a token starts with, [d_model] numbers looked up in a learned table, the same wherever "
     "the token stands.",
     "residual": "The vector that travels with a token through all layers. Each layer adds something to it.",
+    "logit": "The score of a possible next token, any number. A softmax over all logits makes probabilities of them.",
+    "MLP": "The other half of a block: a feed-forward network that works on each token's vector alone, and adds to it.",
     "attention input": "What the attention layer receives for each token: the residual after the block's norm, "
     "[n, d_model].",
     "parameter": "A learned number. It was fixed when training ended and is the same for every prompt.",

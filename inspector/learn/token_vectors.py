@@ -14,6 +14,7 @@ from torch import Tensor
 from inspector.analysis.shares import Numbers, numbers, one_row
 from inspector.errors import NoModel
 from inspector.model.model import model_of
+from inspector.trace.trace_model import Ending
 from inspector.verification.tolerances import projection_tolerance
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ def residual_stream(trace: Trace, layer: int, query: int) -> StreamNumbers:
     """
     one_row(trace, query)
     found = model_of(trace, "the residual stream").passes.residual_stream(trace.tokens.ids, trace.layers[layer], query)
-    trace.refuse_changed(found.outcome)
-    arrays = {name: numbers(v) for name, v in vars(found).items() if isinstance(v, Tensor) and name != "outcome"}
+    trace.refuse_changed(Ending(found.outcome, found.marks))
+    ends = ("outcome", "marks")
+    arrays = {name: numbers(v) for name, v in vars(found).items() if isinstance(v, Tensor) and name not in ends}
     return StreamNumbers(added_to=found.added_to, **arrays)
 
 
