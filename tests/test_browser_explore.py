@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 from browser_app import Visitor, same
+from playwright.sync_api import expect
 
 import inspector
 from inspector.analysis import head_scores
@@ -259,4 +260,4 @@ def test_menu_table_keys_and_tabs_are_used_by_keyboard_alone(visit):
     assert "key=" not in page.url
     assert page.locator("[aria-current=page]").count() == 2  # Explore, and its tab
     visitor.open_bar("prompt")  # first opened after several runs of the script: what is on screen can be edited
-    assert page.get_by_role("textbox", name="Prompt").input_value() == EXAMPLES[0].prompt
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(EXAMPLES[0].prompt)
