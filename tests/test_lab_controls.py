@@ -154,3 +154,12 @@ def test_ten_sources_are_ten_pairs_with_their_spread(bench):
     assert (report.ok, means.loc["kl_bits", "n"]) == (True, 10)
     assert means.loc["kl_bits", "low"] < means.loc["kl_bits", "mean"] < means.loc["kl_bits", "high"]
     assert (report.table["random_kl_bits"] > 0).all()
+
+
+@pytest.mark.packaged
+def test_a_window_that_takes_all_that_a_row_looked_at_breaks_no_law(smollm):
+    """Its first token takes nearly everything there; what is left of such rows is rounding, or exactly nothing."""
+    text = "A river runs past the mill, and the miller's daughter counts the boats. A river runs past the mill"
+    effect = lab.experiment(smollm, text, lab.mask(window=8))
+    assert effect.verdict == "changed"
+    assert effect.laws["held"].tolist() == [True]

@@ -68,6 +68,7 @@ def test_the_cookbook_has_what_people_come_for():
     assert {file.stem for file in by_hand.COOKBOOK} == {
         *("first_look", "induction_heads", "judge_your_own", "the_lab", "verify_a_fine_tune", "two_contexts"),
         *("your_own_model", "long_prompts", "figures_for_a_paper", "why_this_token", "patching_names"),
+        "rope_mask_and_scale_off",
     }
 
 

@@ -286,8 +286,8 @@ class EditedCall:
         low = self.inputs.added_mask() <= FORBIDS
         taken = (was * low).sum(-1, keepdim=True)
         kept = torch.where(low, 0.0, was / (1 - taken))
-        solid = (taken < 0.99).expand_as(kept)  # where nearly all was cut, the rest is rounding
-        miss = ((weights.double() - kept).abs() * solid).max()
+        solid = (taken < 0.99).expand_as(kept)  # where nearly all was cut, the rest is rounding, and may round to none
+        miss = torch.where(solid, weights.double() - kept, 0.0).abs().max()
         miss = torch.maximum(miss, (weights * low).abs().max().double())
         for number, one in staged:
             self._note(number, one.edit, miss)

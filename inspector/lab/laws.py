@@ -15,7 +15,11 @@ from inspector.capture.edits import Edit
 
 # By kind: what holds, and how much may be missing. A cut is measured where up to 99 % of a row were cut: dividing by
 # what is left makes float32's 6e-8 a hundred times larger, and a row has several such roundings.
-_CUT = ("weights that are left are the old ones over what is left of their row, and cut ones are exactly 0", 3e-5)
+_CUT = (
+    "weights that are left are the old ones over what is left of their row (rows that lost less than 99 %), and cut "
+    "ones are exactly 0",
+    3e-5,
+)
 LAWS: dict[str, tuple[str, float]] = {
     "zero": ("what leaves the head is 0 in every element, and no other head or token changes", 0.0),
     "scale": ("what leaves the head is the old output times the factor, and no other head or token changes", 0.0),
