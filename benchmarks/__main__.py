@@ -98,6 +98,8 @@ def measure(tokens: list[int], rounds: int | None = None, *, first: bool = True)
     record["loading"] = measured("benchmarks.loading:measure", rounds=rounds or 3, first=first)
     record["verification"] = measured("benchmarks.verification:measure", tokens=[n for n in tokens if n <= 512])
     record["sums"] = measured("benchmarks.sums:measure", tokens=[14, 64], rounds=rounds or 5)
+    record["judging"] = measured("benchmarks.judging:measure", rounds=rounds or 3, patience=1200)
+    record["atlas"] = measured("benchmarks.atlas:ratio")
     record["app"] = app()
     return record
 

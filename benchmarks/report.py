@@ -9,7 +9,7 @@ import platform
 from datetime import date
 from typing import Any
 
-from benchmarks import app_tables, sums
+from benchmarks import app_tables, judging, sums
 from benchmarks.bounds import Size
 from benchmarks.forward import TIMED_UP_TO
 from benchmarks.tables import failed, large, ratio, seconds, table
@@ -104,6 +104,8 @@ def markdown(record: dict[str, Any]) -> str:
             *_verification(record["verification"]),
             *(app_tables.tables(record["app"]) if "app" in record else ()),  # it may be measured by itself, later
             *_sums(record.get("sums", {})),
+            *_judging(record.get("judging", {})),
+            *_atlas(record.get("atlas", {})),
         ]
     ).rstrip()
 
@@ -277,7 +279,7 @@ def _verification(verification: dict[str, Any]) -> list[str]:
 
 
 def _sums(found: dict[str, Any]) -> list[str]:
-    title = "Sums that explain a next token"
+    title = "Experiments, and sums that explain a next token"
     if "failed" in found:
         return failed(title, found)
     rows = [
@@ -288,5 +290,39 @@ def _sums(found: dict[str, Any]) -> list[str]:
     ]
     head = ["tokens", "what", "seconds", "× plain", "at most"]
     return (
-        [f"## {title}", "", "[docs/why.md](../docs/why.md) says what they are.", "", *table(head, rows)] if rows else []
+        [
+            f"## {title}",
+            "",
+            "[docs/lab.md](../docs/lab.md) and [docs/why.md](../docs/why.md) say what they are.",
+            "",
+            *table(head, rows),
+        ]
+        if rows
+        else []
     )
+
+
+def _judging(found: dict[str, Any]) -> list[str]:
+    title = "Judging somebody's own attention"
+    if "failed" in found:
+        return failed(title, found)
+    rows = [
+        [name, f"{row['passes']:.1f}", f"{judging.MOST['right' if name == 'right' else 'wrong']:.0f}", row["verdict"]]
+        for name, row in found.items()
+    ]
+    said = (
+        "`inspector.judge` on 8 tokens beyond the judged code's own time, the quickest of some. Right: all stages, "
+        "whole, token by token and in chunks. Wrong: the output alone is handed over, with one mistake."
+    )
+    return (
+        [f"## {title}", "", said, "", *table(["what is judged", "× plain", "at most", "verdict"], rows)] if rows else []
+    )
+
+
+def _atlas(found: dict[str, Any]) -> list[str]:
+    title = "An atlas over a corpus"
+    if "failed" in found:
+        return failed(title, found)
+    rows = [[seconds(found["plain"]), seconds(found["atlas"]), f"{found['ratio']:.2f}", "1.15"]] if found else []
+    said = "Batches of 2 texts of 128 tokens, all statistics on, in turn with plain passes of the same; CPU seconds."
+    return [f"## {title}", "", said, "", *table(["plain", "atlas", "× plain", "at most"], rows)] if rows else []

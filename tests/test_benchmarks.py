@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.util
 import json
+import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -172,6 +174,8 @@ def test_sums_that_do_not_add_up_are_not_timed(smollm):
     swept = lab.sweep(smollm, [5, 6, 7], kind="cut", over="tokens")
     with pytest.raises(AssertionError, match="one by one"):
         sums.assert_holds(dataclasses.replace(swept, way="one by one", agreement=None))
+    with pytest.raises(AssertionError, match="proves nothing"):
+        sums.assert_holds(SimpleNamespace(ok=False))
 
 
 @pytest.mark.parametrize("tiny_model", ["grouped"], indirect=True)
@@ -213,3 +217,15 @@ def test_the_saved_tables_are_made_from_the_saved_numbers():
 def test_the_comparison_itself_sees_another_prompt(runs, ids):
     with pytest.raises(AssertionError, match="eager: logits differ"):
         assert_equal(runs["capture"](ids), "eager", runs["eager"](ids[::-1]))
+
+
+def test_judging_and_the_atlas_have_a_table_each():
+    record = {
+        "right": {"passes": 4.6, "verdict": "right", "causes": []},
+        "base": {"passes": 41.9, "verdict": "different", "causes": ["base 500"]},
+    }
+    text = "\n".join(report._judging(record) + report._atlas({"plain": 1.0, "atlas": 1.3, "ratio": 1.3}))
+    assert re.search(r"\| right +\| +4\.6 \| +15 \|", text)
+    assert re.search(r"\| base +\| +41\.9 \| +60 \|", text)
+    assert re.search(r"\| +1\.000 \| +1\.300 \| +1\.30 \| +1\.15 \|", text)
+    assert report._judging({}) == report._atlas({}) == []
