@@ -187,6 +187,10 @@ Such a model is captured as that release runs it; where that is not query·key, 
 | --- | --- | --- |
 {deviations}
 
+Before 5.18 a GGUF file's tokenizer, such as the packaged model's, is given an unknown token: characters that it has no
+token for become that one (`<|endoftext|>` there) instead of being left out, any number of them in a row. Tokens shown
+are those that the model then reads; a prompt that is far too long is refused only after it was tokenized.
+
 ## Type by type
 
 *verified*: captured, and the reimplementation gave the library's numbers; *captured*: only that; *no*: neither;

@@ -26,10 +26,12 @@ from test_gguf import write_gguf
 import inspector
 from inspector import InspectorError
 from inspector.files import duplicate_keys
-from inspector.loading import gguf_conversion, packaged
+from inspector.loading import gguf_conversion, packaged, releases
 from inspector.loading.folder_checks import broken_safetensors
 from inspector.loading.resolve import find_model
 from inspector.loading.source import PACKAGED
+
+AT = releases._release(releases.installed())
 
 K_PROJ = "model.layers.1.self_attn.k_proj.weight"
 
@@ -258,7 +260,7 @@ def test_numbers_that_overflow_on_the_way_are_said(copy):
         ({"num_attention_heads": 0}, "could not be read"),
         ({"num_attention_heads": 8}, "for"),
         ({"num_key_value_heads": 3}, "for"),
-        ({"head_dim": 7}, "even rotary dimension"),
+        ({"head_dim": 7}, "even rotary dimension" if AT >= (5, 18) else "config.json fits its weights"),
         ({"rms_norm_eps": "small"}, "could not be read"),
         ({"hidden_act": "nonsense"}, "could not load"),
         ({"rope_parameters": {"rope_type": "nonsense"}}, "could not"),

@@ -262,7 +262,11 @@ def test_a_trace_under_edits_is_no_source_and_an_unmasked_model_does_not_write(b
     [
         ("bloom", lab.zero(0), "attends in its own code"),
         ("gpt2", lab.rope(off=True), "No layer of GPT2LMHeadModel rotates"),
-        ("gptj", lab.rope(off=True), "is not told how far to rotate"),
+        (
+            "gptj",
+            lab.rope(off=True),
+            "is not told how far to rotate|attends in its own code",  # the latter before transformers 5.24
+        ),
     ],
 )
 def test_models_that_cannot_have_an_edit_refuse_in_a_sentence(family, edit, says, tmp_path):

@@ -46,6 +46,20 @@ def test_streamlit_knows_every_flag():
     assert launch.arguments().count("--server.allowedHosts=127.0.0.1") == 1
 
 
+@pytest.mark.parametrize(("watched", "asked"), [("none", 0), ("poll", 1)])
+def test_files_that_nobody_watches_are_not_looked_for(monkeypatch, watched, asked):
+    """4,000 modules, asked in the thread that serves everybody."""
+    from streamlit import config
+    from streamlit.watcher.local_sources_watcher import LocalSourcesWatcher
+
+    looks = []
+    streamlit_patches.mend_streamlit()
+    monkeypatch.setattr(streamlit_patches, "_look_for_files", looks.append)
+    monkeypatch.setattr(config, "get_option", {"server.fileWatcherType": watched}.get)
+    LocalSourcesWatcher.update_watched_modules(object())
+    assert len(looks) == asked
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_streamlit_asks_nobody_for_this_machines_address(monkeypatch, told):
     """Red where a new Streamlit keeps the answer under another name; untold it does ask, so the test sees it."""

@@ -21,7 +21,7 @@ TESTS = """
 import pytest
 import torch
 
-@pytest.mark.attention_models("llama", "gemma2")
+@pytest.mark.attention_models("llama", "gemma3_text")
 def test_right(judge, attention_model):
     judge(attention_model, attention_model.model).assert_right()
 

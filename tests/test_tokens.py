@@ -1,6 +1,7 @@
 """Labels that a person can read, and texts that join to the prompt again."""
 
 import pytest
+import tiny
 
 pytestmark = pytest.mark.packaged
 
@@ -47,6 +48,7 @@ def test_pieces_that_are_no_text_by_themselves(smollm):
 
 def test_what_the_tokenizer_has_no_token_for_stays_where_it_is(smollm):
     """Byte F2 is no token of it, and the end of the first character is in one token with what is left of the second."""
+    tiny.skip_where_unknown_characters_are_swallowed(smollm.tokenizer)
     tokens = smollm.tokenize("\U000ea8c2\U000b9000 b")
     assert tokens.texts[0] == "\U000ea8c2�"
     assert "".join(tokens.texts) == smollm.tokenizer.decode(tokens.ids)

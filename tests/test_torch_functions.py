@@ -16,6 +16,7 @@ from inspector.capture.rerun import run_again
 from inspector.capture.storage import Storage
 from inspector.capture.torch_functions import Watch, computes_attention
 from inspector.coverage import tiny as types
+from inspector.loading.releases import ONLY_LISTED
 from reimpl.spec import MaskRule
 
 # Without the interface, with RoPE; and some without it, which come for nothing.
@@ -48,7 +49,7 @@ def test_it_is_captured_with_the_librarys_own_numbers(loaded, name):
     assert {info.rope for info in trace.layers} == {name in ROTATING}
     for layer, kept in enumerate(trace.stored):
         assert kept.unexplained == ""
-        assert isinstance(kept.mask, MaskRule)
+        assert isinstance(kept.mask, MaskRule) or tiny.does_otherwise(name, ONLY_LISTED)
         eager = run_again(kept.call)
         assert torch.equal(eager.query, kept.query)
         torch.testing.assert_close(trace.weights(layer), eager.weights, atol=1e-5, rtol=0)

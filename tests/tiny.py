@@ -5,6 +5,7 @@ Weights are large enough, and norms and biases far enough from 1 and 0, that lea
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -169,14 +170,25 @@ def save(kind: str, folder: Path, *, tokenizer: bool = True) -> Path:
     return folder
 
 
+def does_otherwise(model_type: str, rows: Iterable[releases.Deviation]) -> str:
+    """What the installed transformers does otherwise with this type; empty where that is none of the rows."""
+    release = releases._release(releases.installed())
+    return next((row.what for row in rows if model_type in row.types and release < releases._release(row.before)), "")
+
+
 def skip_where_this_release_does_otherwise(model_type: str) -> None:
     """Skip the test where the installed transformers lacks this type, or is listed as computing it otherwise."""
     release = releases.installed()
     if model_type not in CONFIG_MAPPING and model_type not in types():
         pytest.skip(f"transformers {release} has no {model_type}")
-    for row in (*releases.DEVIATIONS, *releases.RAISES):
-        if model_type in row.types and releases._release(release) < releases._release(row.before):
-            pytest.skip(f"transformers {release} does otherwise with {model_type}: {row.what}")
+    if what := does_otherwise(model_type, (*releases.DEVIATIONS, *releases.RAISES)):
+        pytest.skip(f"transformers {release} does otherwise with {model_type}: {what}")
+
+
+def skip_where_unknown_characters_are_swallowed(tokenizer: Any) -> None:
+    """Skip the test where this release makes an unknown token for the packaged file, which takes any number of them."""
+    if getattr(tokenizer.backend_tokenizer.model, "fuse_unk", False):
+        pytest.skip(f"transformers {releases.installed()} gives a GGUF file's tokenizer an unknown token")
 
 
 def load(kind: str, folder: Path, **options: Any) -> Model:

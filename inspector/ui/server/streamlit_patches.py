@@ -12,6 +12,7 @@ import traceback
 from typing import Any
 
 from streamlit import config, net_util
+from streamlit.watcher.local_sources_watcher import LocalSourcesWatcher
 from streamlit.web.server.starlette import starlette_websocket
 from streamlit.web.server.starlette.starlette_app_utils import decode_xsrf_token_string
 from streamlit.web.server.starlette.starlette_server_config import XSRF_COOKIE_NAME
@@ -19,6 +20,7 @@ from streamlit.web.server.starlette.starlette_server_config import XSRF_COOKIE_N
 from inspector.ui.server import download_requests, reruns, running_pages
 
 _of_headers = starlette_websocket.gather_user_info  # Streamlit's own
+_look_for_files = LocalSourcesWatcher.update_watched_modules
 _make_record = logging.getLogRecordFactory()
 
 
@@ -26,6 +28,7 @@ def mend_streamlit() -> None:
     """Put every mend in its place; a second time changes nothing."""
     ask_nobody()
     log_no_words()
+    LocalSourcesWatcher.update_watched_modules = _look_if_watched  # type: ignore[method-assign]
     reruns.bound_reruns()
     running_pages.count_pages()
     download_requests.answer_downloads_here()
@@ -35,6 +38,17 @@ def mend_streamlit() -> None:
 def ask_nobody() -> None:
     """Give the answer beforehand: a name that Streamlit allows anyway."""
     net_util._external_ip = "localhost"
+
+
+def _look_if_watched(self: LocalSourcesWatcher) -> None:
+    """Look for the files of all modules where changed files are to be noticed.
+
+    Streamlit does so always: after a visitor's first run, and whenever something was imported, some 4,000 modules are
+    asked in the thread that serves everybody, for a quarter of a second or more. Old releases of transformers raise an
+    error there.
+    """
+    if config.get_option("server.fileWatcherType") != "none":
+        _look_for_files(self)
 
 
 def log_no_words() -> None:
