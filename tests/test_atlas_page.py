@@ -63,7 +63,9 @@ def test_grid_and_card_have_the_atlass_numbers(made, folder):
     assert scores["Previous token"] == card.scores["back 1"]
     far = card.histograms[card.histograms["of"] == "distance"]["value"]
     header, numbers = payloads(app, "atlas_distance")
-    assert np.allclose(numbers[: len(far)], far / far.sum())
+    drawn = len(header["axis"])
+    assert np.allclose(numbers[:drawn], far[:drawn] / far.sum())
+    assert far[drawn - 2 :].astype(bool).tolist() == [True] + [False] * (len(far) - drawn + 1)  # one empty bin
     for kind, shown in zip(("key", "query"), tables(app, "mass"), strict=True):
         assert list(shown["mass"]) == list(card.tokens[card.tokens["of"] == kind]["mass"])
     top = card.examples[card.examples["of"] == "top"].iloc[0]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from inspector.atlas import Atlas
 
 MAKE = "attention-inspector atlas smollm2-135m-instruct --out atlas\nattention-inspector app --atlas atlas"
+_BY_LAYER = ["#3f86d0", "#8a6fc0", "#c8457a", "#d9691e"]  # from the first layer to the last; seen on white and on black
 
 
 def show() -> None:
@@ -151,8 +152,11 @@ def _scatter(found: Atlas, by: str, beside: str, layer: int, head: int) -> None:
         y=alt.Y(beside, type="quantitative", title=titles[1]),
         tooltip=["layer", "head", alt.Tooltip(by, format=".4f"), alt.Tooltip(beside, format=".4f")],
     )
+    last = int(frame["layer"].max())
+    steps = sorted({round(last * part / 4) for part in range(5)})
+    legend = alt.Legend(type="symbol", values=steps, format="d")  # a bar of colours is not drawn by every version
     chart = points.mark_circle(size=45, opacity=0.75).encode(
-        color=alt.Color("layer", type="quantitative", scale=alt.Scale(scheme="viridis"))
+        color=alt.Color("layer", type="quantitative", scale=alt.Scale(range=_BY_LAYER), legend=legend)
     ) + points.mark_point(size=220, strokeWidth=2.5, color="#d5540f").transform_filter("datum.chosen")
     title = f"{titles[0]} against {titles[1].lower()}, a point for each head"
     show_chart(chart.properties(height=380), frame.drop(columns="chosen"), title=title, key="atlas_scatter")

@@ -41,6 +41,7 @@ def show(found: Atlas, layer: int, head: int) -> None:
         return
     st.header(f"Layer {layer}, head {head}", anchor=False)
     _found(found.manifest["model"], layer, head)
+    st.space("small")
     scores, histograms = st.columns([2, 3], gap="large")
     with scores:
         _scores(card)
@@ -103,7 +104,7 @@ def _scores(card: Card) -> None:
 
 def _histograms(card: Card) -> None:
     """Draw how far it looks, and how broadly."""
-    far = card.histograms[card.histograms["of"] == "distance"]
+    far = _filled(card.histograms[card.histograms["of"] == "distance"])
     bins = [
         f"{low:.0f}" if high == low + 1 else f"{low:.0f}–{high - 1:.0f}"
         for low, high in zip(far["from"], far["below"], strict=True)
@@ -117,16 +118,20 @@ def _histograms(card: Card) -> None:
         label="How far it looks: a bar for each distance",
         key="atlas_distance",
     )
-    broad = card.histograms[card.histograms["of"] == "entropy"]
-    broad = broad[: max(int(broad["value"].to_numpy().nonzero()[0].max(initial=0)) + 2, 4)]
+    broad = _filled(card.histograms[card.histograms["of"] == "entropy"])
     aligned(
-        [Panel("bars", "query tokens", broad["value"], "query tokens")],
+        [Panel("bars", "query tokens, by the entropy of their weights", broad["value"], "query tokens")],
         names=[f"{low:g} to {high:g} bits" for low, high in zip(broad["from"], broad["below"], strict=True)],
         axis=[f"{low:g}" for low in broad["from"]],
         axis_name="entropy in bits",
         label="How broadly it looks: query tokens by the entropy of their weights",
         key="atlas_entropy",
     )
+
+
+def _filled(histogram: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the empty bins at the end, but for one: texts of 128 tokens have no distance of 10,000."""
+    return histogram[: max(int(histogram["value"].to_numpy().nonzero()[0].max(initial=0)) + 2, 4)]
 
 
 def _tokens(card: Card) -> None:
@@ -137,7 +142,7 @@ def _tokens(card: Card) -> None:
             st.markdown(f"**{title}**")
             frame = card.tokens[card.tokens["of"] == kind][["token", "mass", "mean", "occurrences"]]
             columns = {
-                "mass": st.column_config.NumberColumn("weight, summed", format="%.2f"),
+                "mass": st.column_config.NumberColumn("weight, summed", format="%.3g"),
                 "mean": st.column_config.NumberColumn("for each occurrence", format="%.4f"),
                 "occurrences": st.column_config.NumberColumn("occurrences", format="localized"),
             }
