@@ -13,6 +13,8 @@ from nbclient.exceptions import CellExecutionError
 
 # The kernel's own remark on its loopback sockets is no concern of ours.
 pytestmark = [pytest.mark.packaged, pytest.mark.filterwarnings("ignore::UserWarning")]
+COOKBOOK = by_hand.COOKBOOK
+OF_THE_LAB = ("induction_heads", "patching_names", "rope_mask_and_scale_off")  # the others: `make slow`
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +59,10 @@ def test_it_ends_equal_to_the_library(fresh):
     assert f"{len(steps)} steps, {numbers:,} numbers, 0 differ, largest difference 0.0: EQUAL" in text
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("file", by_hand.COOKBOOK, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, id=file.stem, marks=[] if file.stem in OF_THE_LAB else pytest.mark.slow) for file in COOKBOOK],
+)
 def test_each_of_the_cookbook_runs_with_what_it_asserts(file):
     notebook = by_hand.run(copy.deepcopy(by_hand.read(file)))
     assert sum("assert " in cell.source for cell in notebook.cells if cell.cell_type == "code") >= 1
@@ -66,14 +70,14 @@ def test_each_of_the_cookbook_runs_with_what_it_asserts(file):
 
 
 def test_the_cookbook_has_what_people_come_for():
-    assert {file.stem for file in by_hand.COOKBOOK} == {
+    assert {file.stem for file in COOKBOOK} == {
         *("first_look", "induction_heads", "judge_your_own", "the_lab", "verify_a_fine_tune", "two_contexts"),
         *("your_own_model", "long_prompts", "figures_for_a_paper", "why_this_token", "patching_names"),
         "rope_mask_and_scale_off",
     }
 
 
-@pytest.mark.parametrize("file", [by_hand.NOTEBOOK, *by_hand.COOKBOOK], ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [by_hand.NOTEBOOK, *COOKBOOK], ids=lambda file: file.stem)
 def test_it_is_small_and_holds_no_path_of_a_machine_and_no_error(file):
     text = file.read_text(encoding="utf-8")
     assert len(text.encode()) < 300_000
