@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 import inspector
 import reimpl
 from inspector.coverage.tiny import word_tokenizer
-from inspector.verification import controls
+from inspector.verification import causes_in_model, controls
 from inspector.verification.by_stage import first_difference
 from inspector.verification.mistakes.core import MISTAKES
 from inspector.verification.mistakes.unchanged import REASONS
@@ -418,6 +418,24 @@ def test_what_was_set_in_a_module_is_the_models_doing(case, tmp_path):
     assert said in report.summary()
     assert (report.ok, report.first_difference.layer) == (False, 1)
     assert getattr(model.model.get_submodule(".".join(["model.layers.1.self_attn", *inner])), last) is value
+
+
+def test_what_is_harmless_is_not_named_and_the_model_keeps_all_of_it_meanwhile(tmp_path, monkeypatch):
+    """Others may run the model while its verification asks what it would do without its hooks."""
+    model, seen, holds = tiny.load("qwen3", tmp_path), [], causes_in_model._holds
+    attention = model.model.model.layers[1].self_attn
+    attention.v_proj.register_forward_hook(steer)
+    attention.attention_dropout = 0.5  # of training alone
+
+    def looked_at(*given):
+        seen.append((len(attention.v_proj._forward_hooks), attention.attention_dropout))
+        return holds(*given)
+
+    monkeypatch.setattr(causes_in_model, "_holds", looked_at)
+    report = inspector.verify(model, tiny.ids(20), controls=False, spliced=False)
+    assert set(seen) == {(1, 0.5)}
+    assert "(steer on model.layers.1.self_attn.v_proj)" in report.summary()
+    assert "attention_dropout" not in report.summary()
 
 
 def test_another_error_beside_hooks_stays_the_reimplementations(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from inspector.verification.hooks_of_model import in_words, own_hooks, without
 from inspector.verification.reference import attention_input, library_stages
 from inspector.verification.settings_of_model import as_the_class_has_them, own_settings, settings_in_words
 from inspector.verification.shared_inputs import external_inputs
+from inspector.verification.splice import spliced_model
 from reimpl.attention import CausalSelfAttention
 
 A = TypeVar("A")
@@ -56,9 +57,13 @@ def models_doing(
             causes = [*causes * bool(some_edited), *(each.sentence for each in turns[:1])]
             what = f"this moves {where}, and with the model's own every stage of every layer is reproduced."
             return [f"{each.sentence}." for each in found], "; ".join([*causes, what])
-    for hooks, settings in _each_then_both(own_hooks(model), own_settings(model)):
+    if not (own_hooks(model) or own_settings(model)):
+        return rounded, ""
+    # A copy that shares every parameter: others may be running the model itself.
+    twin = Model(spliced_model(model.model, {}), model.tokenizer, model.source)
+    for hooks, settings in _each_then_both(own_hooks(twin), own_settings(twin)):
         with without(hooks), as_the_class_has_them(settings):
-            holds = _holds(model.trace(list(trace.tokens.ids), keep=("input",)), ours, kinds)
+            holds = _holds(twin.trace(list(trace.tokens.ids), keep=("input",)), ours, kinds)
         if holds:
             causes = [f"hooks of its own in its attention ({in_words(hooks)})"] * bool(hooks)
             causes += [f"a setting of its own ({settings_in_words(settings)})"] if settings else []
