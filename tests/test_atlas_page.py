@@ -18,7 +18,7 @@ from inspector.heads.labels import LABELS, Score
 from inspector.heads.report import HeadFindings, HeadReport
 from inspector.ui import state
 from inspector.ui.components.token_text import html_of
-from inspector.ui.server import atlases, launch, settings
+from inspector.ui.server import atlases, findings, launch, settings
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,14 @@ def test_a_finders_labels_stand_on_the_card_with_their_nulls(made, folder, tmp_p
     assert tables(app, "given")[0]["given"].sum() == 1
     app = page(folder, layer="1", head="1")
     assert "The finder gives this head no label." in [each.value for each in app.markdown]
+    trace = inspector.load(folder).trace([1, 2, 3])
+    said = findings.sentences(trace)  # beneath the head's scores on Explore
+    place = sum(layer.heads for layer in trace.layers[:1])
+    assert said[place + 2] == "Over many texts: Self 0.75 (null 0.05, on plain English)."
+    assert said[place + 1] == said[0] == "Over many texts it gets no label."
+    monkeypatch.delenv(settings.HEADS_VARIABLE)
+    assert findings.sentences(trace) == []
+    monkeypatch.setenv(settings.HEADS_VARIABLE, json.dumps([str(file)]))
     file.write_text("{}")
     with pytest.raises(InspectorError, match="is not what the command heads writes"):
         launch.start_server(heads=[str(file)], open_browser=False)

@@ -40,6 +40,7 @@ def prompt_message(
     scores: pd.DataFrame,
     following: Next,
     selected: tuple[int, int],
+    found: Sequence[str] = (),
 ) -> bytes:
     """Return the message of a prompt.
 
@@ -51,6 +52,7 @@ def prompt_message(
         scores: what `head_scores.measures` returns.
         following: what is expected after the last tokens: after all of them, or after some.
         selected: the layer and head to begin with.
+        found: what is known of every head over many texts, a sentence each; empty: nothing.
 
     Returns:
         The bytes that explore.js decodes.
@@ -81,6 +83,7 @@ def prompt_message(
         "known": [weights_known(trace, layer.index) for layer in layers],
         "pooled": trace.n > EXACT_UP_TO,
         "words": len(trace.tokens.words),
+        "found": list(found),
         "counts_from": COUNTS_FROM,
         "most_scaled": MOST_SCALED,
     }

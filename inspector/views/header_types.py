@@ -132,7 +132,8 @@ class ExploreHeader(TypedDict):
     probability. map: the header of a head's map, where all heads' weights follow the small pictures, as float16 and
     without the upper triangle; else None. legends: what such a map's colours are, by scale. known: whether a
     layer's weights can be shown; where not, its note says why. pooled: whether a map's cell stands for several
-    tokens. words: how many words the tokens make. counts_from: the least score with which a head has a role.
+    tokens. words: how many words the tokens make. found: what a finder says of each head over
+    many texts, empty where there is none. counts_from: the least score with which a head has a role.
     most_scaled: the largest factor by which a row without the first token is scaled up.
     """
 
@@ -154,6 +155,7 @@ class ExploreHeader(TypedDict):
     known: list[bool]
     pooled: bool
     words: int
+    found: list[str]
     counts_from: float
     most_scaled: float
 

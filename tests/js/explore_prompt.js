@@ -77,7 +77,7 @@ export function headerOf({ tokens = 4, heads = [4, 4, 4], groups = [2, 2, 2], ..
     next_from: 0,
     map: mapHeader(tokens),
     legends: { linear: "weight", sqrt: "weight (square-root scale)", log: "weight (log scale)" },
-    ...{ known: heads.map(() => true), pooled: false, words: tokens - 1, counts_from: 0.5, most_scaled: 20 },
+    ...{ known: heads.map(() => true), pooled: false, words: tokens - 1, counts_from: 0.5, most_scaled: 20, found: [] },
     ...more,
   };
 }

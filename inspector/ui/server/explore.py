@@ -10,7 +10,7 @@ from inspector.analysis import maps
 from inspector.analysis import thumbnails as small_pictures
 from inspector.errors import InspectorError
 from inspector.text import Progress
-from inspector.ui.server import pictures
+from inspector.ui.server import findings, pictures
 from inspector.ui.server.traces import from_trace, is_stored, key_of_trace, trace
 from inspector.ui.state import Request
 from inspector.views.explore_message import prompt_message
@@ -121,6 +121,7 @@ def message(request: Request, selected: tuple[int, int], progress: Progress | No
             scores=scores,
             following=expected,
             selected=selected,
+            found=findings.sentences(traced),
         )
 
     what = ("explore", selected, len(small.whole))

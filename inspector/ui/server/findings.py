@@ -9,6 +9,7 @@ from pathlib import Path
 
 from inspector.errors import InspectorError
 from inspector.text import SCHEMA
+from inspector.trace.trace import Trace
 from inspector.ui.server.settings import heads_files
 
 MOST_BYTES = 50 * 2**20
@@ -56,6 +57,25 @@ def findings_of(model: str, layer: int, head: int) -> list[Finding]:
         if name == model:
             return found.get((layer, head), [])
     return []
+
+
+def sentences(trace: Trace) -> list[str]:
+    """Say of each head of a trace's model what the finder found, each label beside its null.
+
+    Args:
+        trace: any of that model.
+
+    Returns:
+        A sentence for each head, layer after layer; empty where this server was given no file of this model.
+    """
+    heads = [(layer.index, head) for layer in trace.layers for head in range(layer.heads)]
+    rows = [findings_of(trace.model_name, *place) for place in heads]
+    return [_sentence(each) for each in rows] if any(rows) else []
+
+
+def _sentence(rows: list[Finding]) -> str:
+    given = [f"{one.label} {one.score:.2f} (null {one.null:.2f}, on {one.evidence})" for one in rows if one.given]
+    return f"Over many texts: {'; '.join(given)}." if given else "Over many texts it gets no label."
 
 
 def read_findings(file: Path) -> tuple[str, dict[tuple[int, int], list[Finding]]]:

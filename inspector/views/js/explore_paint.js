@@ -104,6 +104,8 @@ export function paintHead(state) {
   const shares = [sharing(state, shown), prompt.header.notes[layer]].filter(Boolean).join("; ");
   state.shares.textContent = find(place, ".sharing").textContent = shares; // the second where the first has no room
   fillFacts(state);
+  const found = find(place, ".found");
+  found.textContent = found.title = prompt.header.found[placeAmongAll(prompt, shown)] ?? "";
   const numbers = numbersOf(state);
   place.classList.toggle("busy", !numbers);
   place.classList.toggle("unknown", !known(state, layer)); // nothing is shown in the place of another head's map

@@ -116,6 +116,7 @@ export interface ExploreHeader {
   words: number;
   counts_from: number;
   most_scaled: number;
+  found: string[];
 }
 
 /** What is asked for of one head. */
