@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from inspector.capture.editor import Editor
@@ -104,10 +105,11 @@ def _run(
     after = logits_under(model, tokens.ids, editor)
     step(2)
     still = logits_under(model, tokens.ids, runs.control(baseline))
+    equal = torch.equal(still, before)  # false also where there are NaN
     control = Control(
-        differing=int((still != before).sum()),
+        differing=0 if equal else int((still != before).sum()),
         elements=before.numel(),
-        max_abs=float((still.double() - before.double()).abs().max()),
+        max_abs=0.0 if equal else float((still.double() - before.double()).abs().max()),
     )
     drawn = []
     for draw in range(draws):
