@@ -34,6 +34,7 @@ from server_process import MEGABYTE
 from soak_visitors import Person, Seen, Truth, browse
 
 from inspector.model.memory import MEMORY_VARIABLE
+from inspector.ui.server import launch
 from inspector.ui.server.sessions import GRACE_SECONDS
 from inspector.ui.server.settings import MODELS_VARIABLE
 
@@ -48,7 +49,7 @@ class Server:
         self.port, self.says = free_port(), says
         self.address = f"http://localhost:{self.port}"
         told = {MODELS_VARIABLE: json.dumps(models), MEMORY_VARIABLE: str(memory_gb), "TMPDIR": str(temporary)}
-        self.environment = {**os.environ, **told}
+        self.environment = {**os.environ, **launch.FOR_MANY, **told}
         self.start()
 
     def start(self) -> None:

@@ -12,6 +12,7 @@ import tomllib
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 from browser_app import running_app
 from streamlit import net_util
@@ -272,6 +273,8 @@ def test_served_to_others_it_says_which_names_it_answers_and_asks_nobody_about_f
         assert said[0].startswith(f"Attention Inspector: http://localhost:{port} ")
         assert said[1].startswith("It listens on 0.0.0.0 and answers only requests for localhost, 127.0.0.1, ::1: give")
         assert "--allow-host NAME" in said[1]
+        (server,) = psutil.Process(process.pid).children()
+        assert server.environ().items() >= launch.FOR_MANY.items()
         assert handshake(port, f"localhost:{port}") == 101
         for other in other_addresses():
             assert handshake(port, f"{other}:{port}") == 403

@@ -6,12 +6,17 @@ import threading
 from contextlib import suppress
 
 import pytest
+import tiny
 from clock import until
 
+from inspector import lab
 from inspector.capture.stopping import check_stop
+from inspector.ui.edits import write_edits
+from inspector.ui.server import changes, pictures, reasons, traces
 from inspector.ui.server import turns as module
-from inspector.ui.server.store import Abandoned, Cache
-from inspector.ui.server.turns import Turns, turn_aside
+from inspector.ui.server.store import SHORT_SECONDS, Abandoned, Cache
+from inspector.ui.server.turns import LONG_SECONDS, Turns, turn_aside
+from inspector.ui.state import Request
 
 
 class Work:
@@ -185,3 +190,22 @@ def test_a_pass_that_reports_nothing_stops_when_nobody_waits_for_it():
     at.set()
     assert ended.wait(10)
     check_stop()  # of another thread: nothing to check
+
+
+def test_experiments_are_known_to_take_long_and_looks_at_a_head_to_be_soon_done(tmp_path, monkeypatch):
+    """Both places taken by experiments that were thought to be short kept everybody waiting for seconds."""
+    trace, asked = tiny.load("grouped", tmp_path).trace(tiny.ids(20)), {}
+    monkeypatch.setattr(traces, "trace", lambda request, progress=None: trace)
+    monkeypatch.setattr(traces, "key_of_trace", lambda request, traced: "key")
+    monkeypatch.setattr(traces, "_a_pass", lambda traced: 0.3)
+    monkeypatch.setattr(Cache, "measure_again", lambda self, key, size: None)
+
+    def get(self, key, make, *, seconds, **options):
+        asked[key[0]] = seconds
+
+    monkeypatch.setattr(Cache, "get", get)
+    request = Request("model", "prompt")
+    changes.experiment(request, write_edits([lab.zero(0)]), "", "")
+    pictures.vectors(request, 0, 0)
+    reasons.importance(request, "", "")
+    assert asked["vectors"] < SHORT_SECONDS < LONG_SECONDS < asked["experiment"] < asked["importance"]

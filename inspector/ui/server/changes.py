@@ -63,7 +63,7 @@ def experiment(
             )
 
     what = ("experiment", paper, token, against)
-    return from_trace(request, what, make, size=lambda _: REPORT_BYTES, progress=progress)
+    return from_trace(request, what, make, passes=3 + RANDOM_HEADS, size=lambda _: REPORT_BYTES, progress=progress)
 
 
 def edited_trace(request: Request, paper: str, progress: Progress | None = None) -> Trace:
@@ -91,7 +91,9 @@ def edited_trace(request: Request, paper: str, progress: Progress | None = None)
 
             return loaded.trace(traced.tokens.ids, on_layer=on_layer, edits=edits)
 
-    return from_trace(request, ("edited trace", paper), make, size=lambda made: made.nbytes, progress=progress)
+    return from_trace(
+        request, ("edited trace", paper), make, passes=1, size=lambda made: made.nbytes, progress=progress
+    )
 
 
 def changed_heads(request: Request, paper: str, progress: Progress | None = None) -> lab.ComparisonReport:
@@ -111,7 +113,9 @@ def changed_heads(request: Request, paper: str, progress: Progress | None = None
         report("Comparing where each head looks", None)
         return lab.compare(traced, edited)
 
-    return from_trace(request, ("changed heads", paper), make, size=lambda _: REPORT_BYTES, progress=progress)
+    return from_trace(
+        request, ("changed heads", paper), make, passes=0.5, size=lambda _: REPORT_BYTES, progress=progress
+    )
 
 
 def compared_prompts(request: Request, other: Request, progress: Progress | None = None) -> lab.ComparisonReport:
@@ -135,7 +139,7 @@ def compared_prompts(request: Request, other: Request, progress: Progress | None
         return lab.compare(traced, second)
 
     key = hashlib.blake2b(repr(key_of_trace(other, second)).encode("utf-8", "replace"), digest_size=16).hexdigest()
-    return from_trace(request, ("compared", key), make, size=lambda _: REPORT_BYTES, progress=progress)
+    return from_trace(request, ("compared", key), make, passes=0.5, size=lambda _: REPORT_BYTES, progress=progress)
 
 
 def _ready(request: Request, traced: Trace, edits: tuple[Edit, ...]) -> Model:

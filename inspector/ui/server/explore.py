@@ -71,7 +71,7 @@ def without_first_token(request: Request, progress: Progress | None = None) -> s
             on_layer=lambda done, total: report("Drawing every head without the first token", done / total),
         )
 
-    return from_trace(request, ("without first",), make, size=lambda made: made.nbytes, progress=progress)
+    return from_trace(request, ("without first",), make, passes=0.5, size=lambda made: made.nbytes, progress=progress)
 
 
 def following(request: Request, progress: Progress | None = None) -> list[list[tuple[str, int, float]]]:
@@ -94,7 +94,7 @@ def following(request: Request, progress: Progress | None = None) -> list[list[t
         except InspectorError:  # a file without its model, or a model without a language-model head
             return []
 
-    return from_trace(request, ("following",), make, progress=progress)
+    return from_trace(request, ("following",), make, passes=1, progress=progress)
 
 
 def message(request: Request, selected: tuple[int, int], progress: Progress | None = None) -> bytes:

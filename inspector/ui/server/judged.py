@@ -126,7 +126,7 @@ def shown_mistakes(request: Request, progress: Progress | None = None) -> dict[s
             report("Making the commonest mistakes on purpose", None)
             return show_mistakes(model(request), traced.tokens.ids)
 
-    return from_trace(request, ("common mistakes",), make, progress=progress)
+    return from_trace(request, ("common mistakes",), make, passes=5, progress=progress)
 
 
 def judge_exhibit(request: Request, name: str, progress: Progress) -> Judgement:

@@ -72,6 +72,9 @@ FLAGS: dict[str, str | bool | list[str]] = {
 
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - what one types to listen on every address of a machine; nobody visits it
+# Threads of one pass that wait for each other sleep instead of spinning: where many ask, the other pass can use the
+# core. For one visitor alone a short pass takes a third longer so, and a server of one's own leaves it.
+FOR_MANY = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def arguments(host: str | None = None, allow_hosts: Sequence[str] = ()) -> list[str]:
@@ -161,6 +164,8 @@ def start_server(
     # Streamlit puts asgi.py's own folder on the path; `inspector` itself must be found from anywhere.
     paths = [str(main.parents[2]), os.environ.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    if host and host not in LOOPBACK:
+        environment = FOR_MANY | environment
     app = subprocess.Popen(command, env=environment)  # noqa: S603 - our own interpreter and file
     restore = _pass_on_termination(app)
     try:

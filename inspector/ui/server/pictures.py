@@ -48,7 +48,7 @@ def thumbnails(request: Request, progress: Progress | None = None) -> small_pict
             on_layer=lambda done, total: report("Drawing every head", done / total),
         )
 
-    pictures = from_trace(request, ("thumbnails",), make, size=lambda made: made.nbytes, progress=progress)
+    pictures = from_trace(request, ("thumbnails",), make, passes=0.5, size=lambda made: made.nbytes, progress=progress)
     return pictures.with_whole(dict(_drawn_whole(request)))
 
 
@@ -120,7 +120,7 @@ def scores_of_heads(request: Request, progress: Progress | None = None) -> pd.Da
             on_layer=lambda done, total: report("Measuring what every head does", done / total),
         )
 
-    return from_trace(request, ("measures",), make, size=_frame_bytes, progress=progress)
+    return from_trace(request, ("measures",), make, passes=0.5, size=_frame_bytes, progress=progress)
 
 
 # -- one head --------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def explanation(
             )
 
     what = ("explanation", query, token, against, alone)
-    return from_trace(request, what, make, size=lambda _: REPORT_BYTES, progress=progress)
+    return from_trace(request, what, make, size=lambda _: REPORT_BYTES, passes=2, progress=progress)
 
 
 def importance(request: Request, token: str, against: str, progress: Progress | None = None) -> lab.ImportanceReport:
@@ -90,7 +90,7 @@ def importance(request: Request, token: str, against: str, progress: Progress | 
             return lab.token_importance(traced, token or None, _foil(request, against), progress=report)
 
     what = ("importance", token, against)
-    return from_trace(request, what, make, size=lambda _: REPORT_BYTES, progress=progress)
+    return from_trace(request, what, make, size=lambda _: REPORT_BYTES, passes=CUT_UP_TO // 3, progress=progress)
 
 
 def promoted(
@@ -123,7 +123,7 @@ def promoted(
         }
 
     what = ("promoted", layer, head, query)
-    return from_trace(request, what, make, size=lambda _: REPORT_BYTES, progress=progress)
+    return from_trace(request, what, make, size=lambda _: REPORT_BYTES, passes=1, progress=progress)
 
 
 def key_parts(
@@ -154,7 +154,7 @@ def key_parts(
         return float(frame.attrs["score"]), parts, str(frame.attrs["warning"])
 
     what = ("key parts", layer, head, query, key)
-    return from_trace(request, what, make, size=lambda _: REPORT_BYTES, progress=progress)
+    return from_trace(request, what, make, size=lambda _: REPORT_BYTES, passes=2, progress=progress)
 
 
 def _foil(request: Request, against: str) -> int | Literal["mean"]:

@@ -43,9 +43,11 @@ RESULT_BYTES = 2**18  # a laboratory's result is a table or some vectors
 DTYPE, REVISION = "float32", None  # how every model is loaded; the app offers no choice of these
 
 LOADING_SECONDS = 10.0  # rough, as all of these: only who goes first depends on them
+QUICK_SECONDS = 0.05  # a picture of a head, for one who has clicked: before all that runs the model
 CHARACTERS_A_TOKEN, WRITTEN_AS_MUCH_AS, OPERATIONS_A_SECOND = 4, 5, 2e10  # a written token is a pass of its own
 
 _words: weakref.WeakKeyDictionary[Trace, int] = weakref.WeakKeyDictionary()  # bytes of what each trace says of itself
+_parameters: weakref.WeakKeyDictionary[Model, int] = weakref.WeakKeyDictionary()  # how many numbers each model has
 
 T = TypeVar("T")
 Key = tuple[object, ...]
@@ -207,9 +209,16 @@ def pass_seconds(loaded: Model, request: Request) -> float:
     Returns:
         Seconds of a usual processor.
     """
-    parameters: int = sum(parameter.numel() for parameter in loaded.model.parameters())
+    if loaded not in _parameters:
+        _parameters[loaded] = sum(parameter.numel() for parameter in loaded.model.parameters())
     tokens = len(request.prompt) / CHARACTERS_A_TOKEN + request.generate * WRITTEN_AS_MUCH_AS
-    return SHORT_SECONDS + 2 * parameters * tokens / OPERATIONS_A_SECOND
+    return SHORT_SECONDS + 2 * _parameters[loaded] * tokens / OPERATIONS_A_SECOND
+
+
+def _a_pass(traced: Trace) -> float:
+    """Return how long another pass of a trace's tokens takes, roughly, whether its model is at hand or not."""
+    weights = sum(12 * (layer.heads * layer.d_head) ** 2 for layer in traced.layers)
+    return QUICK_SECONDS + 2 * weights * traced.n / OPERATIONS_A_SECOND
 
 
 def _run(loaded: Model, request: Request, report: Progress) -> Trace:
@@ -403,6 +412,7 @@ def from_trace(
     make: Callable[[Trace, Progress], T],
     *,
     size: Callable[[T], int] = lambda _: RESULT_BYTES,
+    passes: float = 0.0,
     progress: Progress | None = None,
 ) -> T:
     """Return what `make` computes from the prompt's trace, computed once for all visitors.
@@ -412,6 +422,7 @@ def from_trace(
         what: names the result, with all that it depends on beside the request.
         make: computes it from the trace, and reports its progress.
         size: how many bytes a result takes.
+        passes: how many forward passes it takes as long as, roughly: only who goes first depends on it.
         progress: told how far it is.
 
     Returns:
@@ -419,6 +430,9 @@ def from_trace(
     """
     traced = trace(request, progress)
     key = (*what, key_of_trace(request, traced))
-    made = shared_store().results.get(key, lambda report: make(traced, report), size=size, progress=progress)
+    seconds = QUICK_SECONDS + passes * _a_pass(traced)
+    made = shared_store().results.get(
+        key, lambda report: make(traced, report), size=size, progress=progress, seconds=seconds
+    )
     shared_store().traces.measure_again(key[-1], _trace_bytes)  # it may have fetched vectors that the trace now stores
     return made
