@@ -283,7 +283,13 @@ def _sums(found: dict[str, Any]) -> list[str]:
     if "failed" in found:
         return failed(title, found)
     rows = [
-        [n, name, seconds(taken), ratio(taken, of["plain"]), str(sums.AT_MOST[name])]
+        [
+            n,
+            name,
+            seconds(taken),
+            ratio(taken, of["plain"]),
+            str(sums.AT_MOST[name]) if sums.GOAL_AT.get(name, int(n)) == int(n) else "",
+        ]
         for n, of in found.items()
         for name, taken in of.items()
         if name != "plain"

@@ -23,6 +23,7 @@ AT_MOST = {  # plain passes
     "every token cut off": 35,
     "every head at zero": 70,
 }
+GOAL_AT = {"every token cut off": 64, "every head at zero": 14}  # tokens of the prompt that the goal was set for
 
 
 def measure(tokens: list[int], rounds: int = 3) -> dict[str, Any]:

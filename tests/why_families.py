@@ -5,27 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import tiny
 import torch
-from tiny import skip_where_this_release_does_otherwise
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 import inspector
 from inspector.coverage.tiny import word_tokenizer
 from inspector.model.model import Model
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 128,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "pad_token_id": None,
-    "bos_token_id": None,
-    "eos_token_id": None,
-}
-HEAD_16: dict[str, Any] = {"head_dim": 16}
+SIZES: dict[str, Any] = tiny.SIZES | {"max_position_embeddings": 64}
+HEAD_16 = tiny.HEAD_16
 
 # what is hard about it -> (model type, what differs from SIZES)
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -69,7 +58,7 @@ QUICK = ("llama, bias of W_o", "qwen3", "gemma2", "gpt_neox", "cohere", "granite
 def tiny_model(family: str, folder: Path, *, std: float = 0.3) -> Model:
     """A tiny random model with a tokenizer, whose norms' weights and biases are far from 1 and 0."""
     kind, differs = FAMILIES[family]
-    skip_where_this_release_does_otherwise(kind)
+    tiny.skip_where_this_release_does_otherwise(kind)
     torch.manual_seed(len(family))
     config = AutoConfig.for_model(kind, **{**SIZES, **differs})
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()

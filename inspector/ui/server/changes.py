@@ -91,9 +91,7 @@ def edited_trace(request: Request, paper: str, progress: Progress | None = None)
 
             return loaded.trace(traced.tokens.ids, on_layer=on_layer, edits=edits)
 
-    return from_trace(
-        request, ("edited trace", paper), make, passes=1, size=lambda made: made.nbytes, progress=progress
-    )
+    return from_trace(request, ("edited trace", paper), make, size=lambda made: made.nbytes, progress=progress)
 
 
 def changed_heads(request: Request, paper: str, progress: Progress | None = None) -> lab.ComparisonReport:

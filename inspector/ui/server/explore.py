@@ -94,7 +94,7 @@ def following(request: Request, progress: Progress | None = None) -> list[list[t
         except InspectorError:  # a file without its model, or a model without a language-model head
             return []
 
-    return from_trace(request, ("following",), make, passes=1, progress=progress)
+    return from_trace(request, ("following",), make, progress=progress)
 
 
 def message(request: Request, selected: tuple[int, int], progress: Progress | None = None) -> bytes:
@@ -125,7 +125,7 @@ def message(request: Request, selected: tuple[int, int], progress: Progress | No
         )
 
     what = ("explore", selected, len(small.whole))
-    return from_trace(request, what, make, size=len, progress=progress)
+    return from_trace(request, what, make, passes=0, size=len, progress=progress)
 
 
 def answer(request: Request, asked: HeadQuestion, progress: Progress | None = None) -> bytes | None:

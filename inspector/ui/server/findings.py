@@ -49,14 +49,18 @@ def findings_of(model: str, layer: int, head: int) -> list[Finding]:
     Returns:
         Empty where this server was given no file of this model.
     """
+    return _of_model(model).get((layer, head), [])
+
+
+def _of_model(model: str) -> dict[tuple[int, int], list[Finding]]:
     for file in heads_files():
         try:
             name, found = read_findings(file)
         except InspectorError:  # it was read when the server started, and has gone since
             continue
         if name == model:
-            return found.get((layer, head), [])
-    return []
+            return found
+    return {}
 
 
 def sentences(trace: Trace) -> list[str]:
@@ -68,9 +72,9 @@ def sentences(trace: Trace) -> list[str]:
     Returns:
         A sentence for each head, layer after layer; empty where this server was given no file of this model.
     """
-    heads = [(layer.index, head) for layer in trace.layers for head in range(layer.heads)]
-    rows = [findings_of(trace.model_name, *place) for place in heads]
-    return [_sentence(each) for each in rows] if any(rows) else []
+    found = _of_model(trace.model_name)
+    heads = ((layer.index, head) for layer in trace.layers for head in range(layer.heads))
+    return [_sentence(found.get(place, [])) for place in heads] if found else []
 
 
 def _sentence(rows: list[Finding]) -> str:

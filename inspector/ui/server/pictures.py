@@ -99,7 +99,7 @@ def _thumbnail(traced: Trace, layer: int, head: int, pool: int) -> npt.NDArray[n
 
 def _drawn_whole(request: Request) -> dict[int, npt.NDArray[np.uint8] | None]:
     """Return the small pictures that were drawn from all rows, by their place among all heads; None: that failed."""
-    return from_trace(request, ("whole",), lambda _, __: {}, size=lambda _: 2**20)
+    return from_trace(request, ("whole",), lambda _, __: {}, passes=0, size=lambda _: 2**20)
 
 
 def scores_of_heads(request: Request, progress: Progress | None = None) -> pd.DataFrame:
@@ -154,7 +154,7 @@ def picture(
         return maps.picture(traced, layer, head, kind=kind, without_first=without_first)
 
     what = ("picture", layer, head, kind, without_first)
-    made = from_trace(request, what, make, size=lambda made: made.values.nbytes, progress=progress)
+    made = from_trace(request, what, make, passes=0, size=lambda made: made.values.nbytes, progress=progress)
     if made.pool > 1 and kind == "weights" and not without_first:
         place = sum(info.heads for info in trace(request).layers[:layer]) + head
         _drawn_whole(request)[place] = small_pictures.shrunk(made, small_pictures.small_pool(made.n))
@@ -181,7 +181,7 @@ def vectors(
         return views.vectors(traced, layer, head).arrays
 
     size = lambda made: sum(values.nbytes for values in made.values())  # noqa: E731
-    return from_trace(request, ("vectors", layer, head), make, size=size, progress=progress)
+    return from_trace(request, ("vectors", layer, head), make, passes=0, size=size, progress=progress)
 
 
 def _frame_bytes(frame: pd.DataFrame) -> int:

@@ -123,7 +123,7 @@ def promoted(
         }
 
     what = ("promoted", layer, head, query)
-    return from_trace(request, what, make, size=lambda _: REPORT_BYTES, passes=1, progress=progress)
+    return from_trace(request, what, make, size=lambda _: REPORT_BYTES, progress=progress)
 
 
 def key_parts(

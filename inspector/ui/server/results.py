@@ -19,9 +19,7 @@ from inspector.ui.server.shared import note_use, shared_background, shared_store
 from inspector.ui.server.traces import (
     Key,
     from_trace,
-    key_of_trace,
     model,
-    pass_seconds,
     reserve_memory,
     reserve_pass,
     trace,
@@ -141,10 +139,9 @@ def report(request: Request, progress: Progress | None = None) -> VerificationRe
     Returns:
         The report.
     """
-    loaded, traced = model(request, progress), trace(request, progress)
 
-    def make(say: Progress) -> VerificationReport:
-        layers = len(traced.layers)
+    def make(traced: Trace, say: Progress) -> VerificationReport:
+        loaded, layers = model(request), len(traced.layers)
 
         def on_layer(done: int, total: int) -> None:
             say(_next_step(done, total, layers), done / total)
@@ -153,13 +150,7 @@ def report(request: Request, progress: Progress | None = None) -> VerificationRe
             say("Reading what each layer received", None)
             return inspector.verify(loaded, traced, on_layer=on_layer)
 
-    return shared_store().results.get(
-        ("report", key_of_trace(request, traced)),
-        make,
-        size=lambda _: REPORT_BYTES,
-        progress=progress,
-        seconds=PASSES * pass_seconds(loaded, request),
-    )
+    return from_trace(request, ("report",), make, size=lambda _: REPORT_BYTES, passes=PASSES, progress=progress)
 
 
 def finished_report(request: Request) -> VerificationReport | None:

@@ -412,7 +412,7 @@ def from_trace(
     make: Callable[[Trace, Progress], T],
     *,
     size: Callable[[T], int] = lambda _: RESULT_BYTES,
-    passes: float = 0.0,
+    passes: float = 1.0,
     progress: Progress | None = None,
 ) -> T:
     """Return what `make` computes from the prompt's trace, computed once for all visitors.
@@ -422,7 +422,8 @@ def from_trace(
         what: names the result, with all that it depends on beside the request.
         make: computes it from the trace, and reports its progress.
         size: how many bytes a result takes.
-        passes: how many forward passes it takes as long as, roughly: only who goes first depends on it.
+        passes: how many forward passes it takes as long as, roughly: only who goes first depends on it. 0 is for what
+            somebody has clicked and is soon done.
         progress: told how far it is.
 
     Returns:

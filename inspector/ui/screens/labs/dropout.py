@@ -69,7 +69,7 @@ def _here(shown: Current, layer: int) -> None:
             return dropout.at_inference(trace, layer)
 
         try:
-            found = traces.from_trace(shown.request, ("at inference", layer), again, passes=1, progress=report)
+            found = traces.from_trace(shown.request, ("at inference", layer), again, progress=report)
         except InspectorError as error:
             return str(error), False
         mode = "is in training mode" if found.training else "is not in training mode, so nothing is dropped"
